@@ -1,0 +1,127 @@
+// Files that are either whole or absent. Everything durable is written to a temporary sibling, fsynced, then renamed.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { ConfigError, DataError } from './errors.ts';
+
+function errorCode(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | undefined)?.code;
+}
+
+/** Rewords the system's error for the user; `doing` completes "while ...". */
+export function explainSystemError(error: unknown, file: string, doing: string): Error {
+  switch (errorCode(error)) {
+    case 'ENOENT':
+      return new ConfigError(`${file}: no such file or folder (while ${doing}). Check the path.`);
+    case 'EACCES':
+    case 'EPERM':
+      return new ConfigError(`${file}: no permission (while ${doing}). Change its permissions or choose another path.`);
+    case 'EISDIR':
+      return new ConfigError(`${file}: is a folder, expected a file (while ${doing}).`);
+    case 'ENOTDIR':
+      return new ConfigError(`${file}: a part of this path is a file, expected a folder (while ${doing}).`);
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new DataError(
+        file,
+        `the disk is full (while ${doing}). Nothing that was complete is lost: free some space and run the same command again.`,
+      );
+    default:
+      return error instanceof Error ? error : new Error(String(error));
+  }
+}
+
+export function readText(file: string, doing = 'reading it'): string {
+  try {
+    return fs.readFileSync(file, 'utf8');
+  } catch (error) {
+    throw explainSystemError(error, file, doing);
+  }
+}
+
+/** Parses a JSON file; a broken one is a DataError that names it. */
+export function readJson<T = unknown>(file: string, doing = 'reading it'): T {
+  const text = readText(file, doing);
+  try {
+    return JSON.parse(text) as T;
+  } catch (error) {
+    throw new DataError(file, `is not valid JSON: ${(error as Error).message}`);
+  }
+}
+
+export function fsyncPath(target: string): void {
+  const fd = fs.openSync(target, 'r');
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** Writes `data` so that `file` holds either its old content or all of the new one. */
+export function writeFileAtomic(file: string, data: string | Uint8Array): void {
+  const temporary = `${file}.tmp-${process.pid}`;
+  try {
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    const fd = fs.openSync(temporary, 'w');
+    try {
+      fs.writeFileSync(fd, data);
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+    fs.renameSync(temporary, file);
+  } catch (error) {
+    fs.rmSync(temporary, { force: true });
+    throw explainSystemError(error, file, 'writing it');
+  }
+}
+
+export function writeJsonAtomic(file: string, value: unknown): void {
+  writeFileAtomic(file, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** Writes all of `bytes` at the file's current end position; retries short writes. */
+export function writeAll(fd: number, bytes: Uint8Array): void {
+  let done = 0;
+  while (done < bytes.byteLength) done += fs.writeSync(fd, bytes, done, bytes.byteLength - done);
+}
+
+/** Fills `bytes` from `position`; a short file is a DataError. */
+export function readExactly(fd: number, bytes: Uint8Array, position: number, file: string): void {
+  let done = 0;
+  while (done < bytes.byteLength) {
+    const n = fs.readSync(fd, bytes, done, bytes.byteLength - done, position + done);
+    if (n === 0)
+      throw new DataError(file, `ends early: expected ${bytes.byteLength} bytes here, found ${done}. Is it truncated?`, position);
+    done += n;
+  }
+}
+
+/**
+ * Builds a folder beside `folder` and renames it into place when `fill` has returned, so that `folder` is whole or absent.
+ * A left-over from a killed process is removed first.
+ */
+export async function writeFolderAtomic(folder: string, fill: (temporary: string) => Promise<void> | void): Promise<void> {
+  const temporary = `${folder}.tmp`;
+  try {
+    fs.rmSync(temporary, { recursive: true, force: true });
+    fs.mkdirSync(temporary, { recursive: true });
+    await fill(temporary);
+    syncTree(temporary);
+    fs.rmSync(folder, { recursive: true, force: true });
+    fs.renameSync(temporary, folder);
+    fsyncPath(path.dirname(folder));
+  } catch (error) {
+    fs.rmSync(temporary, { recursive: true, force: true });
+    throw explainSystemError(error, folder, 'writing it');
+  }
+}
+
+function syncTree(folder: string): void {
+  for (const entry of fs.readdirSync(folder, { withFileTypes: true })) {
+    const child = path.join(folder, entry.name);
+    if (entry.isDirectory()) syncTree(child);
+    else if (entry.isFile()) fsyncPath(child);
+  }
+  fsyncPath(folder);
+}

@@ -1,0 +1,40 @@
+// Fingerprints: a stage's output is named by the digest of what went into it.
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { explainSystemError } from './files.ts';
+
+/** JSON with sorted keys, so that equal values give equal text. */
+export function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) =>
+    inner && typeof inner === 'object' && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}
+
+/** SHA-256 of the canonical JSON of `value`, first 16 hex digits (64 bits). */
+export function fingerprint(value: unknown): string {
+  return sha256(canonicalJson(value)).slice(0, 16);
+}
+
+export function sha256(data: string | Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex');
+}
+
+/** SHA-256 of a file, streamed in 4 MiB pieces. */
+export function sha256File(file: string): string {
+  const hash = createHash('sha256');
+  const buffer = Buffer.allocUnsafe(4 << 20);
+  let fd: number;
+  try {
+    fd = fs.openSync(file, 'r');
+  } catch (error) {
+    throw explainSystemError(error, file, 'reading it');
+  }
+  try {
+    for (let n = fs.readSync(fd, buffer); n > 0; n = fs.readSync(fd, buffer)) hash.update(buffer.subarray(0, n));
+  } finally {
+    fs.closeSync(fd);
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,118 @@
+// The arithmetic that training needs, as one interface. reference.ts is its specification in plain TypeScript; native.ts the fast twin.
+//
+// Legend of shapes: T tokens (batch x sequence), D hidden, F feed-forward, V vocabulary, H query heads, K key/value heads, E head size.
+// Arguments: outputs, then what was saved, then inputs, then sizes. All arrays are dense and row-major unless a stride is named.
+// Gradients of parameters ADD to what is there (accumulation over micro-batches); gradients of activations SET.
+// An output element is computed by one thread in a fixed order: results do not depend on the number of threads.
+
+/** f32 as Float32Array, bf16 as the upper 16 bits in a Uint16Array. */
+export type Floats = Float32Array | Uint16Array;
+
+export interface AdamWOptions {
+  /** Learning rate of this step. */
+  lr: number;
+  beta1: number;
+  beta2: number;
+  eps: number;
+  /** Decoupled: w *= 1 - lr * weightDecay. */
+  weightDecay: number;
+  /** Multiplies every gradient before use (clipping). */
+  gradScale: number;
+  /** 1-based step, for bias correction. */
+  step: number;
+}
+
+export interface AttentionShape {
+  /** Sequences. */
+  batch: number;
+  /** Tokens a sequence. */
+  seqLen: number;
+  numHeads: number;
+  /** Divides numHeads; query head h reads key/value head floor(h / (numHeads / numKvHeads)). */
+  numKvHeads: number;
+  headDim: number;
+  /** Elements from one token's row to the next one's in q (k and v share kvStride). */
+  qStride: number;
+  kvStride: number;
+  /** Multiplies q.k, usually 1/sqrt(headDim). */
+  scale: number;
+}
+
+export interface Kernels {
+  /** "reference", or the instruction set in use, e.g. "avx512bf16". */
+  readonly variant: string;
+  readonly numThreads: number;
+  setNumThreads(numThreads: number): void;
+
+  /**
+   * C[M,N] = A B + addend, accumulated in f32. `transA`: A is stored [K,M]; `transB`: B is stored [N,K].
+   * A and B have one dtype; C and `addend` (same dtype as C, may be C itself) have one dtype, which may differ from A's.
+   */
+  gemm(c_MN: Floats, a: Floats, b: Floats, m: number, n: number, k: number, transA: boolean, transB: boolean, addend_MN: Floats | null): void;
+
+  /** out[t] = table[ids[t]]. */
+  embeddingForward(out_TD: Floats, table_VD: Floats, ids_T: Int32Array, d: number): void;
+  /** dTable[ids[t]] += dOut[t], in the order of t. */
+  embeddingBackward(dTable_VD: Float32Array, dOut_TD: Floats, ids_T: Int32Array, d: number): void;
+
+  /** out = x / sqrt(mean(x^2) + eps) * weight; saves 1/sqrt(...) a row (Zhang & Sennrich 2019). */
+  rmsNormForward(out_TD: Floats, rstd_T: Float32Array, x_TD: Floats, weight_D: Floats, t: number, d: number, eps: number): void;
+  /** dx = gradient through the norm (+ dResidual when given: the gradient that reaches x by the residual path). */
+  rmsNormBackward(
+    dx_TD: Floats,
+    dWeight_D: Float32Array,
+    dOut_TD: Floats,
+    x_TD: Floats,
+    weight_D: Floats,
+    rstd_T: Float32Array,
+    dResidual_TD: Floats | null,
+    t: number,
+    d: number,
+  ): void;
+
+  /**
+   * Rotary embedding in place on the first `numHeads` heads of each row (Su et al. 2021; half-split pairing, as in Hugging Face):
+   * (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin), x1 the first half of a head. `inverse` rotates back (the gradient).
+   * cos and sin are [positions, E/2].
+   */
+  rope(x: Floats, cos: Float32Array, sin: Float32Array, positions_T: Int32Array, t: number, rowStride: number, numHeads: number, headDim: number, inverse: boolean): void;
+
+  /**
+   * Causal attention inside documents: token t of a sequence sees tokens docStart[t]..t of that sequence (indices inside the sequence).
+   * out rows are dense [T, H*E]; lse_HT [batch*H, seqLen] keeps log-sum-exp of the scaled scores for the gradient. Never a full score matrix.
+   */
+  attentionForward(out: Floats, lse: Float32Array, q: Floats, k: Floats, v: Floats, docStart_T: Int32Array, shape: AttentionShape): void;
+  /** dq, dk, dv are SET and have the strides of q, k, v. dOut, out dense [T, H*E]. */
+  attentionBackward(dq: Floats, dk: Floats, dv: Floats, dOut: Floats, out: Floats, lse: Float32Array, q: Floats, k: Floats, v: Floats, docStart_T: Int32Array, shape: AttentionShape): void;
+
+  /** gateUp rows are [gate F | up F]; out = silu(gate) * up (Shazeer 2020). */
+  swigluForward(out_TF: Floats, gateUp_T2F: Floats, t: number, f: number): void;
+  /** Also recomputes nothing that it is not given: dGateUp rows are [dGate | dUp]. */
+  swigluBackward(dGateUp_T2F: Floats, dOut_TF: Floats, gateUp_T2F: Floats, t: number, f: number): void;
+
+  /**
+   * losses[t] = logsumexp(logits[t]) - logits[t][targets[t]] in nats (0 where targets[t] < 0). When dLogits is given:
+   * dLogits[t] = (softmax(logits[t]) - onehot) * weights[t] (0 where targets[t] < 0). dLogits may be the logits array itself.
+   */
+  crossEntropy(losses_T: Float32Array, dLogits_TV: Floats | null, logits_TV: Float32Array, targets_T: Int32Array, weights_T: Float32Array, t: number, v: number): void;
+
+  /**
+   * AdamW (Loshchilov & Hutter 2019), PyTorch's order of operations:
+   * w *= 1 - lr*wd; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps). Sets g to 0 afterwards.
+   * f32 weights: w Float32Array, low null. bf16 weights: w holds the weight rounded half up to bf16 and `low` (Uint16Array, read as int16)
+   * the rest, so that master bits = (w << 16) + int16(low), exactly an f32: 16 bytes a parameter with g, m and v.
+   */
+  adamw(w: Floats, low: Uint16Array | null, g: Float32Array, m: Float32Array, v: Float32Array, options: AdamWOptions): void;
+
+  /** Splits f32 masters into (w, low) as adamw reads them. */
+  splitMaster(w: Uint16Array, low: Uint16Array, master: Float32Array): void;
+  /** Inverse of splitMaster, bit for bit. */
+  joinMaster(master: Float32Array, w: Uint16Array, low: Uint16Array): void;
+
+  /** Sum of squares in f64 over fixed blocks, added in order. */
+  sumSquares(x: Float32Array): number;
+  /** out = x, converted between dtypes (f32 -> bf16 rounds to nearest even). */
+  convert(out: Floats, x: Floats): void;
+  /** out = a + b; out may be either. */
+  add(out: Floats, a: Floats, b: Floats): void;
+}

@@ -1,0 +1,78 @@
+// The files of a compiled job: what an engine consumes, and all it consumes. docs/formats.md has the bytes.
+
+/** A .bin/.idx pair (Megatron's MMIDIDX, version 1): documents of token ids. `prefix` is the path without ending. */
+export interface ShardRef {
+  prefix: string;
+  corpus: string;
+}
+
+/**
+ * `length` (input, target) pairs of one document: inputs are tokens first .. first+length-1 of the shard, targets first+1 .. first+length.
+ * Positions restart at 0 and attention does not cross into the neighbouring segments, unless the phase says otherwise.
+ */
+export interface Segment {
+  shard: number;
+  first: number;
+  length: number;
+}
+
+export interface OrderFileRef {
+  /** Relative to the job folder. */
+  file: string;
+  firstSequence: number;
+  numSequences: number;
+}
+
+/** A held-out set, scored by the engine before, during and after. */
+export interface EvalSetRef {
+  name: string;
+  role: 'domain' | 'general' | 'instruction' | 'evaluation';
+  order: OrderFileRef;
+  /** UTF-8 bytes of the documents' text, for bits per byte. */
+  numBytes: number;
+  numTokens: number;
+  numDocuments: number;
+}
+
+export interface JobPhase {
+  name: string;
+  firstStep: number;
+  numSteps: number;
+  /** Share of tokens by corpus, summing to 1. */
+  blend: Record<string, number>;
+}
+
+export interface Job {
+  formatVersion: 1;
+  /** Digest of everything below and of order and schedule files: an edited job is refused. */
+  fingerprint: string;
+  /** Hugging Face folder, absolute. */
+  model: string;
+  precision: 'bf16' | 'f32';
+  seed: number;
+  numSteps: number;
+  batch: { seqLen: number; sequencesPerStep: number; sequencesPerMicroBatch: number };
+  optimizer: { name: 'adamw'; beta1: number; beta2: number; eps: number; weightDecay: number; clipNorm: number };
+  phases: JobPhase[];
+  shards: ShardRef[];
+  order: OrderFileRef[];
+  /** One LR a step, little-endian f32, relative to the job folder. */
+  schedule: string;
+  checkpoint: { everySteps: number; keep: number };
+  evaluation: { everySteps: number; sets: EvalSetRef[] };
+  /** SHA-256 by file name (order files, schedule, eval order files). */
+  digests: Record<string, string>;
+  /** What the user's plan was called, for messages. */
+  name: string;
+}
+
+/** One sequence, ready for a model. All arrays have length seqLen. */
+export interface Sequence {
+  inputs: Int32Array;
+  /** -1 where nothing is to be predicted (padding, masked tokens). */
+  targets: Int32Array;
+  /** Index inside the sequence where the token's document begins. */
+  docStart: Int32Array;
+  /** Index into the job's shards; -1 on padding. */
+  shard: Int32Array;
+}
