@@ -1,0 +1,337 @@
+// The kernels in plain TypeScript: the specification that native code is tested against, and the fallback where there is no compiler.
+// Not fast. Every op converts to f32, computes with f64 or f32 accumulation in index order, and rounds once on the way out.
+import { storeF32, toF32 } from './bf16.ts';
+import type { AdamWOptions, AttentionShape, Floats, Kernels } from './types.ts';
+
+function gemm(c: Floats, a: Floats, b: Floats, m: number, n: number, k: number, transA: boolean, transB: boolean, addend: Floats | null): void {
+  const aF = toF32(a);
+  const bF = toF32(b);
+  const out = new Float32Array(m * n);
+  const add = addend ? toF32(addend) : undefined;
+  const row = new Float64Array(n);
+  for (let i = 0; i < m; i++) {
+    if (transB) {
+      for (let j = 0; j < n; j++) {
+        let sum = 0;
+        if (transA) for (let p = 0; p < k; p++) sum += aF[p * m + i]! * bF[j * k + p]!;
+        else for (let p = 0; p < k; p++) sum += aF[i * k + p]! * bF[j * k + p]!;
+        row[j] = sum;
+      }
+    } else {
+      row.fill(0);
+      for (let p = 0; p < k; p++) {
+        const x = transA ? aF[p * m + i]! : aF[i * k + p]!;
+        for (let j = 0; j < n; j++) row[j]! += x * bF[p * n + j]!;
+      }
+    }
+    for (let j = 0; j < n; j++) out[i * n + j] = row[j]! + (add ? add[i * n + j]! : 0);
+  }
+  storeF32(c.subarray(0, m * n) as Floats, out);
+}
+
+function embeddingForward(out: Floats, table: Floats, ids: Int32Array, d: number): void {
+  for (let t = 0; t < ids.length; t++) out.set(table.subarray(ids[t]! * d, ids[t]! * d + d), t * d);
+}
+
+function embeddingBackward(dTable: Float32Array, dOut: Floats, ids: Int32Array, d: number): void {
+  const g = toF32(dOut);
+  for (let t = 0; t < ids.length; t++) for (let i = 0; i < d; i++) dTable[ids[t]! * d + i]! += g[t * d + i]!;
+}
+
+function rmsNormForward(out: Floats, rstd: Float32Array, x: Floats, weight: Floats, t: number, d: number, eps: number): void {
+  const xF = toF32(x);
+  const w = toF32(weight);
+  const y = new Float32Array(t * d);
+  for (let r = 0; r < t; r++) {
+    let sum = 0;
+    for (let i = 0; i < d; i++) sum += xF[r * d + i]! ** 2;
+    rstd[r] = 1 / Math.sqrt(sum / d + eps);
+    for (let i = 0; i < d; i++) y[r * d + i] = xF[r * d + i]! * rstd[r]! * w[i]!;
+  }
+  storeF32(out, y);
+}
+
+function rmsNormBackward(
+  dx: Floats,
+  dWeight: Float32Array,
+  dOut: Floats,
+  x: Floats,
+  weight: Floats,
+  rstd: Float32Array,
+  dResidual: Floats | null,
+  t: number,
+  d: number,
+): void {
+  const g = toF32(dOut);
+  const xF = toF32(x);
+  const w = toF32(weight);
+  const res = dResidual ? toF32(dResidual) : undefined;
+  const out = new Float32Array(t * d);
+  const dW = new Float64Array(d);
+  for (let r = 0; r < t; r++) {
+    const s = rstd[r]!;
+    let dot = 0;
+    for (let i = 0; i < d; i++) dot += g[r * d + i]! * w[i]! * xF[r * d + i]!;
+    const c = (dot * s * s * s) / d;
+    for (let i = 0; i < d; i++) {
+      const at = r * d + i;
+      dW[i]! += g[at]! * xF[at]! * s;
+      out[at] = g[at]! * w[i]! * s - xF[at]! * c + (res ? res[at]! : 0);
+    }
+  }
+  for (let i = 0; i < d; i++) dWeight[i]! += dW[i]!;
+  storeF32(dx, out);
+}
+
+function rope(
+  x: Floats,
+  cos: Float32Array,
+  sin: Float32Array,
+  positions: Int32Array,
+  t: number,
+  rowStride: number,
+  numHeads: number,
+  headDim: number,
+  inverse: boolean,
+): void {
+  const half = headDim / 2;
+  const sign = inverse ? -1 : 1;
+  const pair = new Float32Array(2);
+  for (let r = 0; r < t; r++) {
+    for (let h = 0; h < numHeads; h++) {
+      const base = r * rowStride + h * headDim;
+      for (let i = 0; i < half; i++) {
+        const c = cos[positions[r]! * half + i]!;
+        const s = sin[positions[r]! * half + i]! * sign;
+        const one = x.subarray(base + i, base + i + 1) as Floats;
+        const two = x.subarray(base + half + i, base + half + i + 1) as Floats;
+        const x1 = toF32(one)[0]!;
+        const x2 = toF32(two)[0]!;
+        pair[0] = x1 * c - x2 * s;
+        pair[1] = x2 * c + x1 * s;
+        storeF32(one, pair.subarray(0, 1));
+        storeF32(two, pair.subarray(1, 2));
+      }
+    }
+  }
+}
+
+/** Scaled scores of query t (row `qAt`) against keys from..t of its sequence, into `scores`; returns their log-sum-exp. */
+function scoreRow(scores: Float64Array, q: Float32Array, qAt: number, k: Float32Array, kAt: (j: number) => number, from: number, t: number, shape: AttentionShape): number {
+  let max = -Infinity;
+  for (let j = from; j <= t; j++) {
+    let dot = 0;
+    const at = kAt(j);
+    for (let e = 0; e < shape.headDim; e++) dot += q[qAt + e]! * k[at + e]!;
+    scores[j] = dot * shape.scale;
+    max = Math.max(max, scores[j]!);
+  }
+  let sum = 0;
+  for (let j = from; j <= t; j++) sum += Math.exp(scores[j]! - max);
+  return max + Math.log(sum);
+}
+
+function attentionForward(out: Floats, lse: Float32Array, q: Floats, k: Floats, v: Floats, docStart: Int32Array, shape: AttentionShape): void {
+  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kvStride } = shape;
+  const [qF, kF, vF] = [toF32(q), toF32(k), toF32(v)];
+  const result = new Float32Array(batch * seqLen * numHeads * headDim);
+  const scores = new Float64Array(seqLen);
+  const group = numHeads / numKvHeads;
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < numHeads; h++) {
+      const kvOffset = Math.floor(h / group) * headDim;
+      const kAt = (j: number) => (b * seqLen + j) * kvStride + kvOffset;
+      for (let t = 0; t < seqLen; t++) {
+        const from = docStart[b * seqLen + t]!;
+        const norm = scoreRow(scores, qF, (b * seqLen + t) * qStride + h * headDim, kF, kAt, from, t, shape);
+        lse[(b * numHeads + h) * seqLen + t] = norm;
+        const outAt = ((b * seqLen + t) * numHeads + h) * headDim;
+        for (let e = 0; e < headDim; e++) {
+          let sum = 0;
+          for (let j = from; j <= t; j++) sum += Math.exp(scores[j]! - norm) * vF[kAt(j) + e]!;
+          result[outAt + e] = sum;
+        }
+      }
+    }
+  }
+  storeF32(out, result);
+}
+
+/** Adds nothing to what lies between the strided rows: only the head columns of each row are written. */
+function storeStrided(out: Floats, values: Float64Array, rows: number, width: number, stride: number): void {
+  for (let r = 0; r < rows; r++) storeF32(out.subarray(r * stride, r * stride + width) as Floats, Float32Array.from(values.subarray(r * width, (r + 1) * width)));
+}
+
+function attentionBackward(
+  dq: Floats,
+  dk: Floats,
+  dv: Floats,
+  dOut: Floats,
+  out: Floats,
+  lse: Float32Array,
+  q: Floats,
+  k: Floats,
+  v: Floats,
+  docStart: Int32Array,
+  shape: AttentionShape,
+): void {
+  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kvStride, scale } = shape;
+  const [qF, kF, vF, oF, gF] = [toF32(q), toF32(k), toF32(v), toF32(out), toF32(dOut)];
+  const rows = batch * seqLen;
+  const dqF = new Float64Array(rows * numHeads * headDim);
+  const dkF = new Float64Array(rows * numKvHeads * headDim);
+  const dvF = new Float64Array(rows * numKvHeads * headDim);
+  const scores = new Float64Array(seqLen);
+  const group = numHeads / numKvHeads;
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < numHeads; h++) {
+      const kvHead = Math.floor(h / group);
+      const kAt = (j: number) => (b * seqLen + j) * kvStride + kvHead * headDim;
+      for (let t = 0; t < seqLen; t++) {
+        const row = b * seqLen + t;
+        const qAt = row * qStride + h * headDim;
+        const oAt = (row * numHeads + h) * headDim;
+        const from = docStart[row]!;
+        scoreRow(scores, qF, qAt, kF, kAt, from, t, shape);
+        const norm = lse[(b * numHeads + h) * seqLen + t]!;
+        let delta = 0;
+        for (let e = 0; e < headDim; e++) delta += gF[oAt + e]! * oF[oAt + e]!;
+        for (let j = from; j <= t; j++) {
+          const p = Math.exp(scores[j]! - norm);
+          const at = kAt(j);
+          const kvAt = ((b * seqLen + j) * numKvHeads + kvHead) * headDim;
+          let dp = 0;
+          for (let e = 0; e < headDim; e++) dp += gF[oAt + e]! * vF[at + e]!;
+          const ds = p * (dp - delta) * scale;
+          for (let e = 0; e < headDim; e++) {
+            dqF[oAt + e]! += ds * kF[at + e]!;
+            dkF[kvAt + e]! += ds * qF[qAt + e]!;
+            dvF[kvAt + e]! += p * gF[oAt + e]!;
+          }
+        }
+      }
+    }
+  }
+  storeStrided(dq, dqF, rows, numHeads * headDim, qStride);
+  storeStrided(dk, dkF, rows, numKvHeads * headDim, kvStride);
+  storeStrided(dv, dvF, rows, numKvHeads * headDim, kvStride);
+}
+
+const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
+
+function swigluForward(out: Floats, gateUp: Floats, t: number, f: number): void {
+  const x = toF32(gateUp);
+  const y = new Float32Array(t * f);
+  for (let r = 0; r < t; r++)
+    for (let i = 0; i < f; i++) {
+      const gate = x[r * 2 * f + i]!;
+      y[r * f + i] = gate * sigmoid(gate) * x[r * 2 * f + f + i]!;
+    }
+  storeF32(out, y);
+}
+
+function swigluBackward(dGateUp: Floats, dOut: Floats, gateUp: Floats, t: number, f: number): void {
+  const x = toF32(gateUp);
+  const g = toF32(dOut);
+  const dx = new Float32Array(t * 2 * f);
+  for (let r = 0; r < t; r++)
+    for (let i = 0; i < f; i++) {
+      const at = r * 2 * f + i;
+      const gate = x[at]!;
+      const s = sigmoid(gate);
+      dx[at] = g[r * f + i]! * x[at + f]! * s * (1 + gate * (1 - s));
+      dx[at + f] = g[r * f + i]! * gate * s;
+    }
+  storeF32(dGateUp, dx);
+}
+
+function crossEntropy(losses: Float32Array, dLogits: Floats | null, logits: Float32Array, targets: Int32Array, weights: Float32Array, t: number, v: number): void {
+  const row = new Float32Array(v);
+  for (let r = 0; r < t; r++) {
+    const target = targets[r]!;
+    const z = logits.subarray(r * v, (r + 1) * v);
+    losses[r] = 0;
+    row.fill(0);
+    if (target >= 0) {
+      let max = -Infinity;
+      for (let i = 0; i < v; i++) max = Math.max(max, z[i]!);
+      let sum = 0;
+      for (let i = 0; i < v; i++) sum += Math.exp(z[i]! - max);
+      const norm = max + Math.log(sum);
+      losses[r] = norm - z[target]!;
+      if (dLogits) for (let i = 0; i < v; i++) row[i] = (Math.exp(z[i]! - norm) - (i === target ? 1 : 0)) * weights[r]!;
+    }
+    if (dLogits) storeF32(dLogits.subarray(r * v, (r + 1) * v) as Floats, row);
+  }
+}
+
+function splitMaster(w: Uint16Array, low: Uint16Array, master: Float32Array): void {
+  const bits = new Uint32Array(master.buffer, master.byteOffset, master.length);
+  for (let i = 0; i < bits.length; i++) {
+    w[i] = ((bits[i]! + 0x8000) >>> 16) & 0xffff;
+    low[i] = (bits[i]! - (w[i]! << 16)) & 0xffff;
+  }
+}
+
+function joinMaster(master: Float32Array, w: Uint16Array, low: Uint16Array): void {
+  const bits = new Uint32Array(master.buffer, master.byteOffset, master.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = (w[i]! << 16) + ((low[i]! << 16) >> 16);
+}
+
+function adamw(w: Floats, low: Uint16Array | null, g: Float32Array, m: Float32Array, v: Float32Array, o: AdamWOptions): void {
+  const master = w instanceof Float32Array ? w : new Float32Array(w.length);
+  if (w instanceof Uint16Array) joinMaster(master, w, low!);
+  const decay = 1 - o.lr * o.weightDecay;
+  const stepSize = o.lr / (1 - o.beta1 ** o.step);
+  const root = Math.sqrt(1 - o.beta2 ** o.step);
+  for (let i = 0; i < master.length; i++) {
+    const grad = g[i]! * o.gradScale;
+    m[i] = o.beta1 * m[i]! + (1 - o.beta1) * grad;
+    v[i] = o.beta2 * v[i]! + (1 - o.beta2) * grad * grad;
+    master[i] = master[i]! * decay - (stepSize * m[i]!) / (Math.sqrt(v[i]!) / root + o.eps);
+  }
+  g.fill(0);
+  if (w instanceof Uint16Array) splitMaster(w, low!, master);
+}
+
+const SUM_BLOCK = 65_536;
+
+function sumSquares(x: Float32Array): number {
+  let total = 0;
+  for (let from = 0; from < x.length; from += SUM_BLOCK) {
+    let sum = 0;
+    for (let i = from; i < Math.min(from + SUM_BLOCK, x.length); i++) sum += x[i]! * x[i]!;
+    total += sum;
+  }
+  return total;
+}
+
+function add(out: Floats, a: Floats, b: Floats): void {
+  const [x, y] = [toF32(a), toF32(b)];
+  const sum = new Float32Array(out.length);
+  for (let i = 0; i < sum.length; i++) sum[i] = x[i]! + y[i]!;
+  storeF32(out, sum);
+}
+
+export const referenceKernels: Kernels = {
+  variant: 'reference',
+  numThreads: 1,
+  setNumThreads: () => {},
+  gemm,
+  embeddingForward,
+  embeddingBackward,
+  rmsNormForward,
+  rmsNormBackward,
+  rope,
+  attentionForward,
+  attentionBackward,
+  swigluForward,
+  swigluBackward,
+  crossEntropy,
+  adamw,
+  splitMaster,
+  joinMaster,
+  sumSquares,
+  convert: (out, x) => storeF32(out, toF32(x)),
+  add,
+};
