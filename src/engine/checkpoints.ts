@@ -1,0 +1,115 @@
+// Checkpoints of a run: a Hugging Face folder that any tool loads, plus trainer/ with what resuming bit for bit needs. A folder is complete
+// or absent (atomic rename); the newest complete one is where a run goes on.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { ConfigError, DataError } from '../base/errors.ts';
+import { readJson, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
+import { type ModelSource, type TensorToWrite, openModel, openSafetensors, writeModelInto, writeSafetensors } from '../checkpoint/index.ts';
+import { type Decoder, type Parameter, exportTensors } from '../nn/index.ts';
+
+interface TrainerState {
+  formatVersion: 1;
+  /** Steps completed. */
+  step: number;
+  /** Tokens trained. */
+  tokens: number;
+  jobFingerprint: string;
+  precision: string;
+}
+
+export function checkpointName(step: number): string {
+  return `step-${String(step).padStart(8, '0')}`;
+}
+
+/** Complete checkpoints of a run, oldest first. */
+export function listCheckpoints(runFolder: string): { step: number; folder: string }[] {
+  const parent = path.join(runFolder, 'checkpoints');
+  if (!fs.existsSync(parent)) return [];
+  return fs
+    .readdirSync(parent)
+    .map((name) => ({ match: /^step-(\d{8,})$/.exec(name), folder: path.join(parent, name) }))
+    .filter(({ match, folder }) => match && fs.existsSync(path.join(folder, 'config.json')))
+    .map(({ match, folder }) => ({ step: Number(match![1]), folder }))
+    .sort((a, b) => a.step - b.step);
+}
+
+function stateTensors(parameter: Parameter): TensorToWrite[] {
+  const tensor = (kind: string, data: Float32Array | Uint16Array): TensorToWrite => ({
+    name: `${kind}.${parameter.parts[0]!.name}`,
+    shape: [parameter.rows, parameter.cols],
+    dtype: data instanceof Float32Array ? 'F32' : 'U16',
+    data: () => new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  });
+  return [tensor('m', parameter.m!), tensor('v', parameter.v!), ...(parameter.low ? [tensor('low', parameter.low)] : [])];
+}
+
+export interface CheckpointContext {
+  runFolder: string;
+  jobFingerprint: string;
+  /** Written into config.json under "continuo". */
+  record: Record<string, unknown>;
+  keep: number;
+}
+
+/** Saves after `step` completed steps; removes older checkpoints beyond `keep`. Returns its folder. */
+export async function saveCheckpoint(context: CheckpointContext, decoder: Decoder, source: ModelSource, step: number, tokens: number): Promise<string> {
+  const folder = path.join(context.runFolder, 'checkpoints', checkpointName(step));
+  fs.mkdirSync(path.dirname(folder), { recursive: true });
+  const dtype = decoder.precision === 'bf16' ? 'bfloat16' : 'float32';
+  await writeFolderAtomic(folder, (temporary) => {
+    writeModelInto(temporary, {
+      config: { ...source.config, torch_dtype: dtype, continuo: { ...(source.config['continuo'] as object), ...context.record, step, tokens } },
+      generationConfig: source.generationConfig,
+      tensors: exportTensors(decoder),
+      tokenizerFiles: source.tokenizer().files,
+    });
+    const trainer = path.join(temporary, 'trainer');
+    fs.mkdirSync(trainer);
+    writeSafetensors(path.join(trainer, 'optimizer.safetensors'), decoder.list().flatMap(stateTensors));
+    const state: TrainerState = { formatVersion: 1, step, tokens, jobFingerprint: context.jobFingerprint, precision: decoder.precision };
+    writeJsonAtomic(path.join(trainer, 'state.json'), state);
+  });
+  for (const old of listCheckpoints(context.runFolder).slice(0, -context.keep)) {
+    fs.renameSync(old.folder, `${old.folder}.tmp`);
+    fs.rmSync(`${old.folder}.tmp`, { recursive: true, force: true });
+  }
+  return folder;
+}
+
+/** Puts weights, moments and low bits of a checkpoint into `decoder`. Returns where it stands. */
+export function restoreCheckpoint(folder: string, jobFingerprint: string, decoder: Decoder): { step: number; tokens: number } {
+  const stateFile = path.join(folder, 'trainer', 'state.json');
+  const state = readJson<TrainerState>(stateFile, 'resuming');
+  if (state.jobFingerprint !== jobFingerprint)
+    throw new ConfigError(
+      `${stateFile}: this checkpoint belongs to job ${state.jobFingerprint}, the job here is ${jobFingerprint}. The plan or its data changed since. Give the changed run another name, or remove the checkpoints folder to start over.`,
+    );
+  if (state.precision !== decoder.precision)
+    throw new DataError(stateFile, `precision: expected ${decoder.precision}, found ${state.precision}.`);
+  const weights = openModel(folder);
+  const optimizerFile = path.join(folder, 'trainer', 'optimizer.safetensors');
+  const trainer = openSafetensors(optimizerFile);
+  try {
+    for (const parameter of decoder.list()) {
+      let row = 0;
+      for (const part of parameter.parts) {
+        const values = decoder.precision === 'bf16' ? weights.readBf16(part.name) : weights.readF32(part.name);
+        parameter.data.set(values, row * parameter.cols);
+        row += part.rows;
+      }
+      const read = (kind: string, into: Float32Array | Uint16Array) => {
+        const bytes = trainer.readBytes(`${kind}.${parameter.parts[0]!.name}`);
+        if (bytes.byteLength !== into.byteLength)
+          throw new DataError(optimizerFile, `tensor ${kind}.${parameter.parts[0]!.name}: expected ${into.byteLength} bytes, found ${bytes.byteLength}.`);
+        new Uint8Array(into.buffer, into.byteOffset, into.byteLength).set(bytes);
+      };
+      read('m', parameter.m!);
+      read('v', parameter.v!);
+      if (parameter.low) read('low', parameter.low);
+    }
+  } finally {
+    trainer.close();
+    weights.close();
+  }
+  return { step: state.step, tokens: state.tokens };
+}

@@ -1,0 +1,266 @@
+// The native engine: a child process that executes one job folder on this machine. It decides nothing: LR and order of samples come from files.
+// Usage: node native-engine.js JOB_FOLDER [--threads N]. Started again on a run with checkpoints, it goes on from the newest.
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ConfigError, DataError, EngineError, isUserError } from '../base/errors.ts';
+import { explainSystemError, writeAll, writeJsonAtomic } from '../base/files.ts';
+import { openModel } from '../checkpoint/index.ts';
+import { pickKernels } from '../kernels/index.ts';
+import { type Decoder, adamwStep, gradNorm, loadDecoder, prepareTraining } from '../nn/index.ts';
+import { type JobReader, type Sequence, openJob } from '../shards/index.ts';
+import { type CheckpointContext, checkpointName, listCheckpoints, restoreCheckpoint, saveCheckpoint } from './checkpoints.ts';
+import { scoreSet, toBatch } from './evaluate.ts';
+import { lockRun } from './lock.ts';
+import { EXIT_FATAL, EXIT_FINISHED, EXIT_STOPPED, type EngineMessage, type EvalResult, PROTOCOL_VERSION, type StepMetrics } from './protocol.ts';
+
+function send(message: EngineMessage): void {
+  writeAll(1, Buffer.from(`${JSON.stringify(message)}\n`));
+}
+
+/** Appends whole lines; a line torn by an earlier crash is closed first. */
+class LineLog {
+  private readonly fd: number;
+  private readonly file: string;
+
+  constructor(file: string) {
+    this.file = file;
+    this.fd = fs.openSync(file, 'a+');
+    const { size } = fs.fstatSync(this.fd);
+    const last = Buffer.alloc(1);
+    if (size > 0 && fs.readSync(this.fd, last, 0, 1, size - 1) === 1 && last[0] !== 10) this.write('\n');
+  }
+
+  append(value: object): void {
+    this.write(`${JSON.stringify(value)}\n`);
+  }
+
+  private write(text: string): void {
+    try {
+      writeAll(this.fd, Buffer.from(text));
+    } catch (error) {
+      throw explainSystemError(error, this.file, 'appending to it');
+    }
+  }
+}
+
+const breathe = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+/** Set by signals and by the parent's going away; looked at between steps. */
+let stopRequested = false;
+
+function watchParentAndSignals(): void {
+  process.stdin.on('end', () => process.exit(EXIT_STOPPED));
+  process.stdin.on('error', () => process.exit(EXIT_STOPPED));
+  process.stdin.resume();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.on(signal, () => {
+      if (stopRequested) process.exit(EXIT_STOPPED);
+      stopRequested = true;
+    });
+}
+
+class Training {
+  private readonly reader: JobReader;
+  private readonly decoder: Decoder;
+  private readonly context: CheckpointContext;
+  private readonly source;
+  private readonly metrics: LineLog;
+  private readonly events: LineLog;
+  private readonly runFolder: string;
+  private tokens = 0;
+
+  constructor(runFolder: string, reader: JobReader, threads: number) {
+    const { job } = reader;
+    this.runFolder = runFolder;
+    this.reader = reader;
+    const kernels = pickKernels();
+    kernels.setNumThreads(threads);
+    send({ type: 'hello', protocol: PROTOCOL_VERSION, engine: 'native', kernels: kernels.variant, threads: kernels.numThreads, pid: process.pid });
+    this.source = openModel(job.model);
+    this.decoder = loadDecoder(this.source, job.precision, kernels);
+    prepareTraining(this.decoder.list());
+    this.context = { runFolder, jobFingerprint: job.fingerprint, record: job.record, keep: job.checkpoint.keep };
+    this.metrics = new LineLog(path.join(runFolder, 'metrics.jsonl'));
+    this.events = new LineLog(path.join(runFolder, 'events.jsonl'));
+  }
+
+  event(type: string, fields: object = {}): void {
+    this.events.append({ time: new Date().toISOString(), type, ...fields });
+  }
+
+  async run(): Promise<number> {
+    const { job } = this.reader;
+    let step = this.resume();
+    const kernels = this.decoder.kernels;
+    this.event(step > 0 ? 'resume' : 'start', { step, kernels: kernels.variant, threads: kernels.numThreads });
+    send({ type: step > 0 ? 'resume' : 'start', step, numSteps: job.numSteps });
+    await this.evaluate(step);
+    while (step < job.numSteps) {
+      this.announcePhase(step);
+      const metrics = this.step(step);
+      step++;
+      this.metrics.append(metrics);
+      send({ type: 'step', ...metrics });
+      const last = step === job.numSteps;
+      if (!last && step % job.evaluation.everySteps === 0) await this.evaluate(step);
+      await breathe();
+      if (last || stopRequested || step % job.checkpoint.everySteps === 0) await this.checkpoint(step);
+      if (last) await this.evaluate(step);
+      if (stopRequested && !last) {
+        this.event('stop', { step });
+        send({ type: 'stopped', step });
+        return EXIT_STOPPED;
+      }
+    }
+    const folder = path.join(this.runFolder, 'checkpoints', checkpointName(job.numSteps));
+    this.event('finish', { step });
+    send({ type: 'finished', step, folder });
+    return EXIT_FINISHED;
+  }
+
+  private resume(): number {
+    const newest = listCheckpoints(this.runFolder).at(-1);
+    if (!newest) return 0;
+    const { step, tokens } = restoreCheckpoint(newest.folder, this.reader.job.fingerprint, this.decoder);
+    this.tokens = tokens;
+    return step;
+  }
+
+  private announcePhase(step: number): void {
+    const phase = this.reader.job.phases.find((p) => p.firstStep === step);
+    if (phase) this.event('phase', { step, name: phase.name, blend: phase.blend });
+  }
+
+  private step(step: number): StepMetrics {
+    const { job } = this.reader;
+    const start = performance.now();
+    const { sequencesPerStep, sequencesPerMicroBatch } = job.batch;
+    const sequences = Array.from({ length: sequencesPerStep }, (_, i) => this.reader.sequence(step * sequencesPerStep + i));
+    const numTargets = sequences.reduce((sum, s) => sum + s.targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0), 0);
+    const byCorpus = new Map<string, { nats: number; tokens: number }>();
+    let nats = 0;
+    for (let from = 0; from < sequencesPerStep; from += sequencesPerMicroBatch) {
+      const micro = sequences.slice(from, from + sequencesPerMicroBatch);
+      const batch = toBatch(micro);
+      const losses = this.decoder.trainBatch(batch, new Float32Array(batch.inputs.length).fill(1 / numTargets));
+      nats += this.addLosses(losses, micro, byCorpus);
+    }
+    const loss = nats / numTargets;
+    const lr = this.reader.lrAt(step);
+    const parameters = this.decoder.list();
+    const norm = gradNorm(parameters, this.decoder.kernels);
+    this.checkFinite(step, loss, norm, lr);
+    adamwStep(parameters, this.decoder.kernels, job.optimizer, lr, step + 1, norm);
+    this.tokens += numTargets;
+    const stepMs = performance.now() - start;
+    return {
+      step,
+      loss,
+      lossByCorpus: Object.fromEntries([...byCorpus].map(([corpus, sum]) => [corpus, sum.nats / sum.tokens])),
+      lr,
+      gradNorm: norm,
+      tokens: this.tokens,
+      tokensPerSecond: (numTargets / stepMs) * 1000,
+      stepMs,
+      rssBytes: process.memoryUsage.rss(),
+      phase: job.phases.findLast((p) => p.firstStep <= step)!.name,
+    };
+  }
+
+  /** Sums a micro-batch's losses into `byCorpus`; returns their total, nats. */
+  private addLosses(losses: Float32Array, sequences: readonly Sequence[], byCorpus: Map<string, { nats: number; tokens: number }>): number {
+    const { seqLen } = this.reader.job.batch;
+    let total = 0;
+    sequences.forEach((sequence, row) => {
+      for (let t = 0; t < seqLen; t++) {
+        if (sequence.targets[t]! < 0) continue;
+        const corpus = this.reader.job.shards[sequence.shard[t]!]!.corpus;
+        const sum = byCorpus.get(corpus) ?? { nats: 0, tokens: 0 };
+        byCorpus.set(corpus, sum);
+        sum.nats += losses[row * seqLen + t]!;
+        sum.tokens++;
+        total += losses[row * seqLen + t]!;
+      }
+    });
+    return total;
+  }
+
+  private checkFinite(step: number, loss: number, norm: number, lr: number): void {
+    if (Number.isFinite(loss) && Number.isFinite(norm)) return;
+    const good = listCheckpoints(this.runFolder).at(-1);
+    throw new EngineError(
+      `training stopped at step ${step}: the ${Number.isFinite(loss) ? 'gradient norm' : 'loss'} is not a number (loss ${loss}, gradient norm ${norm}, LR ${lr.toExponential(2)}). ` +
+        `The weights were not touched by this step; the last good checkpoint is ${good ? good.folder : 'the model that the run began with'}. ` +
+        'Most often the LR is too high: lower recipe.peakLr (a third is a good first try) and run under another name; or try training.precision: f32.',
+    );
+  }
+
+  private async checkpoint(step: number): Promise<void> {
+    if (listCheckpoints(this.runFolder).at(-1)?.step === step) return;
+    const start = performance.now();
+    const folder = await saveCheckpoint(this.context, this.decoder, this.source, step, this.tokens);
+    const seconds = (performance.now() - start) / 1000;
+    this.event('checkpoint', { step, folder: path.relative(this.runFolder, folder), seconds });
+    send({ type: 'checkpoint', step, folder, seconds });
+  }
+
+  /** Scores every held-out set once a step; a result that exists already (before a resume) is kept. */
+  private async evaluate(step: number): Promise<void> {
+    const { job } = this.reader;
+    const file = path.join(this.runFolder, 'evals', `${checkpointName(step)}.json`);
+    if (job.evaluation.sets.length === 0 || fs.existsSync(file)) return;
+    const result: EvalResult = { step, time: new Date().toISOString(), sets: {} };
+    const total = job.evaluation.sets.reduce((sum, set) => sum + set.order.numSequences, 0);
+    let before = 0;
+    for (const set of job.evaluation.sets) {
+      result.sets[set.name] = await scoreSet(this.decoder, set, (i) => this.reader.evalSequence(set, i), job.batch.sequencesPerMicroBatch, async (done) => {
+        send({ type: 'evalProgress', step, done: before + done, total });
+        await breathe();
+      });
+      before += set.order.numSequences;
+    }
+    writeJsonAtomic(file, result);
+    this.event('eval', { step, bitsPerByte: Object.fromEntries(Object.entries(result.sets).map(([name, set]) => [name, set.bitsPerByte])) });
+    send({ type: 'eval', ...result });
+  }
+}
+
+async function main(args: string[]): Promise<number> {
+  const [jobFolder, flag, value] = args;
+  if (!jobFolder) throw new ConfigError('usage: native-engine JOB_FOLDER [--threads N]');
+  const threads = flag === '--threads' ? Number(value) : os.availableParallelism();
+  const runFolder = path.dirname(path.resolve(jobFolder));
+  const unlock = lockRun(runFolder);
+  process.on('exit', unlock);
+  const reader = openJob(path.resolve(jobFolder));
+  const training = new Training(runFolder, reader, threads);
+  try {
+    return await training.run();
+  } catch (error) {
+    training.event('error', { message: (error as Error).message });
+    throw error;
+  }
+}
+
+function errorKind(error: unknown): 'ConfigError' | 'DataError' | 'EngineError' {
+  if (error instanceof ConfigError) return 'ConfigError';
+  return error instanceof DataError ? 'DataError' : 'EngineError';
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  watchParentAndSignals();
+  main(process.argv.slice(2)).then(
+    (code) => process.exit(code),
+    (error: unknown) => {
+      // Anything that is not the user's is a crash: its trace goes to stderr and the supervisor decides.
+      if (!isUserError(error)) {
+        process.stderr.write(`${(error as Error).stack ?? error}\n`);
+        process.exit(1);
+      }
+      send({ type: 'fatal', kind: errorKind(error), message: (error as Error).message });
+      process.exit(EXIT_FATAL);
+    },
+  );
+}

@@ -1,0 +1,55 @@
+// What an engine says on stdout, one JSON object a line, and how it ends. See docs/formats.md, "The engine contract".
+
+export const PROTOCOL_VERSION = 1;
+
+/** Exit codes of an engine. */
+export const EXIT_FINISHED = 0;
+/** The engine said a `fatal` message: starting it again would end the same way. */
+export const EXIT_FATAL = 4;
+/** Asked to stop: checkpointed and left. */
+export const EXIT_STOPPED = 130;
+
+export interface StepMetrics {
+  /** 0-based. */
+  step: number;
+  /** Mean over the step's predicted tokens, nats. */
+  loss: number;
+  lossByCorpus: Record<string, number>;
+  lr: number;
+  /** Before clipping. */
+  gradNorm: number;
+  /** Tokens trained so far, this step included. */
+  tokens: number;
+  tokensPerSecond: number;
+  stepMs: number;
+  rssBytes: number;
+  phase: string;
+}
+
+export interface EvalSetResult {
+  role: string;
+  /** Mean over predicted tokens. */
+  lossNats: number;
+  bitsPerByte: number;
+  perplexity: number;
+  numTokens: number;
+  numBytes: number;
+  numDocuments: number;
+}
+
+export interface EvalResult {
+  step: number;
+  time: string;
+  sets: Record<string, EvalSetResult>;
+}
+
+export type EngineMessage =
+  | { type: 'hello'; protocol: number; engine: string; kernels: string; threads: number; pid: number }
+  | { type: 'start' | 'resume'; step: number; numSteps: number }
+  | ({ type: 'step' } & StepMetrics)
+  | ({ type: 'eval' } & EvalResult)
+  | { type: 'evalProgress'; step: number; done: number; total: number }
+  | { type: 'checkpoint'; step: number; folder: string; seconds: number }
+  | { type: 'stopped'; step: number }
+  | { type: 'finished'; step: number; folder: string }
+  | { type: 'fatal'; kind: 'ConfigError' | 'DataError' | 'EngineError'; message: string };

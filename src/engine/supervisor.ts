@@ -1,0 +1,140 @@
+// Starts an engine, follows it, and starts it again when it crashes. Ctrl-C once: the engine checkpoints and stops; twice: it stops at once.
+import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createInterface } from 'node:readline';
+import { entryFile } from '../base/entry.ts';
+import { ConfigError, DataError, EngineError } from '../base/errors.ts';
+import { EXIT_FATAL, EXIT_STOPPED, type EngineMessage, PROTOCOL_VERSION } from './protocol.ts';
+
+export interface SuperviseOptions {
+  jobFolder: string;
+  threads?: number;
+  /** Every message of the engine, in order. */
+  onMessage?: (message: EngineMessage) => void;
+  /** One line for people: restarts, signals. */
+  say?: (line: string) => void;
+}
+
+export interface SuperviseResult {
+  status: 'finished' | 'stopped';
+  step: number;
+  /** Folder of the newest checkpoint seen. */
+  checkpoint: string | undefined;
+  numRestarts: number;
+}
+
+/** Crashes in a row without a new step after which the run is given up. */
+const MAX_RESTARTS = 3;
+const STDERR_LINES = 20;
+
+interface Ended {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  fatal: Extract<EngineMessage, { type: 'fatal' }> | undefined;
+  stderr: string[];
+}
+
+/** Runs a job to its end. @throws ConfigError, DataError or EngineError as the engine reported, EngineError after repeated crashes */
+export async function superviseEngine(options: SuperviseOptions): Promise<SuperviseResult> {
+  const say = options.say ?? (() => {});
+  const state = { step: 0, checkpoint: undefined as string | undefined };
+  let numRestarts = 0;
+  let crashes = 0;
+  for (;;) {
+    const stepBefore = state.step;
+    const ended = await runOnce(options, say, (message) => {
+      if (message.type === 'step') state.step = message.step + 1;
+      if (message.type === 'checkpoint' || message.type === 'finished') {
+        state.checkpoint = message.folder;
+        state.step = message.step;
+      }
+      options.onMessage?.(message);
+    });
+    if (ended.code === 0) return { status: 'finished', ...state, numRestarts };
+    if (ended.code === EXIT_STOPPED) return { status: 'stopped', ...state, numRestarts };
+    if (ended.code === EXIT_FATAL && ended.fatal) throw toError(ended.fatal);
+    crashes = state.step > stepBefore ? 1 : crashes + 1;
+    const how = ended.signal ? `was killed by ${ended.signal}` : `ended with code ${ended.code}`;
+    if (crashes > MAX_RESTARTS)
+      throw new EngineError(
+        `the engine ${how} ${crashes} times in a row without finishing a step. Its last words:\n${ended.stderr.join('\n') || '(none)'}\n` +
+          (ended.signal === 'SIGKILL' ? 'SIGKILL most often means that memory ran out: lower training.microBatch or training.seqLen.' : ''),
+      );
+    numRestarts++;
+    const seconds = 2 ** (crashes - 1) * 0.5;
+    say(`The engine ${how} at step ${state.step}; starting it again from its newest checkpoint in ${seconds} s.`);
+    await sleep(seconds * 1000);
+  }
+}
+
+function toError(fatal: Extract<EngineMessage, { type: 'fatal' }>): Error {
+  switch (fatal.kind) {
+    case 'ConfigError':
+      return new ConfigError(fatal.message);
+    case 'DataError':
+      return Object.assign(new DataError('', ''), { message: fatal.message });
+    case 'EngineError':
+      return new EngineError(fatal.message);
+    default:
+      return fatal.kind satisfies never;
+  }
+}
+
+function runOnce(options: SuperviseOptions, say: (line: string) => void, onMessage: (message: EngineMessage) => void): Promise<Ended> {
+  const args = [entryFile(import.meta.url, './native-engine.ts'), options.jobFolder];
+  if (options.threads) args.push('--threads', String(options.threads));
+  // Its own process group: Ctrl-C reaches it through us alone. stdin stays open as its sign that we live.
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+  const stderr: string[] = [];
+  let fatal: Ended['fatal'];
+  let greeted = false;
+  let interrupts = 0;
+  const forward = (signal: NodeJS.Signals) => {
+    interrupts++;
+    say(interrupts === 1 ? 'Stopping: the engine saves a checkpoint first. Once more to stop at once.' : 'Stopping at once.');
+    child.kill(signal);
+  };
+  process.on('SIGINT', forward);
+  process.on('SIGTERM', forward);
+  const lines = createInterface({ input: child.stdout });
+  const problem = (why: string) => {
+    fatal = { type: 'fatal', kind: 'EngineError', message: why };
+    child.kill('SIGKILL');
+  };
+  lines.on('line', (line) => {
+    let message: EngineMessage;
+    try {
+      message = JSON.parse(line) as EngineMessage;
+    } catch {
+      problem(`the engine wrote something else than JSON on stdout: ${line.slice(0, 200)}`);
+      return;
+    }
+    if (message.type === 'hello') {
+      greeted = true;
+      if (message.protocol !== PROTOCOL_VERSION)
+        problem(`the engine speaks protocol ${message.protocol}, this version needs ${PROTOCOL_VERSION}. Build again: npm run build.`);
+    } else if (!greeted && message.type !== 'fatal') problem('the engine did not say hello first.');
+    if (message.type === 'fatal') fatal = message;
+    onMessage(message);
+  });
+  createInterface({ input: child.stderr }).on('line', (line) => {
+    stderr.push(line);
+    if (stderr.length > STDERR_LINES) stderr.shift();
+    if (line.includes('reference kernels')) say(line);
+  });
+  return new Promise((resolve, reject) => {
+    const done = () => {
+      process.off('SIGINT', forward);
+      process.off('SIGTERM', forward);
+    };
+    child.on('error', (error) => {
+      done();
+      reject(new EngineError(`the engine could not be started: ${error.message}`));
+    });
+    child.on('close', (code, signal) => {
+      done();
+      if (fatal && code !== EXIT_FATAL) reject(toError(fatal));
+      else resolve({ code, signal, fatal, stderr });
+    });
+  });
+}

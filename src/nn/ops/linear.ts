@@ -1,0 +1,22 @@
+// out = x W^T (+ residual). W is [outputs, inputs], as in PyTorch. The residual's gradient is the output's own buffer, moved, not copied.
+import type { Tape } from '../tape.ts';
+import type { Activation, Parameter } from '../tensor.ts';
+
+export function linear(tape: Tape, x: Activation, weight: Parameter, residual?: Activation): Activation {
+  const { kernels } = tape;
+  const [numRows, numIn, numOut] = [x.rows, weight.cols, weight.rows];
+  const out = tape.activation(numRows, numOut);
+  kernels.gemm(out.data, x.data, weight.data, numRows, numOut, numIn, false, true, residual?.data ?? null);
+  tape.record(out, [], () => {
+    const dOut = out.grad!;
+    if (weight.grad) kernels.gemm(weight.grad, dOut, x.data, numOut, numIn, numRows, true, false, weight.grad);
+    tape.accumulateGrad(x, (dx) => kernels.gemm(dx, dOut, weight.data, numRows, numIn, numOut, false, false, null));
+    if (!residual) return;
+    if (residual.grad) kernels.add(residual.grad, residual.grad, dOut);
+    else {
+      residual.grad = dOut;
+      out.grad = undefined;
+    }
+  });
+  return out;
+}

@@ -1,0 +1,39 @@
+// AdamW over a decoder's parameters with clipping by global norm. Matrices decay, vectors (norms) do not.
+import type { Kernels } from '../kernels/index.ts';
+import type { Parameter } from './tensor.ts';
+
+export interface AdamWSettings {
+  beta1: number;
+  beta2: number;
+  eps: number;
+  weightDecay: number;
+  /** Gradients are scaled down so that their global norm is at most this; 0 turns clipping off. */
+  clipNorm: number;
+}
+
+/** Gives every parameter a gradient and zero moments. */
+export function prepareTraining(parameters: readonly Parameter[]): void {
+  for (const parameter of parameters) {
+    const length = parameter.data.length;
+    parameter.grad = new Float32Array(length);
+    parameter.m = new Float32Array(length);
+    parameter.v = new Float32Array(length);
+  }
+}
+
+/** Global L2 norm of all gradients. */
+export function gradNorm(parameters: readonly Parameter[], kernels: Kernels): number {
+  return Math.sqrt(parameters.reduce((sum, parameter) => sum + kernels.sumSquares(parameter.grad!), 0));
+}
+
+/**
+ * One AdamW update; gradients are zero afterwards.
+ * @param step 1-based @param norm as returned by gradNorm
+ */
+export function adamwStep(parameters: readonly Parameter[], kernels: Kernels, settings: AdamWSettings, lr: number, step: number, norm: number): void {
+  const { clipNorm, weightDecay, beta1, beta2, eps } = settings;
+  // The small term is PyTorch's clip_grad_norm_.
+  const gradScale = clipNorm > 0 ? Math.min(1, clipNorm / (norm + 1e-6)) : 1;
+  for (const p of parameters)
+    kernels.adamw(p.data, p.low, p.grad!, p.m!, p.v!, { lr, beta1, beta2, eps, weightDecay: p.isVector ? 0 : weightDecay, gradScale, step });
+}

@@ -1,0 +1,94 @@
+// The tape: ops append how to run themselves backwards; backward() plays that in reverse and hands buffers back as soon as they are spent.
+// Without gradients (scoring, generation) nothing is recorded and a scope's inner buffers are handed back when it ends.
+import type { Floats, Kernels } from '../kernels/index.ts';
+import type { BufferPool } from './pool.ts';
+import type { Activation, Precision } from './tensor.ts';
+
+interface Entry {
+  backward: () => void;
+  /** Created by this op: its data, and whatever gradient is left, go back to the pool after its backward. */
+  output: Activation | undefined;
+  saved: Floats[];
+}
+
+export class Tape {
+  readonly kernels: Kernels;
+  readonly precision: Precision;
+  /** False: forward only. */
+  readonly training: boolean;
+  private readonly pool: BufferPool;
+  private readonly entries: Entry[] = [];
+  private scopeBuffers: Floats[] | undefined;
+
+  constructor(kernels: Kernels, pool: BufferPool, precision: Precision, training: boolean) {
+    this.kernels = kernels;
+    this.pool = pool;
+    this.precision = precision;
+    this.training = training;
+  }
+
+  activation(rows: number, cols: number): Activation {
+    return { data: this.buffer(rows * cols, this.precision), grad: undefined, rows, cols };
+  }
+
+  /** A buffer that lives until the op which saves it has run backwards (or, forward only, until its scope ends). */
+  buffer(length: number, precision: Precision): Floats {
+    const buffer = this.pool.take(precision, length);
+    this.scopeBuffers?.push(buffer);
+    return buffer;
+  }
+
+  /** Runs `body` with a scratch buffer of f32. */
+  withScratch(length: number, body: (scratch: Float32Array) => void): void {
+    const scratch = this.pool.take('f32', length) as Float32Array;
+    body(scratch);
+    this.pool.give(scratch);
+  }
+
+  record(output: Activation | undefined, saved: Floats[], backward: () => void): void {
+    if (this.training) this.entries.push({ backward, output, saved });
+  }
+
+  /** A part of the model whose inner results nobody outside needs. */
+  scope(body: () => Activation): Activation {
+    if (this.training || this.scopeBuffers) return body();
+    this.scopeBuffers = [];
+    const result = body();
+    for (const buffer of this.scopeBuffers) if (buffer !== result.data) this.pool.give(buffer);
+    this.scopeBuffers = undefined;
+    return result;
+  }
+
+  /** Forward only: hands back a result that a scope returned. */
+  release(activation: Activation): void {
+    if (!this.training) this.pool.give(activation.data);
+  }
+
+  /** The gradient buffer of an activation that has none yet: the caller sets all of it. */
+  newGrad(x: Activation): Floats {
+    x.grad = this.pool.take(this.precision, x.rows * x.cols);
+    return x.grad;
+  }
+
+  /** Calls `write` with a buffer to set; what it writes is added to the gradient that `x` may have already. */
+  accumulateGrad(x: Activation, write: (grad: Floats) => void): void {
+    if (!x.grad) {
+      write(this.newGrad(x));
+      return;
+    }
+    const extra = this.pool.take(this.precision, x.rows * x.cols);
+    write(extra);
+    this.kernels.add(x.grad, x.grad, extra);
+    this.pool.give(extra);
+  }
+
+  backward(): void {
+    for (let entry = this.entries.pop(); entry; entry = this.entries.pop()) {
+      entry.backward();
+      for (const buffer of entry.saved) this.pool.give(buffer);
+      if (!entry.output) continue;
+      this.pool.give(entry.output.data);
+      if (entry.output.grad) this.pool.give(entry.output.grad);
+    }
+  }
+}
