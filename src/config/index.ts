@@ -1,0 +1,21 @@
+// The door of the configuration layer.
+export { loadConfig, parseConfig } from './load.ts';
+export {
+  PLANNED_PRESETS,
+  PRESET_NAMES,
+  type PresetName,
+  type PresetOptions,
+  type RecipeConfig,
+} from './recipe-options.ts';
+export type {
+  BudgetConfig,
+  Config,
+  CorpusConfig,
+  CorpusRole,
+  HeldOutConfig,
+  ModelConfig,
+  NewModelConfig,
+  Precision,
+  TrainingConfig,
+} from './types.ts';
+export { type ConfigAnswers, renderConfig, writeConfig } from './write.ts';

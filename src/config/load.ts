@@ -1,0 +1,231 @@
+// Reads continuo.yaml. YAML 1.2, nothing is interpolated: no environment variable, no include, no tag that runs anything.
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { LineCounter, parseDocument } from 'yaml';
+import { readText } from '../base/files.ts';
+import { locate, type Problem, problemsOf, refuse } from './problems.ts';
+import type { PresetName, RecipeConfig } from './recipe-options.ts';
+import { type ConfigFile, NAME_PATTERN, NAME_RULE, schemaFor } from './schema.ts';
+import type { BudgetConfig, Config, CorpusConfig, CorpusRole, ModelConfig, NewModelConfig } from './types.ts';
+
+/**
+ * The configuration in `file`. Throws one ConfigError with all problems, each as file:line:column with what was expected and found.
+ * Looks at the file system only to tell a model's folder from a hub id.
+ */
+export function loadConfig(file: string): Config {
+  return parseConfig(readText(file, 'reading the configuration'), file);
+}
+
+/** As loadConfig, on text already read; `file` is named in messages and relative paths start at its folder. */
+export function parseConfig(source: string, file: string): Config {
+  const lines = new LineCounter();
+  const document = parseDocument(source, { lineCounter: lines, uniqueKeys: true });
+  const broken = [...document.errors, ...document.warnings];
+  if (broken.length > 0)
+    refuse(
+      file,
+      broken.map((error) => ({ ...position(error.pos[0], lines), message: wordYamlError(error.message) })),
+    );
+  const data: unknown = document.toJS();
+  if (data === null || typeof data !== 'object' || Array.isArray(data))
+    refuse(file, [
+      {
+        line: 1,
+        column: 1,
+        message: `${data === null ? 'the file is empty' : 'not a map'}: expected the keys model, corpora and budget`,
+      },
+    ]);
+  const parsed = schemaFor(data as Record<string, unknown>).safeParse(data);
+  if (!parsed.success)
+    refuse(
+      file,
+      problemsOf(parsed.error, data).map((problem) => locate(problem, document, lines)),
+    );
+  const problems: Problem[] = [];
+  const config = resolve(parsed.data, path.resolve(file), problems);
+  if (problems.length > 0)
+    refuse(
+      file,
+      problems.map((problem) => locate(problem, document, lines)),
+    );
+  return config;
+}
+
+function position(offset: number, lines: LineCounter): { line: number; column: number } {
+  const { line, col } = lines.linePos(offset);
+  return { line, column: col };
+}
+
+function wordYamlError(message: string): string {
+  const first = message
+    .split('\n')[0]!
+    .replace(/ at line \d+, column \d+:?$/, '')
+    .replace(/[.:]$/, '');
+  return first.startsWith('Map keys must be unique')
+    ? 'this key stands here twice; keep one of them'
+    : `not valid YAML: ${first}`;
+}
+
+function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Config {
+  const folder = path.dirname(configFile);
+  const name = file.name ?? defaultName(folder);
+  if (!NAME_PATTERN.test(name)) problems.push({ path: ['name'], message: `expected ${NAME_RULE}, found "${name}"` });
+  const model = resolveModel(file.model as string | { new: RawNewModel }, folder, problems);
+  const corpora = resolveCorpora(file.corpora as Record<string, RawCorpus>, folder, problems);
+  return {
+    file: configFile,
+    folder,
+    name,
+    model,
+    corpora,
+    recipe: resolveRecipe(file.recipe as RawRecipe, model, corpora, problems),
+    budget: resolveBudget(file.budget, problems),
+    training: file.training ?? {},
+    evaluate: { everySteps: file.evaluate?.every, tokensPerSet: file.evaluate?.tokens },
+    checkpoints: { everySteps: file.checkpoints?.every, keep: file.checkpoints?.keep },
+    engine: file.engine ?? 'native',
+    output: resolvePath(file.output ?? 'runs', folder),
+  };
+}
+
+function defaultName(folder: string): string {
+  const name = path
+    .basename(folder)
+    .replaceAll(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[._-]+/, '')
+    .slice(0, 64);
+  return name || 'run';
+}
+
+function resolvePath(given: string, folder: string): string {
+  return path.resolve(folder, given.replace(/^~(?=$|[\\/])/, os.homedir()));
+}
+
+type RawNewModel = Omit<NewModelConfig, 'kvHeads' | 'headDim' | 'ropeTheta' | 'tied'> & Partial<NewModelConfig>;
+
+function resolveModel(given: string | { new: RawNewModel }, folder: string, problems: Problem[]): ModelConfig {
+  if (typeof given !== 'string') return { kind: 'new', new: resolveNewModel(given.new, folder, problems) };
+  const file = resolvePath(given, folder);
+  if (fs.existsSync(file)) return { kind: 'path', path: file };
+  const id = given.replace(/^hub:\/\//, '');
+  if (/^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$/.test(id) && !id.endsWith('.gguf'))
+    return { kind: 'hub', id };
+  problems.push({
+    path: ['model'],
+    message: `expected an existing folder or .gguf file, or a hub id such as owner/name, found "${given}" (${file} does not exist)`,
+  });
+  return { kind: 'path', path: file };
+}
+
+function resolveNewModel(given: RawNewModel, folder: string, problems: Problem[]): NewModelConfig {
+  const at = (key: string) => ['model', 'new', key];
+  const { hidden, heads } = given;
+  const kvHeads = given.kvHeads ?? heads;
+  const headDim = given.headDim ?? hidden / heads;
+  if (!Number.isInteger(headDim) || headDim % 2 !== 0)
+    problems.push({
+      path: at('heads'),
+      message: `hidden / heads must be an even whole number, found ${hidden} / ${heads}; change one or give headDim`,
+    });
+  if (heads % kvHeads !== 0)
+    problems.push({ path: at('kvHeads'), message: `expected a divisor of heads (${heads}), found ${kvHeads}` });
+  return {
+    ...given,
+    kvHeads,
+    headDim,
+    ropeTheta: given.ropeTheta ?? 10000,
+    tied: given.tied ?? true,
+    tokenizer: given.tokenizer === undefined ? undefined : resolvePath(given.tokenizer, folder),
+  };
+}
+
+interface RawCorpus {
+  path: string | string[];
+  role: CorpusRole;
+  limit?: number;
+  field?: string;
+  heldOut?: { share?: number; documents?: number; tokens?: number };
+  weight?: number;
+  maxBadShare?: number;
+}
+
+function resolveCorpora(given: Record<string, RawCorpus>, folder: string, problems: Problem[]): CorpusConfig[] {
+  const corpora = Object.entries(given).map(([name, corpus]): CorpusConfig => {
+    if (!NAME_PATTERN.test(name))
+      problems.push({ path: ['corpora', name], atKey: true, message: `expected a corpus name of ${NAME_RULE}` });
+    const { path: given, limit, ...rest } = corpus;
+    const paths = (Array.isArray(given) ? given : [given]).map((one) =>
+      one.startsWith('hub://') ? one : resolvePath(one, folder),
+    );
+    return { name, paths, limitTokens: limit, ...rest };
+  });
+  if (!corpora.some((corpus) => corpus.role !== 'evaluation'))
+    problems.push({
+      path: ['corpora'],
+      message: 'expected at least one corpus with the role domain, general or instruction to train on',
+    });
+  for (const role of ['domain', 'general', 'instruction'] as const) {
+    const ofRole = corpora.filter((corpus) => corpus.role === role);
+    const without = ofRole.find((corpus) => corpus.weight === undefined);
+    if (without && ofRole.some((corpus) => corpus.weight !== undefined))
+      problems.push({
+        path: ['corpora', without.name],
+        atKey: true,
+        message: `has no weight, while another ${role} corpus has one: give all of them one, or none`,
+      });
+    if (ofRole.length > 0 && ofRole.every((corpus) => corpus.weight === 0))
+      problems.push({
+        path: ['corpora', ofRole[0]!.name, 'weight'],
+        message: `all ${role} corpora have weight 0: raise one, or remove them`,
+      });
+  }
+  return corpora;
+}
+
+function resolveBudget(
+  given: { tokens?: number; epochs?: number; steps?: number; minutes?: number },
+  problems: Problem[],
+): BudgetConfig {
+  const kinds = (['tokens', 'epochs', 'steps', 'minutes'] as const).filter((kind) => given[kind] !== undefined);
+  if (kinds.length !== 1)
+    problems.push({
+      path: ['budget'],
+      message: `expected exactly one of tokens, epochs, steps and minutes, found ${kinds.join(' and ') || 'none'}`,
+    });
+  const kind = kinds[0] ?? 'tokens';
+  return { kind, [kind]: given[kind] ?? 0 } as BudgetConfig;
+}
+
+type RawRecipe = PresetName | ({ preset: PresetName } & Record<string, unknown>) | undefined;
+
+function resolveRecipe(
+  given: RawRecipe,
+  model: ModelConfig,
+  corpora: CorpusConfig[],
+  problems: Problem[],
+): RecipeConfig {
+  const { preset, ...options } = typeof given === 'object' ? given : { preset: given };
+  const name = preset ?? (model.kind === 'new' ? 'from-scratch' : 'reuse-dont-retrain');
+  if (model.kind === 'new' && name !== 'from-scratch')
+    problems.push({
+      path: ['recipe'],
+      message: `${name} continues a trained model, but model is new: use from-scratch, or name a trained model`,
+    });
+  if (model.kind !== 'new' && name === 'from-scratch')
+    problems.push({
+      path: ['recipe'],
+      message: 'from-scratch needs model: { new: ... }: name another recipe to continue this model',
+    });
+  for (const key of ['firstBlend', 'secondBlend', 'blend']) {
+    const trainable = corpora.filter((corpus) => corpus.role !== 'evaluation').map((corpus) => corpus.name);
+    for (const corpus of Object.keys((options as Record<string, object | undefined>)[key] ?? {}))
+      if (!trainable.includes(corpus))
+        problems.push({
+          path: ['recipe', key, corpus],
+          atKey: true,
+          message: `no such corpus to train on; there are ${trainable.join(', ')}`,
+        });
+  }
+  return { preset: name, options, isDefault: given === undefined } as RecipeConfig;
+}

@@ -1,0 +1,122 @@
+// The keys of continuo.yaml. The schema is built for the file at hand: where a key may hold a word or a map, the branch is chosen by
+// what stands there, so that a message speaks of the branch that the user meant.
+import { z } from 'zod';
+import { nearestName } from '../base/errors.ts';
+import { count, map, notNegative, number, oneOf, positive, share, text, truth, whole } from './fields.ts';
+import { PLANNED_PRESETS, PRESET_NAMES, type PresetName, RECIPE_OPTIONS } from './recipe-options.ts';
+
+/** Corpus and run names become names of files and folders. */
+export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+export const NAME_RULE = 'letters, digits, ".", "_" and "-", at most 64, starting with a letter or digit';
+
+const newModel = map({
+  hidden: whole,
+  layers: whole,
+  heads: whole,
+  kvHeads: whole.optional(),
+  headDim: number('an even whole number', (x) => Number.isSafeInteger(x) && x >= 2 && x % 2 === 0).optional(),
+  ffn: whole,
+  context: whole,
+  vocab: number(
+    'a whole number of at least 260 (256 bytes and the special tokens)',
+    (x) => Number.isSafeInteger(x) && x >= 260,
+  ),
+  ropeTheta: positive.optional(),
+  tied: truth.optional(),
+  tokenizer: text('the path of a tokenizer.json').optional(),
+});
+
+const paths = 'a path, a glob such as "docs/**/*.md", or a list of them';
+
+function corpus(value: unknown) {
+  const isList = Array.isArray((value as { path?: unknown } | null)?.path);
+  return map(
+    {
+      path: isList ? z.array(text(paths)).min(1, { error: paths }) : text(paths),
+      role: oneOf(['domain', 'general', 'instruction', 'evaluation']),
+      limit: count('tokens').optional(),
+      field: text('the name of the field that holds the text').optional(),
+      heldOut: map({
+        share: number('a share above 0, at most 0.5', (x) => x > 0 && x <= 0.5).optional(),
+        documents: count('documents').optional(),
+        tokens: count('tokens').optional(),
+      }).optional(),
+      weight: notNegative.optional(),
+      maxBadShare: share.optional(),
+    },
+    'a corpus: a map',
+  );
+}
+
+/** One entry a corpus, so that a message speaks of the entry's own branch. */
+function corpora(value: unknown) {
+  const what = 'a map from corpus name to { path, role }';
+  if (value === null || typeof value !== 'object' || Array.isArray(value))
+    return z.record(z.string(), z.unknown(), { error: what });
+  return z.object(Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, corpus(entry)])));
+}
+
+function recipe(value: unknown) {
+  if (value === undefined) return z.undefined().optional();
+  if (value !== null && typeof value === 'object' && !Array.isArray(value)) {
+    const name = (value as { preset?: unknown }).preset;
+    if (typeof name === 'string' && name in RECIPE_OPTIONS)
+      return RECIPE_OPTIONS[name as PresetName].extend({ preset: z.string() });
+    return z.looseObject({ preset: presetName });
+  }
+  return presetName;
+}
+
+const presetName = z
+  .string({ error: `the name of a recipe (${PRESET_NAMES.join(', ')}), or { preset: NAME, ... }` })
+  .refine((name) => PRESET_NAMES.includes(name as PresetName), {
+    error: (issue) => describeUnknownPreset(String(issue.input)),
+  });
+
+function describeUnknownPreset(name: string): string {
+  const known = PRESET_NAMES.join(', ');
+  if ((PLANNED_PRESETS as readonly string[]).includes(name))
+    return `one of ${known} ("${name}" is planned, not available in this version)`;
+  const nearest = nearestName(name, PRESET_NAMES);
+  return `one of ${known}${nearest ? ` (did you mean "${nearest}"?)` : ''}`;
+}
+
+const atLeastOneStep = count('steps');
+
+/** @param value the parsed file, which chooses between branches */
+export function schemaFor(value: Record<string, unknown>) {
+  const isNewModel = value.model !== null && typeof value.model === 'object';
+  return map({
+    name: text('a name').optional(),
+    model: isNewModel
+      ? map({ new: newModel })
+      : text('a folder, a .gguf file, a hub id such as owner/name, or { new: {...} }'),
+    corpora: corpora(value.corpora),
+    recipe: recipe(value.recipe),
+    budget: map({
+      tokens: count('tokens').optional(),
+      epochs: positive.optional(),
+      steps: atLeastOneStep.optional(),
+      minutes: positive.optional(),
+    }),
+    training: map({
+      seqLen: count('tokens').optional(),
+      batchTokens: count('tokens').optional(),
+      microBatch: whole.optional(),
+      precision: oneOf(['bf16', 'f32']).optional(),
+      seed: number('a whole number of at least 0', (x) => Number.isSafeInteger(x) && x >= 0).optional(),
+      weightDecay: notNegative.optional(),
+      beta1: number('a number from 0 to below 1', (x) => x >= 0 && x < 1).optional(),
+      beta2: number('a number from 0 to below 1', (x) => x >= 0 && x < 1).optional(),
+      eps: positive.optional(),
+      clip: notNegative.optional(),
+      threads: whole.optional(),
+    }).optional(),
+    evaluate: map({ every: atLeastOneStep.optional(), tokens: count('tokens').optional() }).optional(),
+    checkpoints: map({ every: atLeastOneStep.optional(), keep: whole.optional() }).optional(),
+    engine: oneOf(['native']).optional(),
+    output: text('a folder').optional(),
+  });
+}
+
+export type ConfigFile = z.output<ReturnType<typeof schemaFor>>;

@@ -1,0 +1,99 @@
+// What continuo.yaml says, parsed: paths are absolute, counts are numbers, names are checked. Not yet decided here: anything that
+// needs the model or the documents (learning rates, batch, steps); an absent value stays undefined and the planner fills it.
+import type { RecipeConfig } from './recipe-options.ts';
+
+export type CorpusRole = 'domain' | 'general' | 'instruction' | 'evaluation';
+
+export interface NewModelConfig {
+  hidden: number;
+  layers: number;
+  heads: number;
+  kvHeads: number;
+  /** Elements a head; even, since rotary embeddings pair them. */
+  headDim: number;
+  ffn: number;
+  /** Longest sequence, tokens. */
+  context: number;
+  /** Entries of the tokenizer's vocabulary. */
+  vocab: number;
+  ropeTheta: number;
+  /** Output matrix = embedding matrix. */
+  tied: boolean;
+  /** Absolute path of a tokenizer.json (or its folder) to use; undefined: one is trained on the corpora. */
+  tokenizer?: string;
+}
+
+export type ModelConfig =
+  | { kind: 'path'; path: string }
+  /** "owner/name", with "@revision" where one was given. */
+  | { kind: 'hub'; id: string }
+  | { kind: 'new'; new: NewModelConfig };
+
+export interface HeldOutConfig {
+  /** Share of the corpus' documents, 0 to 0.5. */
+  share?: number;
+  documents?: number;
+  tokens?: number;
+}
+
+export interface CorpusConfig {
+  name: string;
+  role: CorpusRole;
+  /** Files, folders or globs, absolute; "hub://..." stays as written. */
+  paths: string[];
+  /** Stop reading after this many tokens. */
+  limitTokens?: number;
+  /** Field of JSONL and Parquet rows that holds the text. */
+  field?: string;
+  /** What is split off before training; undefined: the corpus stage's default. */
+  heldOut?: HeldOutConfig;
+  /** Relative weight among the corpora of its role. All of a role have one, or none. */
+  weight?: number;
+  /** Share of unreadable documents, 0 to 1, beyond which the corpus is refused. */
+  maxBadShare?: number;
+}
+
+export type BudgetConfig =
+  | { kind: 'tokens'; tokens: number }
+  /** Passes over the domain corpora (over all corpora when there is no domain). */
+  | { kind: 'epochs'; epochs: number }
+  | { kind: 'steps'; steps: number }
+  | { kind: 'minutes'; minutes: number };
+
+export type Precision = 'bf16' | 'f32';
+
+export interface TrainingConfig {
+  seqLen?: number;
+  /** Tokens an optimizer step. */
+  batchTokens?: number;
+  /** Sequences a forward pass. */
+  microBatch?: number;
+  precision?: Precision;
+  seed?: number;
+  weightDecay?: number;
+  beta1?: number;
+  beta2?: number;
+  eps?: number;
+  /** Largest gradient norm; 0 does not clip. */
+  clip?: number;
+  threads?: number;
+}
+
+export interface Config {
+  /** The file it came from, absolute. */
+  file: string;
+  /** Folder of that file: what relative paths were resolved against. */
+  folder: string;
+  name: string;
+  model: ModelConfig;
+  /** In the order of the file. */
+  corpora: CorpusConfig[];
+  recipe: RecipeConfig;
+  budget: BudgetConfig;
+  training: TrainingConfig;
+  evaluate: { everySteps?: number; tokensPerSet?: number };
+  checkpoints: { everySteps?: number; keep?: number };
+  engine: 'native';
+  /** Folder of runs, absolute. */
+  output: string;
+}
