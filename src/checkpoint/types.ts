@@ -1,7 +1,8 @@
 // What a model folder is to the rest of the product, whatever format it came in.
 import type { Tokenizer, TokenizerJson } from '../tokenizer/index.ts';
 
-export type TensorDtype = 'F32' | 'F16' | 'BF16';
+/** U16 is for the trainer's state; a model's tensors are one of the others. */
+export type TensorDtype = 'F32' | 'F16' | 'BF16' | 'U16';
 
 export interface TensorInfo {
   /** Hugging Face name, e.g. model.layers.0.self_attn.q_proj.weight. */

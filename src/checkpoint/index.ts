@@ -1,0 +1,14 @@
+// Model folders: reading safetensors and GGUF, writing Hugging Face folders, fetching from the hub, describing a model.
+export { type FetchOptions, fetchModel, resolveModel } from './hub.ts';
+export {
+  describeModel,
+  type Evidence,
+  type ModelFacts,
+  type TokenizerFacts,
+  type TrainingRecord,
+  type TuningGuess,
+} from './inspect.ts';
+export { openModel } from './open.ts';
+export { openSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.ts';
+export { saveModel, writeModelInto } from './save.ts';
+export type { HfConfig, ModelSource, ModelToWrite, TensorDtype, TensorInfo, TensorToWrite } from './types.ts';

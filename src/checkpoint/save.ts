@@ -1,0 +1,71 @@
+// Writes a model as a Hugging Face folder that transformers and others load as it stands.
+// Tensors are asked for one at a time, in order, and dropped once written: memory does not grow with the model.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { explainSystemError, writeFolderAtomic } from '../base/files.ts';
+import { tensorBytes, writeSafetensors } from './safetensors.ts';
+import type { ModelToWrite, TensorToWrite } from './types.ts';
+
+const DEFAULT_SHARD_BYTES = 5_000_000_000;
+
+/** Writes the whole folder or nothing; a folder that was there is replaced once the new one is complete. */
+export async function saveModel(folder: string, model: ModelToWrite): Promise<void> {
+  await writeFolderAtomic(folder, (temporary) => writeModelInto(temporary, model));
+}
+
+/** Writes the model's files into an existing folder that the caller makes durable (see writeFolderAtomic). */
+export function writeModelInto(folder: string, model: ModelToWrite): void {
+  try {
+    writeJson(folder, 'config.json', model.config);
+    if (model.generationConfig) writeJson(folder, 'generation_config.json', model.generationConfig);
+    writeJson(folder, 'tokenizer.json', model.tokenizerFiles['tokenizer.json']);
+    writeJson(folder, 'tokenizer_config.json', model.tokenizerFiles['tokenizer_config.json']);
+    if (model.modelCard !== undefined) fs.writeFileSync(path.join(folder, 'README.md'), model.modelCard);
+    writeWeights(folder, model.tensors, model.maxShardBytes ?? DEFAULT_SHARD_BYTES);
+  } catch (error) {
+    throw explainSystemError(error, folder, 'writing the model');
+  }
+}
+
+function writeJson(folder: string, name: string, value: unknown): void {
+  fs.writeFileSync(path.join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
+}
+
+function writeWeights(folder: string, tensors: readonly TensorToWrite[], maxShardBytes: number): void {
+  const shards = splitIntoShards(tensors, maxShardBytes);
+  if (shards.length <= 1) {
+    writeSafetensors(path.join(folder, 'model.safetensors'), tensors);
+    return;
+  }
+  const weightMap: [string, string][] = [];
+  let totalSize = 0;
+  shards.forEach((shard, i) => {
+    const name = `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
+    totalSize += writeSafetensors(path.join(folder, name), shard);
+    for (const tensor of shard) weightMap.push([tensor.name, name]);
+  });
+  writeJson(folder, 'model.safetensors.index.json', {
+    metadata: { total_size: totalSize },
+    weight_map: Object.fromEntries(weightMap),
+  });
+}
+
+/** Consecutive tensors until the next one would pass the limit; one that is larger by itself has a shard of its own. */
+function splitIntoShards(tensors: readonly TensorToWrite[], maxBytes: number): TensorToWrite[][] {
+  const shards: TensorToWrite[][] = [];
+  let left = 0;
+  for (const tensor of tensors) {
+    const bytes = tensorBytes(tensor.shape, tensor.dtype);
+    if (shards.length === 0 || bytes > left) {
+      shards.push([]);
+      left = maxBytes;
+    }
+    shards.at(-1)!.push(tensor);
+    left -= bytes;
+  }
+  return shards;
+}
+
+function number(n: number): string {
+  return String(n).padStart(5, '0');
+}

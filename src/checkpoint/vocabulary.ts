@@ -1,0 +1,15 @@
+// The one check that tokenizer and weights belong together.
+import { DataError } from '../base/errors.ts';
+import type { Tokenizer } from '../tokenizer/index.ts';
+import type { ModelSource } from './types.ts';
+
+/** Refuses a tokenizer with ids that the embedding has no row for. A smaller one is normal: tables are padded. */
+export function checkVocabulary(tokenizer: Tokenizer, source: Pick<ModelSource, 'path' | 'config' | 'tensors'>): void {
+  const rows = source.tensors.get('model.embed_tokens.weight')?.shape[0] ?? source.config.vocab_size;
+  if (tokenizer.vocabSize > rows)
+    throw new DataError(
+      source.path,
+      `its tokenizer has ${tokenizer.vocabSize} tokens, the embedding only ${rows} rows: ids from ${rows} up would have no vector. ` +
+        'Tokenizer and weights do not belong together, or tokens were added without resizing the embedding (transformers: resize_token_embeddings).',
+    );
+}
