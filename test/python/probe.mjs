@@ -1,0 +1,64 @@
+// Runs the native engine's decoder on a request and writes what it computed, for the Python tests.
+// Usage: node test/python/probe.mjs REQUEST.json OUT.safetensors
+// Request: { model, precision, batch, seqLen, inputs, targets, docStart, want: ["logits","gradients"], steps: [{lr}], optimizer, init }
+import * as fs from 'node:fs';
+import { openModel, writeModelInto, writeSafetensors } from '../../dist/checkpoint/index.js';
+import { pickKernels } from '../../dist/kernels/index.js';
+import { adamwStep, exportTensors, gradNorm, loadDecoder, prepareTraining } from '../../dist/nn/index.js';
+
+const [requestFile, outFile] = process.argv.slice(2);
+const request = JSON.parse(fs.readFileSync(requestFile, 'utf8'));
+const kernels = pickKernels();
+const source = openModel(request.model);
+const decoder = loadDecoder(source, request.precision, kernels);
+const batch = {
+  batch: request.batch,
+  seqLen: request.seqLen,
+  inputs: Int32Array.from(request.inputs),
+  targets: Int32Array.from(request.targets),
+  docStart: Int32Array.from(request.docStart),
+};
+const rows = batch.inputs.length;
+const out = [];
+const f32 = (name, shape, values) => out.push({ name, shape, dtype: 'F32', data: () => new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
+const numTargets = batch.targets.filter((t) => t >= 0).length;
+const weights = new Float32Array(rows).fill(1 / numTargets);
+const mean = (losses) => losses.reduce((a, b) => a + b, 0) / numTargets;
+
+/** Parameters' gradients under the checkpoint's names. */
+function gradients() {
+  for (const parameter of decoder.list()) {
+    let row = 0;
+    for (const part of parameter.parts) {
+      const values = parameter.grad.slice(row * parameter.cols, (row + part.rows) * parameter.cols);
+      f32(`grad.${part.name}`, parameter.isVector ? [parameter.cols] : [part.rows, parameter.cols], values);
+      row += part.rows;
+    }
+  }
+}
+
+if (request.want.includes('logits')) f32('logits', [rows, decoder.config.vocabSize], decoder.logits(batch));
+f32('scored', [rows], decoder.scoreBatch(batch));
+if (request.want.includes('gradients') || request.steps) prepareTraining(decoder.list());
+if (request.want.includes('gradients')) {
+  f32('losses', [rows], decoder.trainBatch(batch, weights));
+  gradients();
+  for (const parameter of decoder.list()) parameter.grad.fill(0);
+}
+if (request.steps) {
+  const losses = new Float32Array(request.steps.length);
+  const norms = new Float32Array(request.steps.length);
+  request.steps.forEach(({ lr }, i) => {
+    losses[i] = mean(decoder.trainBatch(batch, weights));
+    norms[i] = gradNorm(decoder.list(), kernels);
+    adamwStep(decoder.list(), kernels, request.optimizer, lr, i + 1, norms[i]);
+  });
+  f32('step_losses', [losses.length], losses);
+  f32('step_norms', [norms.length], norms);
+}
+if (request.export) {
+  fs.mkdirSync(request.export, { recursive: true });
+  writeModelInto(request.export, { config: source.config, tensors: exportTensors(decoder), tokenizerFiles: source.tokenizer().files });
+}
+writeSafetensors(outFile, out);
+process.stdout.write(`${JSON.stringify({ kernels: kernels.variant })}\n`);
