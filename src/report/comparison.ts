@@ -1,0 +1,182 @@
+// Several runs from one base on one page: one table, the same charts overlaid, and a verdict computed from the figures, whatever it is.
+import * as path from 'node:path';
+import { writeFileAtomic } from '../base/files.ts';
+import { formatCount, formatSeconds } from '../base/units.ts';
+import { type ComparisonRow, compareRuns, judge, type Run, type RunSummary, type Verdict } from '../runs/index.ts';
+import { escapeXml, lineChart } from './chart.ts';
+import { movement, type Table } from './content.ts';
+import { formatPercent, formatRate, formatScore, NONE } from './format.ts';
+import { BITS_PER_BYTE_NOTE, figuresHtml, heading, page, section, tableHtml } from './html.ts';
+import { bullets, joinBlocks, tableMarkdown } from './markdown.ts';
+import { blendFigure, type Figure, roleSeries } from './run-charts.ts';
+
+export interface ComparedRun {
+  label: string;
+  run: Run;
+  summary: RunSummary;
+}
+
+export interface ComparisonReport {
+  title: string;
+  /** What the base model is called in table and charts. */
+  base: string;
+  /** The first is the reference of the verdict, the last its candidate. */
+  runs: ComparedRun[];
+  /** Rows to show; compareRuns(base, runs) when left out. */
+  table?: ComparisonRow[];
+  /** What a reader should know: the data, the budget, the machine. */
+  notes?: string[];
+}
+
+/** Writes report.html and report.md into `folder`. */
+export function writeComparisonReport(
+  folder: string,
+  report: ComparisonReport,
+): { html: string; md: string; verdict: Verdict | undefined } {
+  const rows = report.table ?? compareRuns(report.base, report.runs);
+  const verdict = report.runs.length > 1 ? judge(report.runs[0]!, report.runs.at(-1)!) : undefined;
+  const table = comparisonTable(rows);
+  const movements = report.runs.map(movementsOf);
+  const files = { html: path.join(folder, 'report.html'), md: path.join(folder, 'report.md') };
+  writeFileAtomic(
+    files.html,
+    page(report.title, [
+      heading(report.title, '', verdict?.sentence ?? ''),
+      ...(report.notes ?? []).map((note) => `<p class="aside">${escapeXml(note)}</p>`),
+      section('Scores', `${tableHtml(table)}<p class="aside">${BITS_PER_BYTE_NOTE}</p>`),
+      section('What happened', figuresHtml(overlays(report))),
+      section('What each run was fed', report.runs.map(blendHtml).join('')),
+      section(
+        'What ran',
+        `<ul>${movements.map((line) => `<li>${escapeXml(line)}</li>`).join('')}</ul>${tableHtml(whatRan(report))}`,
+      ),
+    ]),
+  );
+  writeFileAtomic(
+    files.md,
+    joinBlocks([
+      `# ${report.title}`,
+      verdict && `**${verdict.sentence}**`,
+      bullets(report.notes ?? []),
+      tableMarkdown(table),
+      BITS_PER_BYTE_NOTE,
+      bullets(movements),
+      tableMarkdown(whatRan(report)),
+    ]),
+  );
+  return { ...files, verdict };
+}
+
+function comparisonTable(rows: readonly ComparisonRow[]): Table {
+  return {
+    columns: [
+      { title: 'model' },
+      { title: 'domain', align: 'right' },
+      { title: 'against base', align: 'right' },
+      { title: 'general', align: 'right' },
+      { title: 'against base', align: 'right' },
+      { title: 'tokens', align: 'right' },
+      { title: 'tokens/s', align: 'right' },
+      { title: 'training time', align: 'right' },
+    ],
+    rows: rows.map((row) => [
+      row.label,
+      formatScore(row.domain),
+      formatPercent(row.domainPercent),
+      formatScore(row.general),
+      formatPercent(row.generalPercent),
+      row.tokens === undefined ? NONE : formatCount(row.tokens),
+      formatRate(row.tokensPerSecond),
+      row.trainSeconds === undefined ? NONE : formatSeconds(row.trainSeconds),
+    ]),
+    stress: rows.length - 1,
+  };
+}
+
+function movementsOf({ label, summary }: ComparedRun): string {
+  const { domain, general } = summary;
+  return `${label}: domain bits per byte ${domain ? movement(domain) : 'were not scored'}; general ${general ? movement(general) : 'were not scored'}.`;
+}
+
+function whatRan(report: ComparisonReport): Table {
+  return {
+    columns: [
+      { title: 'run' },
+      { title: 'recipe' },
+      { title: 'status' },
+      { title: 'checkpoint' },
+      { title: 'its own report' },
+    ],
+    rows: report.runs.map(({ label, run, summary }) => [
+      label,
+      run.plan?.preset ?? NONE,
+      summary.status,
+      summary.checkpoint ?? NONE,
+      path.join(summary.folder, 'report.html'),
+    ]),
+  };
+}
+
+/** Palette: the candidate is blue, the reference orange, others follow. */
+function colorOf(index: number, numRuns: number): number {
+  return index === numRuns - 1 ? 0 : index + 1;
+}
+
+function overlays(report: ComparisonReport): Figure[] {
+  return [overlay(report, 'domain'), overlay(report, 'general'), tradeOff(report)].filter(
+    (figure) => figure !== undefined,
+  );
+}
+
+function overlay(report: ComparisonReport, role: 'domain' | 'general'): Figure | undefined {
+  const series = report.runs.map(({ run, label }, i) => roleSeries(run, role, label, colorOf(i, report.runs.length)));
+  const start = report.runs[0]?.summary[role]?.first;
+  if (series.every((line) => line.points.length === 0)) return undefined;
+  return {
+    title: role === 'domain' ? 'Held-out domain text' : 'Held-out general text',
+    note:
+      role === 'domain'
+        ? 'What was learned: lower is better.'
+        : 'What was forgotten: above the dashed line the model is worse than it was.',
+    svg: lineChart({
+      id: role,
+      description: `Bits per byte of held-out ${role} text over tokens, by run`,
+      xLabel: 'tokens trained on',
+      yLabel: 'bits per byte',
+      series,
+      levels: start === undefined ? [] : [{ y: start, label: 'base' }],
+      x: { include: 0 },
+    }),
+  };
+}
+
+/** Learned against forgotten in one plane: each run's way from the base. */
+function tradeOff(report: ComparisonReport): Figure | undefined {
+  const series = report.runs.map(({ run, label }, i) => {
+    const [domain, general] = [roleSeries(run, 'domain', label, 0).points, roleSeries(run, 'general', label, 0).points];
+    const points = domain.flatMap((point) => {
+      const other = general.find((candidate) => candidate.x === point.x);
+      return other ? [{ x: point.y, y: other.y }] : [];
+    });
+    return { label, color: colorOf(i, report.runs.length), points, dots: true };
+  });
+  if (series.every((line) => line.points.length < 2)) return undefined;
+  return {
+    title: 'Learned against forgotten',
+    note: 'Each dot is an evaluation, each line a run from the base onwards. To the left: learned; upwards: forgotten.',
+    svg: lineChart({
+      id: 'plane',
+      description: 'General against domain bits per byte, a line for each run',
+      xLabel: 'domain bits per byte',
+      yLabel: 'general bits per byte',
+      series,
+      labelsAtEnds: true,
+      x: { nice: true },
+    }),
+  };
+}
+
+function blendHtml({ label, run }: ComparedRun): string {
+  const figure = blendFigure(run);
+  return figure ? figuresHtml([{ ...figure, title: label, note: '' }]) : '';
+}

@@ -1,0 +1,33 @@
+// Writes what came of a run: report.html and report.md, for one run or for several beside each other.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { readText, writeFileAtomic } from '../base/files.ts';
+import { readRun, summarise } from '../runs/index.ts';
+import { contentOf } from './content.ts';
+import { runPage } from './html.ts';
+import { runMarkdown } from './markdown.ts';
+import { blendFigure, runFigures } from './run-charts.ts';
+
+export { type ComparedRun, type ComparisonReport, writeComparisonReport } from './comparison.ts';
+export { headline } from './content.ts';
+
+export interface ReportFiles {
+  html: string;
+  md: string;
+}
+
+/**
+ * Writes report.html and report.md into a run folder, from what lies in it.
+ * @throws ConfigError when `runFolder` is not a run folder; DataError when one of its files is broken
+ */
+export function writeReport(runFolder: string): ReportFiles & { headline: string } {
+  const run = readRun(runFolder);
+  const summary = summarise(run);
+  const content = contentOf(run, summary);
+  const planFile = path.join(run.folder, 'plan.json');
+  const planJson = fs.existsSync(planFile) ? readText(planFile) : undefined;
+  const files = { html: path.join(run.folder, 'report.html'), md: path.join(run.folder, 'report.md') };
+  writeFileAtomic(files.html, runPage(content, runFigures(run), blendFigure(run), planJson));
+  writeFileAtomic(files.md, runMarkdown(content));
+  return { ...files, headline: content.headline };
+}

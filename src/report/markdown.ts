@@ -1,0 +1,55 @@
+// Content as Markdown, for a terminal, a pull request or a chat.
+import type { Content, Table } from './content.ts';
+import { BITS_PER_BYTE_NOTE } from './html.ts';
+
+export function runMarkdown(content: Content): string {
+  return joinBlocks([
+    `# ${content.title}`,
+    content.status,
+    `**${content.headline}**`,
+    bullets(content.notes),
+    content.scores &&
+      `## Held-out scores\n\n${tableMarkdown(content.scores)}\n\n${BITS_PER_BYTE_NOTE} The charts are in report.html.`,
+    content.phases && `## What was planned\n\n${tableMarkdown(content.phases)}`,
+    content.reasons && `### Why these numbers\n\n${tableMarkdown(content.reasons)}`,
+    `## Warnings\n\n${warnings(content)}`,
+    `## What ran\n\n${factsMarkdown(content.facts)}`,
+    `## Go on from here\n\n${commandsMarkdown(content.commands)}`,
+  ]);
+}
+
+export function joinBlocks(blocks: readonly (string | undefined)[]): string {
+  return `${blocks.filter((block) => block !== undefined && block !== '').join('\n\n')}\n`;
+}
+
+export function bullets(lines: readonly string[]): string {
+  return lines.map((line) => `- ${line}`).join('\n');
+}
+
+export function tableMarkdown(table: Table): string {
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`;
+  return [
+    line(table.columns.map((column) => column.title)),
+    line(table.columns.map((column) => (column.align === 'right' ? '---:' : '---'))),
+    ...table.rows.map((row, i) => line(i === table.stress ? row.map((cell) => `**${cell}**`) : row)),
+  ].join('\n');
+}
+
+export function factsMarkdown(facts: readonly [string, string][]): string {
+  return bullets(facts.map(([name, value]) => `${name}: ${value}`));
+}
+
+export function commandsMarkdown(commands: Content['commands']): string {
+  return commands.map(({ what, command }) => `${what}:\n\n    ${command}`).join('\n\n');
+}
+
+function warnings(content: Content): string {
+  if (content.warnings.length === 0) return 'None.';
+  return bullets(
+    content.warnings.map(
+      (warning) =>
+        `**${warning.severity}**: ${warning.message} ${[warning.evidence, warning.fix].filter(Boolean).join(' ')}${warning.source ? ` (${warning.source})` : ''}`,
+    ),
+  );
+}

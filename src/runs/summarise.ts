@@ -1,0 +1,101 @@
+// A run in a few figures, all computed from what it recorded.
+import type { EvalSetRef } from '../shards/index.ts';
+import { median } from './metrics.ts';
+import type { Change, EvalRecord, EvalScore, Run, RunEvent, RunStatus, RunSummary, SetChange } from './types.ts';
+
+export function summarise(run: Run): RunSummary {
+  const { metrics, evals, events } = run;
+  const [first, last] = [evals[0], evals.at(-1)];
+  return {
+    name: run.name,
+    folder: run.folder,
+    status: statusOf(run),
+    numSteps: metrics.numSteps,
+    plannedSteps: run.plan?.numSteps ?? run.job?.numSteps,
+    tokens: lastFinite(metrics.tokens) ?? 0,
+    domain: roleChange(first, last, 'domain'),
+    general: roleChange(first, last, 'general'),
+    sets: setChanges(first, last),
+    tokensPerSecond: median(metrics.tokensPerSecond),
+    trainSeconds: sumFinite(metrics.stepMs) / 1000,
+    wallSeconds: wallSeconds(events),
+    peakRssBytes: maxFinite(metrics.rssBytes),
+    numResumes: events.filter((event) => event.type === 'resume').length,
+    numRestarts: events.filter((event) => event.type === 'restart').length,
+    alarms: events.filter((event) => event.type === 'alarm').map((event) => event.message ?? `alarm at step ${event.step ?? 'unknown'}`),
+    checkpoint: run.checkpoints.at(-1)?.path,
+  };
+}
+
+/** Bits per byte over all sets of a role, pooled: each set counts by its bytes. Undefined when the record has no such set. */
+export function roleScore(record: EvalRecord, role: EvalSetRef['role']): { bitsPerByte: number; stderr: number | undefined } | undefined {
+  const scores = Object.values(record.sets).filter((score) => score.role === role && Number.isFinite(score.bitsPerByte));
+  const total = scores.reduce((sum, score) => sum + score.numBytes, 0);
+  if (total === 0) return undefined;
+  const weighted = (f: (score: EvalScore, share: number) => number): number =>
+    scores.reduce((sum, score) => sum + f(score, score.numBytes / total), 0);
+  return {
+    bitsPerByte: weighted((score, share) => share * score.bitsPerByte),
+    stderr: scores.every((score) => score.stderrBitsPerByte !== undefined)
+      ? Math.sqrt(weighted((score, share) => (share * score.stderrBitsPerByte!) ** 2))
+      : undefined,
+  };
+}
+
+export function change(first: number, last: number, firstStderr?: number, lastStderr?: number): Change {
+  const delta = last - first;
+  const stderr = firstStderr === undefined || lastStderr === undefined ? undefined : Math.hypot(firstStderr, lastStderr);
+  return { first, last, delta, deltaPercent: (100 * delta) / first, stderr };
+}
+
+function roleChange(first: EvalRecord | undefined, last: EvalRecord | undefined, role: EvalSetRef['role']): Change | undefined {
+  if (!first || !last || first === last) return undefined;
+  const [a, b] = [roleScore(first, role), roleScore(last, role)];
+  return a && b ? change(a.bitsPerByte, b.bitsPerByte, a.stderr, b.stderr) : undefined;
+}
+
+function setChanges(first: EvalRecord | undefined, last: EvalRecord | undefined): SetChange[] {
+  if (!first || !last || first === last) return [];
+  return Object.entries(last.sets).flatMap(([name, after]) => {
+    const before = first.sets[name];
+    if (!before) return [];
+    const { role, numTokens, numBytes, numDocuments } = after;
+    return [
+      {
+        name,
+        role,
+        numTokens,
+        numBytes,
+        numDocuments,
+        ...change(before.bitsPerByte, after.bitsPerByte, before.stderrBitsPerByte, after.stderrBitsPerByte),
+      },
+    ];
+  });
+}
+
+function statusOf({ events, metrics, plan, job }: Run): RunStatus {
+  const planned = plan?.numSteps ?? job?.numSteps;
+  const last = events.findLast((event) => ['start', 'resume', 'restart', 'stop', 'finish', 'error'].includes(event.type));
+  if (last?.type === 'finish' && (planned === undefined || metrics.numSteps >= planned)) return 'finished';
+  if (last?.type === 'stop') return 'stopped';
+  if (last?.type === 'error') return 'failed';
+  return 'unfinished';
+}
+
+function wallSeconds(events: readonly RunEvent[]): number | undefined {
+  const times = events.map((event) => Date.parse(event.time)).filter(Number.isFinite);
+  return times.length < 2 ? undefined : (times.at(-1)! - times[0]!) / 1000;
+}
+
+function lastFinite(values: Float64Array): number | undefined {
+  return values.findLast(Number.isFinite);
+}
+
+function sumFinite(values: Float64Array): number {
+  return values.reduce((sum, value) => (Number.isFinite(value) ? sum + value : sum), 0);
+}
+
+function maxFinite(values: Float64Array): number | undefined {
+  const max = values.reduce((best, value) => (value > best ? value : best), Number.NEGATIVE_INFINITY);
+  return Number.isFinite(max) ? max : undefined;
+}

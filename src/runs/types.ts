@@ -1,0 +1,122 @@
+// What a run folder holds, once read. The files themselves are described in docs/formats.md.
+import type { Plan } from '../recipe/index.ts';
+import type { EvalSetRef, Job } from '../shards/index.ts';
+
+export type EventType = 'start' | 'resume' | 'phase' | 'checkpoint' | 'eval' | 'stop' | 'finish' | 'alarm' | 'restart' | 'error';
+
+/** A line of events.jsonl. What else a line carries depends on its type. */
+export interface RunEvent {
+  /** ISO 8601. */
+  time: string;
+  type: EventType;
+  step?: number;
+  message?: string;
+  [more: string]: unknown;
+}
+
+export interface EvalScore {
+  role: EvalSetRef['role'];
+  lossNats: number;
+  bitsPerByte: number;
+  perplexity: number;
+  numTokens: number;
+  numBytes: number;
+  numDocuments: number;
+  /** Standard error of bitsPerByte over documents. */
+  stderrBitsPerByte?: number;
+}
+
+/** evals/step-*.json: held-out scores after `step` optimiser steps; 0 is the model as it came. */
+export interface EvalRecord {
+  step: number;
+  time?: string;
+  sets: Record<string, EvalScore>;
+}
+
+/**
+ * metrics.jsonl in columns: index = 0-based step, NaN where a step has no value. Eight bytes a number keep a million steps under
+ * 100 MB; charts take `curve()` of a column.
+ */
+export interface Metrics {
+  /** Steps recorded: one more than the last step. */
+  numSteps: number;
+  loss: Float64Array;
+  lossByCorpus: Record<string, Float64Array>;
+  lr: Float64Array;
+  gradNorm: Float64Array;
+  /** Tokens trained on so far, this step included. */
+  tokens: Float64Array;
+  tokensPerSecond: Float64Array;
+  stepMs: Float64Array;
+  rssBytes: Float64Array;
+  /** Lines that could not be read (torn by a crash), skipped. */
+  numSkippedLines: number;
+}
+
+export interface Checkpoint {
+  step: number;
+  /** Absolute. */
+  path: string;
+}
+
+export interface Run {
+  /** Absolute. */
+  folder: string;
+  name: string;
+  plan: Plan | undefined;
+  job: Job | undefined;
+  metrics: Metrics;
+  events: RunEvent[];
+  /** By step, ascending. */
+  evals: EvalRecord[];
+  /** Complete checkpoints by step, ascending. */
+  checkpoints: Checkpoint[];
+}
+
+/** A score before and after. Relative change is in percent of `first`. */
+export interface Change {
+  first: number;
+  last: number;
+  delta: number;
+  deltaPercent: number;
+  /**
+   * Standard error of `delta`, where both scores have one. Both come from the same documents, so their errors largely cancel: the
+   * root of the sum of squares that is given here is an upper bound.
+   */
+  stderr: number | undefined;
+}
+
+export interface SetChange extends Change {
+  name: string;
+  role: EvalSetRef['role'];
+  numTokens: number;
+  numBytes: number;
+  numDocuments: number;
+}
+
+export type RunStatus = 'finished' | 'stopped' | 'failed' | 'unfinished';
+
+/** A run in a few figures. Bits per byte of a role pool its sets, weighted by their bytes. */
+export interface RunSummary {
+  name: string;
+  folder: string;
+  status: RunStatus;
+  numSteps: number;
+  plannedSteps: number | undefined;
+  tokens: number;
+  domain: Change | undefined;
+  general: Change | undefined;
+  sets: SetChange[];
+  /** Median over steps. */
+  tokensPerSecond: number | undefined;
+  /** Time spent in training steps. */
+  trainSeconds: number;
+  /** From the first event to the last one, pauses and evaluations included. */
+  wallSeconds: number | undefined;
+  peakRssBytes: number | undefined;
+  numResumes: number;
+  numRestarts: number;
+  alarms: string[];
+  /** The newest complete checkpoint, absolute. */
+  checkpoint: string | undefined;
+}
