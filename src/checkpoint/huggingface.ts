@@ -6,7 +6,7 @@ import { ConfigError, DataError } from '../base/errors.ts';
 import { explainSystemError, readJson } from '../base/files.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { checkConfig } from './config.ts';
-import { openSafetensors, type SafetensorsFile } from './safetensors.ts';
+import { SafetensorsFile } from './safetensors.ts';
 import type { HfConfig, ModelSource, TensorInfo } from './types.ts';
 import { checkVocabulary } from './vocabulary.ts';
 
@@ -84,7 +84,7 @@ function readGenerationConfig(folder: string, entries: string[]): Record<string,
 /** The file of each tensor. */
 function openWeights(folder: string, entries: string[]): Map<string, SafetensorsFile> {
   if (entries.includes(SINGLE)) {
-    const file = openSafetensors(path.join(folder, SINGLE));
+    const file = new SafetensorsFile(path.join(folder, SINGLE));
     return new Map([...file.tensors.keys()].map((name) => [name, file]));
   }
   if (entries.includes(INDEX)) return openShards(folder, entries);
@@ -106,7 +106,7 @@ function openShards(folder: string, entries: string[]): Map<string, SafetensorsF
     for (const [name, shard] of shardOf) {
       let file = open.get(shard);
       if (!file) {
-        file = openSafetensors(path.join(folder, shard));
+        file = new SafetensorsFile(path.join(folder, shard));
         open.set(shard, file);
       }
       if (!file.tensors.has(name))

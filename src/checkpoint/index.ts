@@ -9,6 +9,6 @@ export {
   type TuningGuess,
 } from './inspect.ts';
 export { openModel } from './open.ts';
-export { openSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.ts';
+export { SafetensorsFile, writeSafetensors } from './safetensors.ts';
 export { saveModel, writeModelInto } from './save.ts';
 export type { HfConfig, ModelSource, ModelToWrite, TensorDtype, TensorInfo, TensorToWrite } from './types.ts';

@@ -21,6 +21,7 @@ const DTYPE_BITS: ReadonlyMap<string, number> = new Map(
 );
 
 const BYTES: Record<TensorDtype, number> = { F32: 4, F16: 2, BF16: 2, U16: 2 };
+const REAL = ['F32', 'F16', 'BF16'];
 
 interface Entry extends TensorInfo {
   /** Absolute offsets in the file. */
@@ -130,11 +131,6 @@ export class SafetensorsFile {
       );
     return entry;
   }
-}
-
-/** Opens one safetensors file and checks its header; close it when done. Throws ConfigError or DataError. */
-export function openSafetensors(file: string): SafetensorsFile {
-  return new SafetensorsFile(file);
 }
 
 function readHeader(
