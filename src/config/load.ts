@@ -167,13 +167,7 @@ function resolveCorpora(given: Record<string, RawCorpus>, folder: string, proble
     });
   for (const role of ['domain', 'general', 'instruction'] as const) {
     const ofRole = corpora.filter((corpus) => corpus.role === role);
-    const without = ofRole.find((corpus) => corpus.weight === undefined);
-    if (without && ofRole.some((corpus) => corpus.weight !== undefined))
-      problems.push({
-        path: ['corpora', without.name],
-        atKey: true,
-        message: `has no weight, while another ${role} corpus has one: give all of them one, or none`,
-      });
+    checkWeights(ofRole, role, problems);
     if (ofRole.length > 0 && ofRole.every((corpus) => corpus.weight === 0))
       problems.push({
         path: ['corpora', ofRole[0]!.name, 'weight'],
@@ -181,6 +175,17 @@ function resolveCorpora(given: Record<string, RawCorpus>, folder: string, proble
       });
   }
   return corpora;
+}
+
+/** A weight means nothing beside a size: all have one, or none. */
+function checkWeights(corpora: readonly CorpusConfig[], kind: string, problems: Problem[]): void {
+  const without = corpora.find((corpus) => corpus.weight === undefined);
+  if (!without || corpora.every((corpus) => corpus.weight === undefined)) return;
+  problems.push({
+    path: ['corpora', without.name],
+    atKey: true,
+    message: `has no weight, while another ${kind} corpus has one: give all of them one, or none`,
+  });
 }
 
 function resolveBudget(
@@ -217,14 +222,16 @@ function resolveRecipe(
       path: ['recipe'],
       message: 'from-scratch needs model: { new: ... }: name another recipe to continue this model',
     });
+  const trainable = corpora.filter((corpus) => corpus.role !== 'evaluation');
+  if (name === 'from-scratch' && problems.length === 0) checkWeights(trainable, 'training', problems);
   for (const key of ['firstBlend', 'secondBlend', 'blend']) {
-    const trainable = corpora.filter((corpus) => corpus.role !== 'evaluation').map((corpus) => corpus.name);
+    const names = trainable.map((corpus) => corpus.name);
     for (const corpus of Object.keys((options as Record<string, object | undefined>)[key] ?? {}))
-      if (!trainable.includes(corpus))
+      if (!names.includes(corpus))
         problems.push({
           path: ['recipe', key, corpus],
           atKey: true,
-          message: `no such corpus to train on; there are ${trainable.join(', ')}`,
+          message: `no such corpus to train on; there are ${names.join(', ')}`,
         });
   }
   return { preset: name, options, isDefault: given === undefined } as RecipeConfig;

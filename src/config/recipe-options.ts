@@ -17,9 +17,11 @@ const schedule = {
 /** Passes over one corpus beyond which its share is cut, or, where nothing can take its place, a warning is given. */
 const maxEpochs = positive.optional();
 
-const replayEach = z.union([shareBelowOne, map({ first: shareBelowOne, second: shareBelowOne })], {
-  error: 'a share from 0 to below 1, or { first: 0.25, second: 0.2 }',
-});
+const replayWhat = 'a share from 0 to below 1, or { first: 0.25, second: 0.2 }';
+const replayEach = z.union(
+  [number(replayWhat, (x) => x >= 0 && x < 1), map({ first: shareBelowOne, second: shareBelowOne })],
+  { error: replayWhat },
+);
 
 export const RECIPE_OPTIONS = {
   'reuse-dont-retrain': map({

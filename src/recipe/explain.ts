@@ -1,0 +1,186 @@
+// The page that `continuo plan` prints: plain text, at most 100 columns. It only words the plan; it derives nothing.
+import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
+import { formatLr, formatShare } from './learning-rates.ts';
+import { lrAt } from './schedules.ts';
+import type { Plan, PlanWarning } from './types.ts';
+
+const WIDTH = 100;
+const SKETCH_WIDTH = 80;
+const SKETCH_HEIGHT = 9;
+
+export function explainPlan(plan: Plan): string {
+  return [
+    ...header(plan),
+    ...section('WHAT HAPPENS', whatHappens(plan)),
+    ...section('LEARNING RATE', sketch(plan)),
+    ...section('TEXT', corporaTable(plan)),
+    ...(plan.warnings.length > 0
+      ? section('CHECKS', plan.warnings.flatMap(explainWarning))
+      : section('CHECKS', ['No known pitfall.'])),
+    ...section('COST', cost(plan)),
+    ...section('WHY THESE NUMBERS', reasons(plan)),
+    '',
+  ].join('\n');
+}
+
+function header(plan: Plan): string[] {
+  const { model } = plan;
+  const kind = `${model.isInstruct ? 'instruct' : 'base'} model (${model.isInstructWhy})`;
+  return [
+    ...wrap(`Plan "${plan.name}": ${plan.preset}`, 0),
+    ...wrap(plan.presetTitle, 2),
+    '',
+    ...labelled(
+      'model',
+      `${model.name}: ${formatCount(model.numParameters)} parameters (${formatCount(model.numNonEmbedding)} without embeddings), context ${model.context}, ${kind}`,
+    ),
+    ...labelled(
+      'run',
+      `${plan.numSteps} steps of ${formatCount(plan.tokensPerStep)} tokens (${plan.sequencesPerStep} x ${plan.seqLen}) = ${formatCount(plan.totalTokens)} tokens, ${plan.precision}`,
+    ),
+  ];
+}
+
+function whatHappens(plan: Plan): string[] {
+  const rows = plan.phases.map((phase, i) => [
+    String(i + 1),
+    phase.name,
+    `${phase.firstStep}-${phase.firstStep + phase.numSteps - 1}`,
+    formatCount(phase.numTokens),
+    `${formatLr(phase.lrFrom)} -> ${formatLr(phase.lrTo)}`,
+    Object.entries(phase.blend)
+      .map(([name, share]) => `${name} ${formatShare(share)}`)
+      .join(', '),
+  ]);
+  const sets = plan.corpora.filter((corpus) => corpus.heldOut.numTokens > 0).map((corpus) => corpus.name);
+  return [
+    ...wrap(`First, the model is measured as it is on held-out text (${sets.join(', ') || 'none'}). Then:`, 0),
+    ...table(['', 'phase', 'steps', 'tokens', 'learning rate', 'blend'], rows),
+    ...wrap(
+      `Measured again every ${plan.evaluation.everySteps} steps and at the end; a checkpoint every ${plan.checkpoint.everySteps} steps, the last ${plan.checkpoint.keep} are kept.`,
+      0,
+    ),
+  ];
+}
+
+/** The schedule in characters; columns of a later phase's first step are marked by a bar. */
+function sketch(plan: Plan): string[] {
+  const { schedule, numSteps } = plan;
+  const width = Math.min(SKETCH_WIDTH, Math.max(2, numSteps));
+  const stepOf = (column: number) => Math.round((column / (width - 1)) * (numSteps - 1));
+  const columnOf = (step: number) => (numSteps > 1 ? Math.round((step / (numSteps - 1)) * (width - 1)) : 0);
+  const switches = plan.phases.slice(1).map((phase) => ({ column: columnOf(phase.firstStep), phase }));
+  const label = Math.max(formatLr(schedule.peakLr).length, 1);
+  const lines: string[] = [];
+  for (let row = SKETCH_HEIGHT - 1; row >= 0; row--) {
+    let line = '';
+    for (let column = 0; column < width; column++) {
+      const height = Math.round((lrAt(schedule, stepOf(column)) / schedule.peakLr) * (SKETCH_HEIGHT - 1));
+      line += height === row ? '*' : switches.some((mark) => mark.column === column) ? '|' : ' ';
+    }
+    const name = row === SKETCH_HEIGHT - 1 ? formatLr(schedule.peakLr) : row === 0 ? '0' : '';
+    lines.push(`${name.padStart(label)} |${line}`.trimEnd());
+  }
+  lines.push(`${' '.repeat(label)} +${'-'.repeat(width)}`);
+  for (const { column, phase } of switches) {
+    const text = `step ${phase.firstStep}: ${phase.name} begins, LR ${formatLr(phase.lrFrom)}`;
+    const indent = Math.max(0, Math.min(label + 2 + column, WIDTH - text.length - 2));
+    lines.push(
+      indent === label + 2 + column
+        ? `${' '.repeat(indent)}^ ${text}`
+        : `${' '.repeat(Math.max(0, label + 2 + column - text.length - 1))}${text} ^`,
+    );
+  }
+  return lines;
+}
+
+function corporaTable(plan: Plan): string[] {
+  const rows = plan.corpora.map((corpus) => {
+    const trained = plan.expected.tokensByCorpus[corpus.name];
+    return [
+      corpus.name,
+      corpus.role,
+      formatCount(corpus.numTokens),
+      formatCount(corpus.numDocuments),
+      trained === undefined ? 'not trained on' : formatCount(trained),
+      trained === undefined ? '' : (plan.expected.epochsByCorpus[corpus.name] ?? 0).toFixed(2),
+      corpus.heldOut.numTokens > 0
+        ? `${formatCount(corpus.heldOut.numTokens)} in ${corpus.heldOut.numDocuments} documents`
+        : 'nothing',
+    ];
+  });
+  return table(['corpus', 'role', 'tokens', 'documents', 'trained on', 'epochs', 'held out'], rows);
+}
+
+function explainWarning(warning: PlanWarning): string[] {
+  const mark = { error: 'ERROR', warning: 'WARNING', note: 'note' }[warning.severity];
+  return [
+    ...wrap(`${mark} ${warning.id}: ${warning.message}`, 0, 2),
+    ...wrap(`Found: ${warning.evidence}.`, 2, 4),
+    ...wrap(`Do: ${warning.fix}`, 2, 4),
+    ...wrap(`Source: ${warning.source}.`, 2, 4),
+  ];
+}
+
+function cost(plan: Plan): string[] {
+  const { seconds, memoryBytes } = plan.expected;
+  return [
+    ...labelled(
+      'time',
+      seconds === undefined
+        ? 'not estimated (the training speed here is not known yet)'
+        : `about ${formatSeconds(seconds)}`,
+    ),
+    ...labelled('memory', `about ${formatBytes(memoryBytes)}`),
+  ];
+}
+
+function reasons(plan: Plan): string[] {
+  return plan.reasons.flatMap((reason) => [
+    ...wrap(`${reason.what}: ${reason.value}`, 0, 2),
+    ...wrap(`${reason.why}. [${reason.source}]`, 4, 4),
+  ]);
+}
+
+function section(title: string, lines: string[]): string[] {
+  return ['', title, ...lines.map((line) => (line === '' ? '' : `  ${line}`))];
+}
+
+function labelled(label: string, text: string): string[] {
+  const indent = 8;
+  const [first = '', ...rest] = wrap(text, 0, 0, WIDTH - indent - 4);
+  return [`${label.padEnd(indent)}${first}`, ...rest.map((line) => `${' '.repeat(indent)}${line}`)];
+}
+
+/** Lines of at most `width` columns; a word longer than that stays whole. */
+function wrap(text: string, firstIndent: number, indent = firstIndent, width = WIDTH - 4): string[] {
+  const lines: string[] = [];
+  let line = ' '.repeat(firstIndent);
+  let isEmpty = true;
+  for (const word of text.split(' ')) {
+    if (!isEmpty && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = ' '.repeat(indent);
+      isEmpty = true;
+    }
+    line += isEmpty ? word : ` ${word}`;
+    isEmpty = false;
+  }
+  lines.push(line);
+  return lines;
+}
+
+/** Columns of equal width; the last one is wrapped below itself. */
+function table(head: string[], rows: string[][]): string[] {
+  const all = [head, ...rows];
+  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
+  const before = widths.slice(0, -1).reduce((sum, width) => sum + width + 2, 0);
+  return all.flatMap((row) => {
+    const lead = row
+      .slice(0, -1)
+      .map((cell, column) => cell.padEnd(widths[column]! + 2))
+      .join('');
+    const [first = '', ...rest] = wrap(row.at(-1)!, 0, 0, Math.max(24, WIDTH - 4 - before));
+    return [`${lead}${first}`.trimEnd(), ...rest.map((line) => `${' '.repeat(before)}${line}`)];
+  });
+}

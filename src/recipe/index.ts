@@ -1,0 +1,25 @@
+// The door of the recipe layer: facts in, plan out.
+export { type BlendCorpus, normalizeWeights, type PhaseDemand, resolveBlends, splitWhole } from './blends.ts';
+export { explainPlan } from './explain.ts';
+export { assumedPeakLr, formatLr } from './learning-rates.ts';
+export { estimateMemoryBytes, type MemoryShape } from './memory.ts';
+export { findPitfalls } from './pitfalls.ts';
+export { makePlan } from './plan.ts';
+export { peakLrByWidth } from './presets/from-scratch.ts';
+export { PRESETS } from './presets/index.ts';
+export { lrAt, lrCurve, type Schedule, switchStep } from './schedules.ts';
+export type {
+  Blend,
+  BlendRule,
+  CorpusFacts,
+  HardwareFacts,
+  ModelFactsForPlan,
+  ModelShape,
+  Plan,
+  PlanInputs,
+  PlanPhase,
+  PlanWarning,
+  PretrainingFacts,
+  Reason,
+  Severity,
+} from './types.ts';

@@ -1,0 +1,100 @@
+// What learning rates a model was pretrained with: recorded facts first, an assumption by size otherwise, and which of the two it is.
+import { formatCount } from '../base/units.ts';
+import type { ModelFactsForPlan, Reason } from './types.ts';
+
+export interface LrFact {
+  lr: number;
+  /** Read from the model's own files. */
+  isRecorded: boolean;
+  why: string;
+  source: string;
+}
+
+/** Final over peak LR of a pretraining, where only one is known: a tenth, as in Parmar et al. 2024 (4.5e-4 to 4.5e-5) and most others. */
+const FINAL_OVER_PEAK = 0.1;
+
+/**
+ * Assumption. Peak LR of a pretraining by size: the power law through two peaks of the GPT-3 family, 6e-4 at 125M and 1.2e-4 at 6.7B
+ * parameters (quoted from memory, unverified). A tenth of it gives 1.2e-5 at 7B, inside the 5e-6 to 3e-5 that continued pretraining of
+ * annealed 7-8B models uses (PIT, EntiGraph, SynE, ChipNeMo, UltraLong), and 3.8e-5 at 405M, where Ibrahim et al. 2024 had 3e-5.
+ */
+export function assumedPeakLr(numParameters: number): number {
+  const lr = 6e-4 * (125e6 / Math.max(numParameters, 1)) ** 0.4;
+  return Number(Math.min(3e-3, Math.max(3e-5, lr)).toPrecision(2));
+}
+
+export function pretrainingPeakLr(model: ModelFactsForPlan): LrFact {
+  const { peakLr, finalLr, source = '' } = model.pretraining ?? {};
+  if (peakLr)
+    return { lr: peakLr, isRecorded: true, why: 'the peak LR of pretraining, as recorded with the model', source };
+  if (finalLr)
+    return {
+      lr: finalLr / FINAL_OVER_PEAK,
+      isRecorded: false,
+      why: `ten times the recorded final LR of pretraining (${formatLr(finalLr)}); the peak itself is not recorded`,
+      source: 'assumption',
+    };
+  return {
+    lr: assumedPeakLr(model.numParameters),
+    isRecorded: false,
+    why: `ASSUMED: the model does not record the LRs of its pretraining; this is a usual peak at ${formatCount(model.numParameters)} parameters`,
+    source: 'assumption',
+  };
+}
+
+export function pretrainingFinalLr(model: ModelFactsForPlan): LrFact {
+  const { peakLr, finalLr, source = '' } = model.pretraining ?? {};
+  if (finalLr)
+    return {
+      lr: finalLr,
+      isRecorded: true,
+      why: 'the LR at which pretraining ended, as recorded with the model',
+      source,
+    };
+  if (peakLr)
+    return {
+      lr: peakLr * FINAL_OVER_PEAK,
+      isRecorded: false,
+      why: `a tenth of the recorded peak LR of pretraining (${formatLr(peakLr)}); the final LR itself is not recorded`,
+      source: 'assumption',
+    };
+  return {
+    lr: Number((assumedPeakLr(model.numParameters) * FINAL_OVER_PEAK).toPrecision(2)),
+    isRecorded: false,
+    why:
+      'ASSUMED: the model does not record the LR at which its pretraining ended; this is a tenth of a usual peak at ' +
+      `${formatCount(model.numParameters)} parameters. If you know the true one, set recipe.peakLr to it`,
+    source: 'assumption',
+  };
+}
+
+/** 0.000045 -> "4.5e-5". */
+export function formatLr(lr: number): string {
+  return lr === 0
+    ? '0'
+    : lr
+        .toExponential(2)
+        .replace(/\.?0+e/, 'e')
+        .replace('e+0', '');
+}
+
+export function formatShare(share: number): string {
+  const percent = share * 100;
+  return `${Number(percent.toFixed(percent < 10 ? 1 : 0))} %`;
+}
+
+export const FROM_FILE = 'continuo.yaml';
+
+/** The value the user gave, or the derived one; and the reason for it. */
+export function chosen<T>(
+  what: string,
+  given: T | undefined,
+  derived: T,
+  format: (value: T) => string,
+  why: string,
+  source: string,
+): { value: T; reason: Reason } {
+  if (given !== undefined)
+    return { value: given, reason: { what, value: format(given), why: 'as you set it', source: FROM_FILE } };
+  return { value: derived, reason: { what, value: format(derived), why, source } };
+}

@@ -1,0 +1,495 @@
+// From facts about the model, the corpora and the budget to a complete plan: batch, steps, schedule, phases, blends, each number with
+// its reason. Pure: no files, no clock. What a method wants is in presets/; what is arithmetic is here.
+
+import { ConfigError } from '../base/errors.ts';
+import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
+import type { Config } from '../config/index.ts';
+import { type BlendCorpus, resolveBlends, splitWhole } from './blends.ts';
+import { chosen, FROM_FILE, formatLr } from './learning-rates.ts';
+import { estimateMemoryBytes } from './memory.ts';
+import { findPitfalls } from './pitfalls.ts';
+import { PRESETS } from './presets/index.ts';
+import { lrAt, type Schedule, switchStep } from './schedules.ts';
+import type { Blend, Design, DesignPhase, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
+
+/** Assumptions on one machine: longer sequences cost memory and most documents are shorter; larger passes are no faster on a CPU. */
+const DEFAULT_MAX_SEQ_LEN = 1024;
+const MICRO_BATCH_TOKENS = 4096;
+/** Tokens a step: fewer make noisy gradients, more waste a small budget on few steps. Assumptions. */
+const MIN_BATCH_TOKENS = 4096;
+const MAX_BATCH_TOKENS = 524_288;
+/** Where the budget is in steps and nothing else says how large one is. Assumption. */
+const BATCH_TOKENS_OF_A_STEP_BUDGET = 16_384;
+/** Held-out tokens a set; the standard error of its mean loss is then near 0.01 nats. Assumption. */
+const EVAL_TOKENS = 100_000;
+/** Share of the training time that measuring may take. A token measured costs a third of a token trained. Assumption. */
+const MAX_EVAL_SHARE = 0.1;
+const FORWARD_SHARE = 1 / 3;
+/** Share of the machine's memory that the estimate may fill; it is an estimate. */
+const MAX_MEMORY_SHARE = 0.6;
+/** Steps of the grid on which the phases' shares of a run are found before its length is known. */
+const GRID_STEPS = 100_000;
+
+/**
+ * A complete plan. Throws ConfigError for a budget or an option that cannot be met; what can be met but is unwise is in `warnings`.
+ */
+export function makePlan(inputs: PlanInputs): Plan {
+  const { config, model, hardware } = inputs;
+  const corpora = trainable(inputs);
+  const design = designOf(config, inputs, corpora);
+  const reasons: Reason[] = [];
+  const take = <T>(choice: { value: T; reason: Reason }): T => {
+    reasons.push(choice.reason);
+    return choice.value;
+  };
+
+  const seqLen = take(chooseSeqLen(inputs));
+  const budgetTokens = tokensOfBudget(inputs, design, corpora);
+  const sequencesPerStep = take(chooseBatch(inputs, design, seqLen, budgetTokens));
+  const tokensPerStep = sequencesPerStep * seqLen;
+  const numSteps = config.budget.kind === 'steps' ? config.budget.steps : Math.floor(budgetTokens! / tokensPerStep);
+  if (numSteps < 1)
+    throw new ConfigError(
+      `budget: ${formatCount(budgetTokens!)} tokens are less than one step of ${formatCount(tokensPerStep)} tokens. Raise the budget, or lower training.batchTokens or training.seqLen.`,
+    );
+  const totalTokens = numSteps * tokensPerStep;
+  reasons.push(explainSteps(inputs, numSteps, tokensPerStep, totalTokens));
+
+  const schedule = makeSchedule(design, numSteps);
+  const phases = makePhases(design, schedule, tokensPerStep, corpora);
+  if (phases.length < design.phases.length)
+    reasons.push({
+      what: 'phases',
+      value: '1',
+      why: 'both would have the same blend, or the run is too short for a second',
+      source: 'arithmetic',
+    });
+  reasons.push(...design.reasons, ...explainCaps(design, schedule, tokensPerStep, phases, corpora));
+
+  const precision = take(
+    chosen(
+      'precision',
+      config.training.precision,
+      'bf16',
+      String,
+      'bf16 weights and activations with f32 masters, moments and sums: half the memory traffic',
+      'assumption',
+    ),
+  );
+  const memoryShape = { numParameters: model.numParameters, model: model.shape, seqLen, precision };
+  const sequencesPerMicroBatch = take(chooseMicroBatch(inputs, sequencesPerStep, memoryShape));
+  const optimizer = {
+    beta1: take(
+      chosen(
+        'beta1',
+        config.training.beta1,
+        0.9,
+        String,
+        "pretraining's own: only the LR schedule and the data change",
+        'Parmar et al. 2024',
+      ),
+    ),
+    beta2: take(chosen('beta2', config.training.beta2, 0.95, String, "pretraining's own", 'Parmar et al. 2024')),
+    eps: take(chosen('eps', config.training.eps, 1e-8, formatLr, "PyTorch's default", 'assumption')),
+    weightDecay: take(
+      chosen('weight decay', config.training.weightDecay, 0.1, String, "pretraining's own", 'Parmar et al. 2024'),
+    ),
+    clipNorm: take(
+      chosen(
+        'gradient clipping',
+        config.training.clip,
+        1,
+        String,
+        'the usual norm; Llama-3-SynE used it too',
+        'Chen et al. 2024',
+      ),
+    ),
+  };
+  const tokensPerSet = take(
+    chosen(
+      'held-out tokens a set',
+      config.evaluate.tokensPerSet,
+      EVAL_TOKENS,
+      formatCount,
+      'enough for a standard error near 0.01 nats',
+      'assumption',
+    ),
+  );
+  const evalTokens = inputs.corpora.reduce((sum, corpus) => sum + Math.min(corpus.heldOut.numTokens, tokensPerSet), 0);
+  const evaluateEvery = take(chooseEvaluateEvery(config, numSteps, tokensPerStep, evalTokens));
+  const checkpointEvery = take(
+    chosen(
+      'checkpoint every',
+      config.checkpoints.everySteps,
+      fifth(numSteps),
+      steps,
+      'a crash costs at most this; a fifth of a short run, 100 steps of a long one',
+      'assumption',
+    ),
+  );
+  const keep = take(
+    chosen('checkpoints kept', config.checkpoints.keep, 2, String, 'the newest, and one before it', 'assumption'),
+  );
+  const seed = take(
+    chosen('seed', config.training.seed, 0, String, 'any; the same seed gives the same run, bit for bit', 'assumption'),
+  );
+
+  const expected = expectations(phases, corpora, totalTokens);
+  const memoryBytes = estimateMemoryBytes({ ...memoryShape, sequencesPerMicroBatch });
+  const plan: Plan = {
+    formatVersion: 1,
+    name: config.name,
+    preset: config.recipe.preset,
+    presetTitle: PRESETS[config.recipe.preset].title,
+    model: {
+      name: model.name,
+      numParameters: model.numParameters,
+      numNonEmbedding: model.numNonEmbedding,
+      context: model.context,
+      isInstruct: model.isInstruct,
+      isInstructWhy: model.isInstructWhy,
+    },
+    corpora: inputs.corpora.map((corpus) => ({ ...corpus })),
+    ...{ numSteps, tokensPerStep, seqLen, sequencesPerStep, sequencesPerMicroBatch, totalTokens, precision },
+    optimizer,
+    schedule,
+    phases,
+    checkpoint: { everySteps: Math.min(checkpointEvery, numSteps), keep },
+    evaluation: { everySteps: Math.min(evaluateEvery, numSteps), tokensPerSet },
+    seed,
+    reasons,
+    expected: { ...expected, memoryBytes },
+    warnings: [],
+  };
+  if (hardware?.tokensPerSecond) {
+    const numEvals = 1 + Math.ceil(numSteps / plan.evaluation.everySteps);
+    plan.expected.seconds = Math.round(
+      (totalTokens + numEvals * evalTokens * FORWARD_SHARE) / hardware.tokensPerSecond,
+    );
+    const value = `${formatCount(hardware.tokensPerSecond)} tokens/s, ${formatSeconds(plan.expected.seconds)}`;
+    reasons.push({ what: 'time', value, why: 'training and measuring at this speed', source: hardware.source });
+  }
+  reasons.push({
+    what: 'memory',
+    value: formatBytes(memoryBytes),
+    why: '16 bytes a parameter (weight, master, gradient, two moments) and the activations of one pass; an estimate',
+    source: 'assumption',
+  });
+  if (design.recordsPretraining)
+    plan.recordsPretraining = {
+      peakLr: schedule.peakLr,
+      finalLr: lrAt(schedule, numSteps - 1),
+      tokens: totalTokens,
+      batchTokens: tokensPerStep,
+      source: `continuo ${config.name}`,
+    };
+  plan.warnings = findPitfalls(inputs, plan);
+  return plan;
+}
+
+/** Corpora to train on, with their weights. */
+function trainable({ config, corpora }: PlanInputs): BlendCorpus[] {
+  const weights = new Map(config.corpora.map((corpus) => [corpus.name, corpus.weight]));
+  const chosenCorpora = corpora.filter((corpus) => corpus.role !== 'evaluation');
+  const empty = chosenCorpora.find((corpus) => corpus.numTokens === 0);
+  if (empty)
+    throw new ConfigError(
+      `corpora.${empty.name}: has no tokens to train on. Check its path, or lower what it holds out (heldOut).`,
+    );
+  if (chosenCorpora.length === 0)
+    throw new ConfigError('corpora: none to train on. Give one the role domain, general or instruction.');
+  return chosenCorpora.map((corpus) => ({ ...corpus, weight: weights.get(corpus.name) }));
+}
+
+function designOf(config: Config, inputs: PlanInputs, corpora: readonly BlendCorpus[]): Design {
+  const { recipe } = config;
+  const facts = { model: inputs.model, corpora };
+  switch (recipe.preset) {
+    case 'reuse-dont-retrain':
+      return PRESETS[recipe.preset].design(facts, recipe.options);
+    case 'rewarm-replay':
+      return PRESETS[recipe.preset].design(facts, recipe.options);
+    case 'naive':
+      return PRESETS[recipe.preset].design(facts, recipe.options);
+    case 'from-scratch':
+      return PRESETS[recipe.preset].design(facts, recipe.options);
+    default:
+      return recipe satisfies never;
+  }
+}
+
+function chooseSeqLen({ config, model }: PlanInputs) {
+  const seqLen = Math.min(model.context, DEFAULT_MAX_SEQ_LEN);
+  const why =
+    seqLen === model.context
+      ? "the model's own context"
+      : `the model can read ${formatCount(model.context)}, but most documents are shorter and memory grows with it; set training.seqLen for long documents`;
+  return chosen(
+    'sequence length',
+    config.training.seqLen,
+    seqLen,
+    (n) => `${n} tokens`,
+    why,
+    seqLen === model.context ? model.name : 'assumption',
+  );
+}
+
+/** Tokens that the budget buys; undefined where it is in steps. */
+function tokensOfBudget(
+  { config, hardware }: PlanInputs,
+  design: Design,
+  corpora: readonly BlendCorpus[],
+): number | undefined {
+  const { budget } = config;
+  switch (budget.kind) {
+    case 'tokens':
+      return budget.tokens;
+    case 'steps':
+      return undefined;
+    case 'minutes':
+      if (!hardware?.tokensPerSecond)
+        throw new ConfigError(
+          'budget.minutes: the training speed of this machine is not known. Give budget.tokens, epochs or steps instead.',
+        );
+      return budget.minutes * 60 * hardware.tokensPerSecond;
+    case 'epochs': {
+      const domain = corpora.filter((corpus) => corpus.role === 'domain');
+      const counted = domain.length > 0 ? domain : corpora;
+      const numTokens = counted.reduce((sum, corpus) => sum + corpus.numTokens, 0);
+      const names = new Set(counted.map((corpus) => corpus.name));
+      // Blends depend on the length of the run where a cap acts, so the length is found by bisection on the epochs it gives.
+      const epochsOf = (totalTokens: number) => {
+        const phases = makePhases(design, makeSchedule(design, GRID_STEPS), totalTokens / GRID_STEPS, corpora);
+        const seen = phases.reduce((sum, phase) => sum + phase.numTokens * shareOf(phase.blend, names), 0);
+        return seen / numTokens;
+      };
+      return bisect(epochsOf, budget.epochs, numTokens * budget.epochs);
+    }
+    default:
+      return budget satisfies never;
+  }
+}
+
+function shareOf(blend: Blend, names: ReadonlySet<string>): number {
+  return Object.entries(blend).reduce((sum, [name, share]) => sum + (names.has(name) ? share : 0), 0);
+}
+
+/** x >= start with f(x) = target, f not falling, f(start) <= target. */
+function bisect(f: (x: number) => number, target: number, start: number): number {
+  let low = start;
+  let high = start;
+  while (f(high) < target) {
+    low = high;
+    high *= 2;
+    if (high > start * 1e6)
+      throw new ConfigError(
+        'budget.epochs: the blend gives the domain no share, so no number of tokens reaches this. Give budget.tokens.',
+      );
+  }
+  for (let i = 0; i < 60 && high - low > 1; i++) {
+    const middle = (low + high) / 2;
+    if (f(middle) < target) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
+/** Sequences a step. */
+function chooseBatch({ config, model }: PlanInputs, design: Design, seqLen: number, budgetTokens: number | undefined) {
+  const tokens = (sequences: number) =>
+    `${formatCount(sequences * seqLen)} tokens (${sequences} sequences of ${seqLen})`;
+  const { batchTokens } = config.training;
+  if (batchTokens !== undefined) {
+    if (batchTokens < seqLen)
+      throw new ConfigError(
+        `training.batchTokens: expected at least one sequence (${seqLen} tokens), found ${batchTokens}. Raise it, or lower training.seqLen.`,
+      );
+    const sequences = Math.floor(batchTokens / seqLen);
+    const why =
+      sequences * seqLen === batchTokens ? 'as you set it' : `as you set it (${batchTokens}), in whole sequences`;
+    return { value: sequences, reason: { what: 'tokens a step', value: tokens(sequences), why, source: FROM_FILE } };
+  }
+  const pretrained = model.pretraining?.batchTokens;
+  const most = Math.max(pretrained ?? MAX_BATCH_TOKENS, MIN_BATCH_TOKENS);
+  const affordable = budgetTokens === undefined ? BATCH_TOKENS_OF_A_STEP_BUDGET : budgetTokens / design.minSteps;
+  const target = Math.max(MIN_BATCH_TOKENS, Math.min(most, affordable));
+  const sequences = Math.max(1, 2 ** Math.floor(Math.log2(target / seqLen)));
+  const isBound = target === pretrained;
+  const why = isBound
+    ? "pretraining's batch: only the LR schedule and the data change"
+    : `${budgetTokens === undefined ? 'a small step, since the budget is in steps' : `so that the budget makes ${design.minSteps} steps or more, from ${formatCount(MIN_BATCH_TOKENS)} to ${formatCount(most)} tokens a step`}${pretrained ? ` (pretraining had ${formatCount(pretrained)}; the LR is not rescaled for that)` : ''}`;
+  return {
+    value: sequences,
+    reason: {
+      what: 'tokens a step',
+      value: tokens(sequences),
+      why,
+      source: isBound ? `Parmar et al. 2024; ${model.pretraining!.source}` : 'assumption',
+    },
+  };
+}
+
+function explainSteps({ config }: PlanInputs, numSteps: number, tokensPerStep: number, totalTokens: number): Reason {
+  const { budget } = config;
+  const asked = {
+    tokens: () => `${formatCount((budget as { tokens: number }).tokens)} tokens`,
+    epochs: () => `${(budget as { epochs: number }).epochs} epochs of the domain`,
+    steps: () => `${(budget as { steps: number }).steps} steps`,
+    minutes: () => `${(budget as { minutes: number }).minutes} minutes at the known speed`,
+  }[budget.kind]();
+  const rounding = budget.kind === 'steps' ? '' : ', rounded down to whole steps';
+  return {
+    what: 'length',
+    value: `${numSteps} steps, ${formatCount(totalTokens)} tokens`,
+    why: `a budget of ${asked}${rounding} of ${formatCount(tokensPerStep)} tokens`,
+    source: FROM_FILE,
+  };
+}
+
+function makeSchedule(design: Design, numSteps: number): Schedule {
+  const { kind, peakLr, finalLr, warmupShare } = design.lr;
+  const common = {
+    numSteps,
+    peakLr,
+    warmupSteps: warmupShare > 0 ? Math.min(numSteps - 1, Math.max(1, Math.round(warmupShare * numSteps))) : 0,
+  };
+  switch (kind) {
+    case 'constant':
+      return { kind, ...common };
+    case 'cosine':
+    case 'linear':
+      return { kind, ...common, floorLr: finalLr };
+    case 'wsd':
+      return { kind, ...common, floorLr: finalLr, decaySteps: Math.ceil(numSteps / 10) };
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** Phases with at least one step; neighbours with equal blends become one. */
+function makePhases(
+  design: Design,
+  schedule: Schedule,
+  tokensPerStep: number,
+  corpora: readonly BlendCorpus[],
+): PlanPhase[] {
+  const starts = design.phases.map((phase, i) => (i === 0 ? 0 : switchStep(schedule, phase.beginsAtLrShare)));
+  const spans = design.phases
+    .map((phase: DesignPhase, i) => ({
+      phase,
+      firstStep: starts[i]!,
+      numSteps: (starts[i + 1] ?? schedule.numSteps) - starts[i]!,
+    }))
+    .filter((span) => span.numSteps > 0);
+  const blends = resolveBlends(
+    spans.map((span) => ({ rule: span.phase.blend, numTokens: span.numSteps * tokensPerStep })),
+    corpora,
+    design.maxEpochs,
+  );
+  const phases: PlanPhase[] = [];
+  for (const [i, { phase, firstStep, numSteps }] of spans.entries()) {
+    const previous = phases.at(-1);
+    const blend = blends[i]!;
+    const lrTo = lrAt(schedule, firstStep + numSteps - 1);
+    if (previous && JSON.stringify(previous.blend) === JSON.stringify(blend)) {
+      previous.numSteps += numSteps;
+      previous.numTokens += numSteps * tokensPerStep;
+      previous.lrTo = lrTo;
+      previous.name = 'one blend';
+    } else
+      phases.push({
+        name: phase.name,
+        firstStep,
+        numSteps,
+        numTokens: numSteps * tokensPerStep,
+        blend,
+        lrFrom: lrAt(schedule, firstStep),
+        lrTo,
+      });
+  }
+  return phases;
+}
+
+/** Says where a corpus got less than its weight or size would give, because it would have been repeated too often. */
+function explainCaps(
+  design: Design,
+  schedule: Schedule,
+  tokensPerStep: number,
+  phases: readonly PlanPhase[],
+  corpora: readonly BlendCorpus[],
+): Reason[] {
+  const uncapped = makePhases({ ...design, maxEpochs: Number.POSITIVE_INFINITY }, schedule, tokensPerStep, corpora);
+  return corpora.flatMap(({ name }) => {
+    const got = tokensOf(phases, name);
+    const wanted = tokensOf(uncapped, name);
+    if (got >= wanted * 0.999) return [];
+    return {
+      what: `share of ${name}`,
+      value: `${formatCount(got)} instead of ${formatCount(wanted)} tokens`,
+      why: `not repeated more than ${design.maxEpochs} times while others have text left (recipe.maxEpochs)`,
+      source: 'Muennighoff et al. 2023 (from memory, unverified)',
+    };
+  });
+}
+
+function tokensOf(phases: readonly PlanPhase[], corpus: string): number {
+  return phases.reduce((sum, phase) => sum + phase.numTokens * (phase.blend[corpus] ?? 0), 0);
+}
+
+function chooseMicroBatch(
+  { config, hardware }: PlanInputs,
+  sequencesPerStep: number,
+  shape: Omit<Parameters<typeof estimateMemoryBytes>[0], 'sequencesPerMicroBatch'>,
+) {
+  const given = config.training.microBatch;
+  if (given !== undefined && sequencesPerStep % given !== 0)
+    throw new ConfigError(
+      `training.microBatch: expected a divisor of the ${sequencesPerStep} sequences of a step, found ${given}.`,
+    );
+  const fits = (sequences: number) =>
+    hardware?.memoryBytes === undefined ||
+    estimateMemoryBytes({ ...shape, sequencesPerMicroBatch: sequences }) <= hardware.memoryBytes * MAX_MEMORY_SHARE;
+  let best = 1;
+  for (let n = 1; n <= sequencesPerStep && n * shape.seqLen <= MICRO_BATCH_TOKENS; n++)
+    if (sequencesPerStep % n === 0 && fits(n)) best = n;
+  return chosen(
+    'sequences a pass',
+    given,
+    best,
+    String,
+    `up to ${formatCount(MICRO_BATCH_TOKENS)} tokens a forward pass${hardware?.memoryBytes ? ', within the memory' : ''}: more is no faster on a CPU and takes memory. The result does not depend on it, but for rounding`,
+    'assumption',
+  );
+}
+
+function chooseEvaluateEvery(config: Config, numSteps: number, tokensPerStep: number, evalTokens: number) {
+  const affordable = Math.ceil((evalTokens * FORWARD_SHARE) / (MAX_EVAL_SHARE * tokensPerStep));
+  return chosen(
+    'measured every',
+    config.evaluate.everySteps,
+    Math.min(numSteps, Math.max(fifth(numSteps), affordable)),
+    steps,
+    'also before the first step and after the last; seldom enough to take about a tenth of the time at most',
+    'assumption',
+  );
+}
+
+function fifth(numSteps: number): number {
+  return Math.max(1, Math.min(100, Math.ceil(numSteps / 5)));
+}
+
+function steps(n: number): string {
+  return `${n} steps`;
+}
+
+function expectations(phases: readonly PlanPhase[], corpora: readonly BlendCorpus[], totalTokens: number) {
+  const exact = corpora.map((corpus) => tokensOf(phases, corpus.name));
+  const whole = splitWhole(
+    totalTokens,
+    exact.map((tokens) => tokens / totalTokens),
+  );
+  return {
+    tokensByCorpus: Object.fromEntries(corpora.map((corpus, i) => [corpus.name, whole[i]!])),
+    epochsByCorpus: Object.fromEntries(corpora.map((corpus, i) => [corpus.name, whole[i]! / corpus.numTokens])),
+  };
+}

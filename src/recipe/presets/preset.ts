@@ -1,0 +1,51 @@
+// The shape that every preset file has.
+import type { PresetName, PresetOptions } from '../../config/index.ts';
+import { chosen, formatLr, formatShare } from '../learning-rates.ts';
+import type { CorpusFacts, Design, ModelFactsForPlan, Reason } from '../types.ts';
+
+export interface DesignFacts {
+  model: ModelFactsForPlan;
+  /** Those to train on (no role evaluation). */
+  corpora: readonly CorpusFacts[];
+}
+
+export interface Preset<N extends PresetName> {
+  name: N;
+  /** One line: what it does, and the paper. */
+  title: string;
+  design: (facts: DesignFacts, options: PresetOptions<N>) => Design;
+}
+
+/** Passes over one corpus: up to four cost little against fresh text (Muennighoff et al. 2023, from memory, unverified); RegMix caps at 4 as well. */
+export const DEFAULT_MAX_EPOCHS = 4;
+
+/** A shorter run decays over so few steps that each is a large part of the schedule. */
+export const DEFAULT_MIN_STEPS = 200;
+
+export function hasRole(facts: DesignFacts, role: CorpusFacts['role']): boolean {
+  return facts.corpora.some((corpus) => corpus.role === role);
+}
+
+interface LrRules {
+  peak: { lr: number; why: string; source: string };
+  /** Floor as a share of the peak. */
+  floor: { share: number; why: string; source: string };
+  warmup: { share: number; why: string; source: string };
+}
+
+/** Peak, floor and warm-up: the user's where given, else by the rules; with a reason each. */
+export function chooseLr(options: { peakLr?: number; finalLr?: number; warmup?: number }, rules: LrRules) {
+  const { peak, floor, warmup } = rules;
+  const peakLr = chosen('peak LR', options.peakLr, peak.lr, formatLr, peak.why, peak.source);
+  const finalLr = chosen('final LR', options.finalLr, peakLr.value * floor.share, formatLr, floor.why, floor.source);
+  const warmupShare = chosen(
+    'warm-up',
+    options.warmup,
+    warmup.share,
+    (x) => (x === 0 ? 'none' : `${formatShare(x)} of the steps`),
+    warmup.why,
+    warmup.source,
+  );
+  const reasons: Reason[] = [peakLr.reason, finalLr.reason, warmupShare.reason];
+  return { peakLr: peakLr.value, finalLr: finalLr.value, warmupShare: warmupShare.value, reasons };
+}

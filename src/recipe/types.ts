@@ -1,0 +1,166 @@
+// The words of the recipe: facts that go into a plan, and the plan that comes out. A plan is complete (no default is left open) and is
+// plain data: it is written to plan.json as it stands.
+import type { Config, CorpusRole, Precision, PresetName } from '../config/index.ts';
+import type { Schedule } from './schedules.ts';
+
+export interface PretrainingFacts {
+  /** LR of the last step of pretraining. */
+  finalLr?: number;
+  peakLr?: number;
+  /** Tokens seen. */
+  tokens?: number;
+  /** Tokens an optimizer step. */
+  batchTokens?: number;
+  /** Where these were read, e.g. "config.json". */
+  source: string;
+}
+
+export interface ModelShape {
+  hidden: number;
+  layers: number;
+  ffn: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  vocab: number;
+}
+
+export interface ModelFactsForPlan {
+  name: string;
+  numParameters: number;
+  numNonEmbedding: number;
+  /** Longest sequence that it was trained on, tokens. */
+  context: number;
+  vocabSize: number;
+  shape: ModelShape;
+  isInstruct: boolean;
+  /** Why it is taken for an instruct or a base model. */
+  isInstructWhy: string;
+  pretraining?: PretrainingFacts;
+}
+
+export interface CorpusFacts {
+  name: string;
+  role: CorpusRole;
+  /** To train on: held-out documents are not in these three. */
+  numTokens: number;
+  numDocuments: number;
+  numBytes: number;
+  heldOut: { numTokens: number; numDocuments: number };
+}
+
+export interface HardwareFacts {
+  /** Training speed measured for this model, or estimated. */
+  tokensPerSecond?: number;
+  memoryBytes?: number;
+  source: string;
+}
+
+export interface PlanInputs {
+  config: Config;
+  model: ModelFactsForPlan;
+  corpora: readonly CorpusFacts[];
+  hardware?: HardwareFacts;
+}
+
+export interface Reason {
+  /** The number that is explained, e.g. "peak LR". */
+  what: string;
+  value: string;
+  why: string;
+  /** A paper with its table or section, "continuo.yaml", or "assumption". */
+  source: string;
+}
+
+export type Severity = 'error' | 'warning' | 'note';
+
+export interface PlanWarning {
+  id: string;
+  /** error: `continuo run` refuses to start. */
+  severity: Severity;
+  message: string;
+  /** The numbers that made the rule fire. */
+  evidence: string;
+  fix: string;
+  source: string;
+}
+
+/** Corpus name -> share of tokens. Shares are above 0 and their sum, added in order, is exactly 1. */
+export type Blend = Record<string, number>;
+
+export interface PlanPhase {
+  name: string;
+  firstStep: number;
+  numSteps: number;
+  numTokens: number;
+  blend: Blend;
+  /** LR of its first and of its last step. */
+  lrFrom: number;
+  lrTo: number;
+}
+
+export interface Plan {
+  formatVersion: 1;
+  name: string;
+  preset: PresetName;
+  /** One line on the method, with its paper. */
+  presetTitle: string;
+  model: Pick<
+    ModelFactsForPlan,
+    'name' | 'numParameters' | 'numNonEmbedding' | 'context' | 'isInstruct' | 'isInstructWhy'
+  >;
+  corpora: CorpusFacts[];
+  numSteps: number;
+  tokensPerStep: number;
+  seqLen: number;
+  sequencesPerStep: number;
+  sequencesPerMicroBatch: number;
+  totalTokens: number;
+  precision: Precision;
+  optimizer: { beta1: number; beta2: number; eps: number; weightDecay: number; clipNorm: number };
+  schedule: Schedule;
+  phases: PlanPhase[];
+  checkpoint: { everySteps: number; keep: number };
+  evaluation: { everySteps: number; tokensPerSet: number };
+  seed: number;
+  reasons: Reason[];
+  expected: {
+    /** Whole tokens; they add up to totalTokens. */
+    tokensByCorpus: Record<string, number>;
+    epochsByCorpus: Record<string, number>;
+    seconds?: number;
+    memoryBytes: number;
+  };
+  warnings: PlanWarning[];
+  /** What the trained model's configuration shall record about this run, where the run is a pretraining. */
+  recordsPretraining?: Required<PretrainingFacts>;
+}
+
+// --- What a preset gives to the planner
+
+export type BlendRule =
+  /** Shares by role; a role without a corpus leaves its share to the others. Inside a role: by weight, else by tokens. */
+  | { kind: 'roles'; shares: { domain: number; general: number; instruction: number } }
+  /** Weights by corpus, as the user gave them. */
+  | { kind: 'corpora'; weights: Record<string, number> }
+  /** All corpora together: by weight, else by tokens. */
+  | { kind: 'natural' };
+
+export interface DesignPhase {
+  name: string;
+  blend: BlendRule;
+  /** It begins when the LR has fallen to this share of the peak; 1 for the first phase. */
+  beginsAtLrShare: number;
+}
+
+export interface Design {
+  lr: { kind: Schedule['kind']; peakLr: number; finalLr: number; warmupShare: number };
+  phases: DesignPhase[];
+  /** The batch is chosen so that the run has at least this many steps, where the budget allows. */
+  minSteps: number;
+  /** Passes over a corpus beyond which its share is cut in favour of others. */
+  maxEpochs: number;
+  reasons: Reason[];
+  /** The result's configuration shall record this run as its pretraining. */
+  recordsPretraining: boolean;
+}
