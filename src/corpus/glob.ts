@@ -1,0 +1,125 @@
+// Globs without a dependency: *, **, ?, [abc], [!abc], {a,b}. Not here: extended globs. A pattern is walked segment by segment from its
+// literal beginning, so "docs/**/*.md" never lists anything outside docs/. Hidden names match only a segment that begins with a dot.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+
+const MAGIC = /[*?[\]{}]/;
+
+export function hasGlobMagic(pattern: string): boolean {
+  return MAGIC.test(pattern);
+}
+
+/** "a.{md,txt}" -> ["a.md", "a.txt"]; nested braces too. Unbalanced braces stay as they are. */
+export function expandBraces(pattern: string): string[] {
+  let depth = 0;
+  let open = -1;
+  let cuts: number[] = [];
+  for (let i = 0; i < pattern.length; i++) {
+    const c = pattern[i];
+    if (c === '{') {
+      if (depth++ === 0) {
+        open = i;
+        cuts = [i];
+      }
+    } else if (c === ',' && depth === 1) cuts.push(i);
+    else if (c === '}' && depth > 0 && --depth === 0) {
+      cuts.push(i);
+      const head = pattern.slice(0, open);
+      const tails = expandBraces(pattern.slice(i + 1));
+      return cuts
+        .slice(1)
+        .flatMap((end, k) => expandBraces(pattern.slice(cuts[k] + 1, end)))
+        .flatMap((choice) => tails.map((tail) => head + choice + tail));
+    }
+  }
+  return [pattern];
+}
+
+function segmentToRegExp(segment: string): RegExp {
+  let source = '';
+  for (let i = 0; i < segment.length; i++) {
+    const c = segment[i];
+    if (c === '*') source += '[^/]*';
+    else if (c === '?') source += '[^/]';
+    else if (c === '[') {
+      const end = segment.indexOf(']', i + 2);
+      if (end < 0) source += '\\[';
+      else {
+        const body = segment
+          .slice(i + 1, end)
+          .replace(/^!/, '^')
+          .replace(/\\/g, '\\\\');
+        source += `[${body}]`;
+        i = end;
+      }
+    } else source += c.replace(/[\\^$+.()|{}\]]/g, '\\$&');
+  }
+  return new RegExp(`^${source}$`, 'u');
+}
+
+function listFolder(folder: string): fs.Dirent[] {
+  try {
+    return fs.readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return []; // vanished or unreadable on the way: the caller reports a pattern without any match
+  }
+}
+
+function isFolder(folder: string, entry: fs.Dirent): boolean {
+  if (!entry.isSymbolicLink()) return entry.isDirectory();
+  return fs.statSync(path.join(folder, entry.name), { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+/** Files below `folder`, hidden names left out; symbolic links are followed, each folder once. */
+export function walkFolder(folder: string, seen = new Set<string>()): string[] {
+  const real = fs.realpathSync(folder);
+  if (seen.has(real)) return [];
+  seen.add(real);
+  return fs
+    .readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => !entry.name.startsWith('.'))
+    .flatMap((entry) => {
+      const child = path.join(folder, entry.name);
+      return isFolder(folder, entry) ? walkFolder(child, seen) : [child];
+    });
+}
+
+function walkPattern(folder: string, segments: readonly string[], found: Set<string>): void {
+  const [segment, ...rest] = segments;
+  if (segment === undefined) return;
+  if (segment === '**') {
+    walkPattern(folder, rest.length ? rest : ['*'], found);
+    // Links are not followed below **: a link to a parent would never end.
+    for (const entry of listFolder(folder))
+      if (entry.isDirectory() && !entry.name.startsWith('.'))
+        walkPattern(path.join(folder, entry.name), segments, found);
+    return;
+  }
+  if (!hasGlobMagic(segment)) {
+    const child = path.join(folder, segment);
+    const stat = fs.statSync(child, { throwIfNoEntry: false });
+    if (rest.length === 0 ? stat?.isFile() : stat?.isDirectory()) {
+      if (rest.length === 0) found.add(child);
+      else walkPattern(child, rest, found);
+    }
+    return;
+  }
+  const regExp = segmentToRegExp(segment);
+  for (const entry of listFolder(folder)) {
+    if (!regExp.test(entry.name) || (entry.name.startsWith('.') && !segment.startsWith('.'))) continue;
+    const child = path.join(folder, entry.name);
+    if (isFolder(folder, entry)) walkPattern(child, rest, found);
+    else if (rest.length === 0) found.add(child);
+  }
+}
+
+/** Absolute paths of the files that match `pattern`, which is absolute or relative to `baseFolder`; unsorted, each once. */
+export function globFiles(pattern: string, baseFolder: string): string[] {
+  const found = new Set<string>();
+  for (const plain of expandBraces(pattern)) {
+    const absolute = path.resolve(baseFolder, plain);
+    const root = path.parse(absolute).root;
+    walkPattern(root, absolute.slice(root.length).split(path.sep).filter(Boolean), found);
+  }
+  return [...found];
+}

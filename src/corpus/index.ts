@@ -1,0 +1,5 @@
+// The corpus layer's door: files -> documents.
+export { expandBraces, globFiles } from './glob.ts';
+export { type FoundFiles, findInputFiles, readerOf, SUPPORTED_ENDINGS } from './paths.ts';
+export { DEFAULT_MAX_BAD_SHARE, describeBadRecord, readCorpus, readFiles } from './read.ts';
+export type { BadRecord, CorpusSpec, Document, InputFile, ReadCounts, ReadHandlers } from './types.ts';
