@@ -1,0 +1,179 @@
+// Registration only: exposes the table of each compiled instruction set to JavaScript. src/kernels/native.ts is the only caller and
+// checks dtypes and lengths; nothing is checked here but the shape of the call.
+#include <node_api.h>
+
+#include <string>
+#include <vector>
+
+#include "table.h"
+#include "threads.h"
+
+#define DECLARE(variant)               \
+  namespace variant {                  \
+  extern const KernelTable kTable;     \
+  }
+#if defined(__x86_64__)
+DECLARE(avx512bf16)
+DECLARE(avx512)
+DECLARE(avx2)
+#endif
+DECLARE(portable)
+
+namespace {
+
+// Raise with every change of a signature below; native.ts refuses another number.
+constexpr int kAbiVersion = 1;
+
+/// Tables that this processor and its operating system can run, best first.
+std::vector<const KernelTable*> supportedTables() {
+  std::vector<const KernelTable*> tables;
+#if defined(__x86_64__)
+  // These builtins also ask whether the operating system saves the wide registers.
+  __builtin_cpu_init();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) tables.push_back(&avx512bf16::kTable);
+  if (avx512) tables.push_back(&avx512::kTable);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables.push_back(&avx2::kTable);
+#endif
+  tables.push_back(&portable::kTable);
+  return tables;
+}
+
+/// The arguments of a call, by position.
+struct Arguments {
+  static constexpr size_t kMax = 24;
+  napi_env env;
+  napi_value values[kMax];
+  void* data = nullptr;
+
+  Arguments(napi_env environment, napi_callback_info info) : env(environment) {
+    size_t count = kMax;
+    napi_get_cb_info(env, info, &count, values, nullptr, &data);
+  }
+  const KernelTable& table() const { return *static_cast<const KernelTable*>(data); }
+
+  Floats floats(int i) const {
+    napi_typedarray_type type;
+    Floats result{nullptr, false};
+    if (napi_get_typedarray_info(env, values[i], &type, nullptr, &result.p, nullptr, nullptr) != napi_ok) return {nullptr, false};
+    result.bf16 = type == napi_uint16_array;
+    return result;
+  }
+  template <class T>
+  T* array(int i) const {
+    return static_cast<T*>(floats(i).p);
+  }
+  double number(int i) const {
+    double x = 0;
+    napi_get_value_double(env, values[i], &x);
+    return x;
+  }
+  long integer(int i) const { return static_cast<long>(number(i)); }
+  bool boolean(int i) const {
+    bool x = false;
+    napi_get_value_bool(env, values[i], &x);
+    return x;
+  }
+  /// Attention's sizes, eight numbers from argument i on.
+  AttentionShape shape(int i) const {
+    return {integer(i),     integer(i + 1), integer(i + 2), integer(i + 3),
+            integer(i + 4), integer(i + 5), integer(i + 6), static_cast<float>(number(i + 7))};
+  }
+};
+
+napi_value fromNumber(napi_env env, double x) {
+  napi_value value;
+  napi_create_double(env, x, &value);
+  return value;
+}
+
+napi_value fromText(napi_env env, const char* text) {
+  napi_value value;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value);
+  return value;
+}
+
+/// A method of the object that `open` returns: `body` sees the arguments as `a` and the table as `k`.
+#define METHOD(name, body)                                       \
+  napi_value name(napi_env env, napi_callback_info info) {       \
+    const Arguments a(env, info);                                \
+    const KernelTable& k = a.table();                            \
+    body;                                                        \
+    return nullptr;                                              \
+  }
+
+METHOD(gemm, k.gemm(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.integer(4), a.integer(5), a.boolean(6), a.boolean(7), a.floats(8)))
+METHOD(embeddingForward, k.embeddingForward(a.floats(0), a.floats(1), a.array<int32_t>(2), a.integer(3), a.integer(4)))
+METHOD(embeddingBackward, k.embeddingBackward(a.array<float>(0), a.floats(1), a.array<int32_t>(2), a.integer(3), a.integer(4)))
+METHOD(rmsNormForward,
+       k.rmsNormForward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.integer(4), a.integer(5), (float)a.number(6)))
+METHOD(rmsNormBackward, k.rmsNormBackward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.floats(4), a.array<float>(5), a.floats(6),
+                                          a.integer(7), a.integer(8)))
+METHOD(rope, k.rope(a.floats(0), a.array<float>(1), a.array<float>(2), a.array<int32_t>(3), a.integer(4), a.integer(5), a.integer(6),
+                    a.integer(7), a.boolean(8)))
+METHOD(attentionForward,
+       k.attentionForward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.floats(4), a.array<int32_t>(5), a.shape(6)))
+METHOD(attentionBackward, k.attentionBackward(a.floats(0), a.floats(1), a.floats(2), a.floats(3), a.floats(4), a.array<float>(5), a.floats(6),
+                                              a.floats(7), a.floats(8), a.array<int32_t>(9), a.shape(10)))
+METHOD(swigluForward, k.swigluForward(a.floats(0), a.floats(1), a.integer(2), a.integer(3)))
+METHOD(swigluBackward, k.swigluBackward(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.integer(4)))
+METHOD(crossEntropy, k.crossEntropy(a.array<float>(0), a.floats(1), a.array<float>(2), a.array<int32_t>(3), a.array<float>(4), a.integer(5),
+                                    a.integer(6)))
+METHOD(adamw, k.adamw(a.floats(0), a.array<uint16_t>(1), a.array<float>(2), a.array<float>(3), a.array<float>(4), a.integer(5),
+                      AdamWOptions{a.number(6), a.number(7), a.number(8), a.number(9), a.number(10), a.number(11), a.number(12)}))
+METHOD(splitMaster, k.splitMaster(a.array<uint16_t>(0), a.array<uint16_t>(1), a.array<float>(2), a.integer(3)))
+METHOD(joinMaster, k.joinMaster(a.array<float>(0), a.array<uint16_t>(1), a.array<uint16_t>(2), a.integer(3)))
+METHOD(sumSquares, return fromNumber(env, k.sumSquares(a.array<float>(0), a.integer(1))))
+METHOD(convert, k.convert(a.floats(0), a.floats(1), a.integer(2)))
+METHOD(add, k.add(a.floats(0), a.floats(1), a.floats(2), a.integer(3)))
+METHOD(measurePeak, return fromNumber(env, k.measurePeak(a.boolean(0), a.number(1))))
+#undef METHOD
+
+void define(napi_env env, napi_value object, const char* name, napi_callback callback, const KernelTable* table = nullptr) {
+  napi_value function;
+  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, const_cast<KernelTable*>(table), &function);
+  napi_set_named_property(env, object, name, function);
+}
+
+/// open(variant): the methods of that instruction set, or undefined where this machine cannot run it.
+napi_value open(napi_env env, napi_callback_info info) {
+  const Arguments a(env, info);
+  char name[64] = "";
+  napi_get_value_string_utf8(env, a.values[0], name, sizeof name, nullptr);
+  for (const KernelTable* table : supportedTables()) {
+    if (std::string(table->name) != name) continue;
+    napi_value object;
+    napi_create_object(env, &object);
+#define METHOD(name) define(env, object, #name, name, table);
+    METHOD(gemm) METHOD(embeddingForward) METHOD(embeddingBackward) METHOD(rmsNormForward) METHOD(rmsNormBackward) METHOD(rope)
+    METHOD(attentionForward) METHOD(attentionBackward) METHOD(swigluForward) METHOD(swigluBackward) METHOD(crossEntropy) METHOD(adamw)
+    METHOD(splitMaster) METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(add) METHOD(measurePeak)
+#undef METHOD
+    return object;
+  }
+  return nullptr;
+}
+
+napi_value getNumThreads(napi_env env, napi_callback_info) { return fromNumber(env, numThreads()); }
+
+napi_value changeNumThreads(napi_env env, napi_callback_info info) {
+  setNumThreads(static_cast<int>(Arguments(env, info).integer(0)));
+  return nullptr;
+}
+
+}  // namespace
+
+NAPI_MODULE_INIT() {
+  napi_value supported;
+  napi_create_array(env, &supported);
+  uint32_t count = 0;
+  for (const KernelTable* table : supportedTables()) napi_set_element(env, supported, count++, fromText(env, table->name));
+  napi_set_named_property(env, exports, "supported", supported);
+  napi_set_named_property(env, exports, "abiVersion", fromNumber(env, kAbiVersion));
+  napi_set_named_property(env, exports, "compiler", fromText(env, __VERSION__));
+  define(env, exports, "open", open);
+  define(env, exports, "numThreads", getNumThreads);
+  define(env, exports, "setNumThreads", changeNumThreads);
+  return exports;
+}

@@ -1,0 +1,41 @@
+// All kernels for one instruction set: compiled once for each, with CONTINUO_VARIANT as its name.
+#include "gemm/gemm.h"
+#include "ops/adamw.h"
+#include "ops/attention.h"
+#include "ops/elementwise.h"
+#include "ops/embedding.h"
+#include "ops/loss.h"
+#include "ops/norm.h"
+#include "ops/peak.h"
+#include "ops/rope.h"
+#include "ops/swiglu.h"
+
+#define TEXT(x) #x
+#define NAME_OF(x) TEXT(x)
+
+namespace CONTINUO_VARIANT {
+
+extern const KernelTable kTable;
+const KernelTable kTable = {
+    NAME_OF(CONTINUO_VARIANT),
+    gemm,
+    embeddingForward,
+    embeddingBackward,
+    rmsNormForward,
+    rmsNormBackward,
+    rope,
+    attentionForward,
+    attentionBackward,
+    swigluForward,
+    swigluBackward,
+    crossEntropy,
+    adamw,
+    splitMaster,
+    joinMaster,
+    sumSquares,
+    convert,
+    add,
+    measurePeak,
+};
+
+}  // namespace CONTINUO_VARIANT

@@ -1,0 +1,49 @@
+// Conversion between dtypes, addition, and the sum of squares (f64 inside fixed blocks, which are added in order).
+#pragma once
+#include "norm.h"
+
+namespace CONTINUO_VARIANT {
+
+constexpr long kElementBlock = 65536;
+
+static void convert(Floats out, Floats x, long n) {
+  parallelFor(divideUp(n, kElementBlock), [&](long task) {
+    const long from = task * kElementBlock, count = minOf(kElementBlock, n - from);
+    const size_t bytes = x.bf16 ? 2 : 4;
+    if (out.bf16 == x.bf16)
+      std::memmove(static_cast<char*>(out.p) + from * bytes, static_cast<const char*>(x.p) + from * bytes, count * bytes);
+    else
+      forVectors(count, [&](long i, int lanes) { storeUpTo(lanes, out, from + i, loadUpTo(lanes, x, from + i)); });
+  });
+}
+
+static void add(Floats out, Floats a, Floats b, long n) {
+  parallelFor(divideUp(n, kElementBlock), [&](long task) {
+    const long from = task * kElementBlock;
+    forVectors(minOf(kElementBlock, n - from), [&](long i, int lanes) {
+      storeUpTo(lanes, out, from + i, loadUpTo(lanes, a, from + i) + loadUpTo(lanes, b, from + i));
+    });
+  });
+}
+
+static double sumSquares(const float* x, long n) {
+  typedef double vd __attribute__((vector_size(W * 8)));
+  const long numBlocks = divideUp(n, kElementBlock);
+  double* blocks = scratch<double>(kShared0, numBlocks + 1);
+  parallelFor(numBlocks, [&](long task) {
+    const long from = task * kElementBlock;
+    vd total = {};
+    forVectors(minOf(kElementBlock, n - from), [&](long i, int lanes) {
+      const vd v = __builtin_convertvector(loadUpTo(lanes, x + from + i), vd);
+      total += v * v;
+    });
+    double block = 0;
+    for (int i = 0; i < W; i++) block += total[i];
+    blocks[task] = block;
+  });
+  double total = 0;
+  for (long b = 0; b < numBlocks; b++) total += blocks[b];
+  return total;
+}
+
+}  // namespace CONTINUO_VARIANT

@@ -1,0 +1,234 @@
+// Vectors of W floats, W by instruction set, over the compilers' vector extensions: arithmetic and comparison are plain operators,
+// `mask ? a : b` selects. Everything is in the variant's own namespace and inlined, so that no code of one instruction set can be
+// linked into another. No fast-math: an expression is evaluated as written, and only fma() fuses.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "table.h"
+#include "threads.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+namespace CONTINUO_VARIANT {
+
+#if defined(__AVX512F__)
+constexpr int W = 16;
+#elif defined(__AVX2__)
+constexpr int W = 8;
+#else
+constexpr int W = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(W * 4)));
+typedef int32_t vi __attribute__((vector_size(W * 4)));
+typedef uint32_t vu __attribute__((vector_size(W * 4)));
+typedef uint16_t vh __attribute__((vector_size(W * 2)));
+typedef uint16_t bf16;
+
+template <class T>
+INLINE T minOf(T a, T b) {
+  return a < b ? a : b;
+}
+template <class T>
+INLINE T maxOf(T a, T b) {
+  return a > b ? a : b;
+}
+INLINE long divideUp(long a, long b) { return (a + b - 1) / b; }
+INLINE long roundUp(long a, long b) { return divideUp(a, b) * b; }
+
+INLINE vf splat(float x) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+  return (vf)_mm256_set1_ps(x);
+#else
+  return vf{x, x, x, x};
+#endif
+}
+
+INLINE vi lanes() {
+  vi v;
+  for (int i = 0; i < W; i++) v[i] = i;
+  return v;
+}
+
+INLINE vf fma(vf a, vf b, vf c) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+INLINE vf squareRoot(vf a) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_sqrt_ps((__m512)a);
+#elif defined(__AVX2__)
+  return (vf)_mm256_sqrt_ps((__m256)a);
+#elif defined(__x86_64__)
+  return (vf)_mm_sqrt_ps((__m128)a);
+#elif defined(__aarch64__)
+  return (vf)vsqrtq_f32((float32x4_t)a);
+#else
+  for (int i = 0; i < W; i++) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+#endif
+}
+
+INLINE vf maximum(vf a, vf b) { return a > b ? a : b; }
+
+INLINE vf load(const float* p) {
+  vf v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+INLINE void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
+
+INLINE vf load(const bf16* p) {
+  vh h;
+  std::memcpy(&h, p, sizeof h);
+  return (vf)(__builtin_convertvector(h, vu) << 16);
+}
+
+/// f32 bits rounded to the nearest bf16, ties to even; NaN stays NaN.
+INLINE vu roundToBf16(vf v) {
+  const vu bits = (vu)v;
+  const vu rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  return v == v ? rounded : (bits >> 16 | 0x40);
+}
+INLINE void store(bf16* p, vf v) {
+  const vh h = __builtin_convertvector(roundToBf16(v), vh);
+  std::memcpy(p, &h, sizeof h);
+}
+
+/// The first n < W elements; the other lanes are zero.
+template <class T>
+INLINE vf loadPart(const T* p, int n) {
+  T part[W] = {};
+  std::memcpy(part, p, n * sizeof(T));
+  return load(part);
+}
+template <class T>
+INLINE void storePart(T* p, vf v, int n) {
+  T part[W];
+  store(part, v);
+  std::memcpy(p, part, n * sizeof(T));
+}
+
+// Over either dtype. The branch costs nothing beside the memory that these ops wait for, and saves a copy of each op a dtype.
+INLINE vf load(const Floats& x, size_t at) {
+  return x.bf16 ? load(static_cast<const bf16*>(x.p) + at) : load(static_cast<const float*>(x.p) + at);
+}
+INLINE vf loadPart(const Floats& x, size_t at, int n) {
+  return x.bf16 ? loadPart(static_cast<const bf16*>(x.p) + at, n) : loadPart(static_cast<const float*>(x.p) + at, n);
+}
+INLINE void store(const Floats& x, size_t at, vf v) {
+  if (x.bf16)
+    store(static_cast<bf16*>(x.p) + at, v);
+  else
+    store(static_cast<float*>(x.p) + at, v);
+}
+INLINE void storePart(const Floats& x, size_t at, vf v, int n) {
+  if (x.bf16)
+    storePart(static_cast<bf16*>(x.p) + at, v, n);
+  else
+    storePart(static_cast<float*>(x.p) + at, v, n);
+}
+
+/// Loads or stores min(n, W) elements.
+template <class... Args>
+INLINE vf loadUpTo(int n, Args... args) {
+  return __builtin_expect(n >= W, 1) ? load(args...) : loadPart(args..., n);
+}
+INLINE void storeUpTo(int n, const Floats& x, size_t at, vf v) {
+  if (__builtin_expect(n >= W, 1))
+    store(x, at, v);
+  else
+    storePart(x, at, v, n);
+}
+INLINE void storeUpTo(int n, float* p, vf v) {
+  if (__builtin_expect(n >= W, 1))
+    store(p, v);
+  else
+    storePart(p, v, n);
+}
+
+/// Sum of the lanes as a balanced tree, so that its order is the same everywhere.
+INLINE float sum(vf v) {
+  float x[W];
+  store(x, v);
+  for (int half = W / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) x[i] += x[i + half];
+  return x[0];
+}
+INLINE float largest(vf v) {
+  float x = v[0];
+  for (int i = 1; i < W; i++) x = maxOf(x, v[i]);
+  return x;
+}
+
+/// e^x to about 1 ulp: x = n ln2 + r with |r| <= ln2/2, e^r by a polynomial (Taylor to r^7, error below 2^-26). 0 below -87.33 (the
+/// smallest normal number), the largest finite power above 88.37; NaN stays NaN.
+INLINE vf exponential(vf x) {
+  const vf low = splat(-87.33f), high = splat(88.37f);
+  const vi underflow = x < low;
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer that then sits in the low bits
+  const vf shifted = fma(x, splat(1.44269504088896341f), magic);
+  const vf n = shifted - magic;
+  vf r = fma(n, splat(-0.693359375f), x);
+  r = fma(n, splat(2.12194440e-4f), r);
+  vf p = splat(1.0f / 5040);
+  p = fma(p, r, splat(1.0f / 720));
+  p = fma(p, r, splat(1.0f / 120));
+  p = fma(p, r, splat(1.0f / 24));
+  p = fma(p, r, splat(1.0f / 6));
+  p = fma(p, r, splat(0.5f));
+  p = fma(p, r, splat(1.0f));
+  p = fma(p, r, splat(1.0f));
+  const vf result = (vf)((vi)p + ((vi)shifted << 23));
+  return underflow ? splat(0) : result;
+}
+
+template <int... I>
+struct Indices {};
+template <int N, int... I>
+struct MakeIndices : MakeIndices<N - 1, N - 1, I...> {};
+template <int... I>
+struct MakeIndices<0, I...> {
+  typedef Indices<I...> type;
+};
+template <int... I>
+INLINE vf zipHalf(vf a, vf b, bool high, Indices<I...>) {
+  return high ? __builtin_shuffle(a, b, vi{(W / 2 + I / 2 + I % 2 * W)...}) : __builtin_shuffle(a, b, vi{(I / 2 + I % 2 * W)...});
+}
+
+/// Transposes a W x W block of 32-bit elements held in W vectors: log2(W) perfect shuffles.
+INLINE void transpose(vf (&r)[W]) {
+  typedef typename MakeIndices<W>::type All;
+#pragma GCC unroll 4
+  for (int round = 1; round < W; round *= 2) {
+    vf t[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W / 2; i++) {
+      t[2 * i] = zipHalf(r[i], r[i + W / 2], false, All());
+      t[2 * i + 1] = zipHalf(r[i], r[i + W / 2], true, All());
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) r[i] = t[i];
+  }
+}
+
+}  // namespace CONTINUO_VARIANT

@@ -1,0 +1,46 @@
+// What a variant (one compilation of kernels.cc for one instruction set) offers to addon.cc: plain function pointers over plain data.
+// Shapes, dtypes and meaning are those of src/kernels/types.ts, which also checks every length before it calls.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+/// f32, or bf16 as the upper 16 bits. `p` is null for an argument that was not given.
+struct Floats {
+  void* p;
+  bool bf16;
+};
+
+struct AttentionShape {
+  long batch, seqLen, numHeads, numKvHeads, headDim, qStride, kvStride;
+  float scale;
+};
+
+struct AdamWOptions {
+  double lr, beta1, beta2, eps, weightDecay, gradScale, step;
+};
+
+struct KernelTable {
+  const char* name;
+  void (*gemm)(Floats c, Floats a, Floats b, long m, long n, long k, bool transA, bool transB, Floats addend);
+  void (*embeddingForward)(Floats out, Floats table, const int32_t* ids, long t, long d);
+  void (*embeddingBackward)(float* dTable, Floats dOut, const int32_t* ids, long t, long d);
+  void (*rmsNormForward)(Floats out, float* rstd, Floats x, Floats weight, long t, long d, float eps);
+  void (*rmsNormBackward)(Floats dx, float* dWeight, Floats dOut, Floats x, Floats weight, const float* rstd, Floats dResidual, long t,
+                          long d);
+  void (*rope)(Floats x, const float* cos, const float* sin, const int32_t* positions, long t, long rowStride, long numHeads, long headDim,
+               bool inverse);
+  void (*attentionForward)(Floats out, float* lse, Floats q, Floats k, Floats v, const int32_t* docStart, const AttentionShape& shape);
+  void (*attentionBackward)(Floats dq, Floats dk, Floats dv, Floats dOut, Floats out, const float* lse, Floats q, Floats k, Floats v,
+                            const int32_t* docStart, const AttentionShape& shape);
+  void (*swigluForward)(Floats out, Floats gateUp, long t, long f);
+  void (*swigluBackward)(Floats dGateUp, Floats dOut, Floats gateUp, long t, long f);
+  void (*crossEntropy)(float* losses, Floats dLogits, const float* logits, const int32_t* targets, const float* weights, long t, long v);
+  void (*adamw)(Floats w, uint16_t* low, float* g, float* m, float* v, long n, const AdamWOptions& options);
+  void (*splitMaster)(uint16_t* w, uint16_t* low, const float* master, long n);
+  void (*joinMaster)(float* master, const uint16_t* w, const uint16_t* low, long n);
+  double (*sumSquares)(const float* x, long n);
+  void (*convert)(Floats out, Floats x, long n);
+  void (*add)(Floats out, Floats a, Floats b, long n);
+  /// Register-only multiply-adds on all threads for about `seconds`: GFLOP/s, the machine's ceiling for gemm.
+  double (*measurePeak)(bool bf16, double seconds);
+};

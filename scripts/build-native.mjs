@@ -1,0 +1,141 @@
+// Compiles native/ into native/build/continuo.node with the machine's own C++ compiler, as part of `npm install`. Not a build system:
+// seven files, one link. A machine without a compiler is no error, since Continuo also runs, slowly, on its reference kernels; so this
+// prints one line then and exits 0. A digest of the sources, flags and compiler beside the result makes the second build instant.
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { createRequire } from 'node:module';
+import * as path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const native = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'native');
+const build = path.join(native, 'build');
+const target = path.join(build, 'continuo.node');
+const stamp = path.join(build, 'continuo.digest');
+
+// Contraction is off so that an expression means the same in every variant; kernels fuse where they say fma().
+const COMMON = [
+  '-O3',
+  '-std=c++17',
+  '-fPIC',
+  '-pthread',
+  '-fvisibility=hidden',
+  '-ffp-contract=off',
+  '-Wall',
+  '-Wno-psabi',
+];
+const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
+const VARIANTS = {
+  x64: { avx512bf16: [...AVX512, '-mavx512bf16'], avx512: AVX512, avx2: ['-mavx2', '-mfma'], portable: [] },
+};
+
+/** What to do on this kind of machine, for the message that says that there is no compiler. */
+function installHint() {
+  if (process.platform === 'darwin') return 'xcode-select --install';
+  if (process.platform === 'win32') return 'WSL, which has everything that Continuo needs';
+  return 'g++ (Debian and Ubuntu: apt install g++; Fedora: dnf install gcc-c++)';
+}
+
+function giveUp(reason) {
+  console.log(
+    `continuo: ${reason}; Continuo will run on its slow reference kernels. Install ${installHint()}, then: npm run build:native`,
+  );
+  process.exit(0);
+}
+
+/** The first compiler that answers, as [command, version]. */
+function findCompiler() {
+  for (const command of process.env.CXX ? [process.env.CXX] : ['c++', 'g++', 'clang++']) {
+    const { status, stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' });
+    if (status === 0) return [command, stdout.split('\n')[0]];
+  }
+  return undefined;
+}
+
+function sources(folder) {
+  return fs
+    .readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.name !== 'build')
+    .flatMap((entry) =>
+      entry.isDirectory() ? sources(path.join(folder, entry.name)) : [path.join(folder, entry.name)],
+    )
+    .sort();
+}
+
+/** Runs a command; resolves to undefined, or to what it complained about. */
+function run(command, args) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let complaint = '';
+    child.stderr.on('data', (data) => {
+      complaint += data;
+    });
+    child.on('error', (error) => resolve(error.message));
+    child.on('close', (code) => resolve(code === 0 ? undefined : complaint || `exit code ${code}`));
+  });
+}
+
+/** Runs jobs [args, ...], two at a time or as many as there are cores; resolves to the first complaint. */
+async function runAll(command, jobs) {
+  const waiting = [...jobs];
+  let failure;
+  const worker = async () => {
+    while (waiting.length > 0 && failure === undefined) failure ??= await run(command, waiting.shift());
+  };
+  await Promise.all([worker(), worker(), worker(), worker()]);
+  return failure;
+}
+
+if (process.platform === 'win32') giveUp('native kernels are not built on Windows');
+const compiler = findCompiler();
+if (!compiler)
+  giveUp(process.env.CXX ? `the C++ compiler $CXX (${process.env.CXX}) does not run` : 'found no C++ compiler');
+const [command, version] = compiler;
+
+let headers;
+try {
+  headers = createRequire(import.meta.url)('node-api-headers').include_dir;
+} catch {
+  giveUp('the package node-api-headers is missing');
+}
+
+const variants = VARIANTS[process.arch] ?? { portable: [] };
+const files = sources(native);
+const digest = createHash('sha256');
+for (const text of [version, process.arch, process.platform, JSON.stringify([COMMON, variants])])
+  digest.update(`${text}\n`);
+for (const file of files) digest.update(path.relative(native, file)).update(fs.readFileSync(file));
+const wanted = digest.digest('hex');
+if (fs.existsSync(target) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted) process.exit(0);
+
+const started = Date.now();
+const temporary = path.join(build, `tmp-${process.pid}`);
+fs.mkdirSync(temporary, { recursive: true });
+const units = [
+  ...Object.entries(variants).map(([name, flags]) => ({
+    source: 'kernels.cc',
+    name,
+    flags: [...flags, `-DCONTINUO_VARIANT=${name}`],
+  })),
+  { source: 'addon.cc', name: 'addon', flags: [`-I${headers}`] },
+  { source: 'threads.cc', name: 'threads', flags: [] },
+];
+const object = (unit) => path.join(temporary, `${unit.name}.o`);
+const library = path.join(temporary, 'continuo.node');
+const linkFlags = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [];
+const failure =
+  (await runAll(
+    command,
+    units.map((unit) => [...COMMON, ...unit.flags, '-c', path.join(native, unit.source), '-o', object(unit)]),
+  )) ?? (await run(command, ['-shared', '-pthread', ...linkFlags, ...units.map(object), '-o', library]));
+if (failure === undefined) {
+  fs.renameSync(library, target);
+  fs.writeFileSync(stamp, wanted);
+}
+fs.rmSync(temporary, { recursive: true, force: true });
+if (failure !== undefined) {
+  if (process.env.CONTINUO_BUILD_VERBOSE) console.log(failure);
+  const first = failure.split('\n').find((line) => line.includes('error')) ?? failure.split('\n')[0];
+  giveUp(`compiling the native kernels with ${command} failed (${first.trim()}; CONTINUO_BUILD_VERBOSE=1 shows all)`);
+}
+console.log(`continuo: native kernels built in ${((Date.now() - started) / 1000).toFixed(0)} s (${version})`);
