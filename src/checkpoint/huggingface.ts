@@ -45,11 +45,7 @@ export class HuggingFaceFolder implements ModelSource {
   }
 
   tokenizer(): Tokenizer {
-    if (!this.loadedTokenizer) {
-      const tokenizer = loadTokenizer(this.path);
-      checkVocabulary(tokenizer, this);
-      this.loadedTokenizer = tokenizer;
-    }
+    this.loadedTokenizer ??= checkVocabulary(loadTokenizer(this.path), this);
     return this.loadedTokenizer;
   }
 

@@ -82,11 +82,7 @@ class GgufModel implements ModelSource {
   }
 
   tokenizer(): Tokenizer {
-    if (!this.loadedTokenizer) {
-      const tokenizer = tokenizerFromGguf(this.file.metadata);
-      checkVocabulary(tokenizer, this);
-      this.loadedTokenizer = tokenizer;
-    }
+    this.loadedTokenizer ??= checkVocabulary(tokenizerFromGguf(this.file.metadata), this);
     return this.loadedTokenizer;
   }
 

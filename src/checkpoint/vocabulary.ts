@@ -3,8 +3,11 @@ import { DataError } from '../base/errors.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
 import type { ModelSource } from './types.ts';
 
-/** Refuses a tokenizer with ids that the embedding has no row for. A smaller one is normal: tables are padded. */
-export function checkVocabulary(tokenizer: Tokenizer, source: Pick<ModelSource, 'path' | 'config' | 'tensors'>): void {
+/** Gives the tokenizer back, or refuses one with ids that the embedding has no row for. A smaller one is normal: tables are padded. */
+export function checkVocabulary(
+  tokenizer: Tokenizer,
+  source: Pick<ModelSource, 'path' | 'config' | 'tensors'>,
+): Tokenizer {
   const rows = source.tensors.get('model.embed_tokens.weight')?.shape[0] ?? source.config.vocab_size;
   if (tokenizer.vocabSize > rows)
     throw new DataError(
@@ -12,4 +15,5 @@ export function checkVocabulary(tokenizer: Tokenizer, source: Pick<ModelSource, 
       `its tokenizer has ${tokenizer.vocabSize} tokens, the embedding only ${rows} rows: ids from ${rows} up would have no vector. ` +
         'Tokenizer and weights do not belong together, or tokens were added without resizing the embedding (transformers: resize_token_embeddings).',
     );
+  return tokenizer;
 }
