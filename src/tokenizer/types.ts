@@ -4,6 +4,10 @@
 export type TokenizerJson = Record<string, unknown>;
 
 export interface Tokenizer {
+  /** Which code encodes: our own byte-pair encoder, or the slower library that knows the rarer pipelines. */
+  readonly engine: 'continuo' | 'fallback';
+  /** Why the fallback engine runs, e.g. "the normalizer Precompiled"; undefined for our own. */
+  readonly engineReason: string | undefined;
   /** Highest id + 1, added tokens included. */
   readonly vocabSize: number;
   /** Token put in front of a raw document when training and scoring: the model's own BOS where its tokenizer adds one, else documentEnd. */

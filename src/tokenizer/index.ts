@@ -1,0 +1,6 @@
+// The door of the tokenizer layer: text <-> ids, chat templates. Knows no corpus and no model.
+export { type ChatOptions, renderChat } from './chat.ts';
+export { tokenizerFromGguf } from './gguf.ts';
+export { loadTokenizer, tokenizerFromJson } from './load.ts';
+export { type TrainedTokenizer, type TrainOptions, trainBpe } from './train.ts';
+export type { ChatMessage, Tokenizer, TokenizerJson } from './types.ts';

@@ -1,0 +1,135 @@
+// Added tokens: spellings that are cut out of the text before byte-pair encoding, and the ones with a role (BOS, EOS, separators).
+// Semantics of Hugging Face tokenizers: leftmost, then longest; those marked `normalized` are looked for after normalisation.
+import { ConfigError } from '../base/errors.ts';
+import type { AddedToken, Sections } from './format.ts';
+import type { Normalizer } from './normalizer.ts';
+
+/** Called for each stretch in order: of plain text, or with the id of an added token. */
+export interface Stretches {
+  text(stretch: string, isStart: boolean): void;
+  token(id: number): void;
+}
+
+/** Finds one set of added tokens. */
+export class AddedTokenFinder {
+  private readonly pattern: RegExp | undefined;
+  private readonly bySpelling = new Map<string, AddedToken>();
+  private readonly allSpecial: boolean;
+
+  constructor(tokens: readonly AddedToken[], normalizer?: Normalizer) {
+    for (const token of tokens) {
+      const spelling = normalizer ? normalizer(token.content) : token.content;
+      if (spelling !== '') this.bySpelling.set(spelling, token);
+    }
+    this.allSpecial = tokens.every((token) => token.special);
+    const spellings = [...this.bySpelling.keys()].sort((a, b) => b.length - a.length);
+    if (spellings.length === 0) return;
+    this.pattern = new RegExp(spellings.map((s) => s.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|'), 'gu');
+  }
+
+  /** @param withSpecial when false, a special token's spelling is left in the text */
+  split(text: string, isStart: boolean, withSpecial: boolean, stretches: Stretches): void {
+    let done = 0;
+    if (this.pattern && (withSpecial || !this.allSpecial))
+      for (const match of text.matchAll(this.pattern)) {
+        const token = this.bySpelling.get(match[0])!;
+        if (token.special && !withSpecial) continue;
+        let start = match.index;
+        let end = start + match[0].length;
+        if (token.single_word && !standsAlone(text, start, end)) continue;
+        if (token.lstrip) while (start > done && /\s|\u0085/.test(text[start - 1])) start--;
+        if (token.rstrip) while (end < text.length && /\s|\u0085/.test(text[end])) end++;
+        if (start > done) stretches.text(text.slice(done, start), isStart && done === 0);
+        stretches.token(token.id);
+        done = end;
+      }
+    if (done < text.length) stretches.text(done === 0 ? text : text.slice(done), isStart && done === 0);
+  }
+}
+
+const WORD = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
+const ENDS_IN_WORD = new RegExp(`${WORD}$`, 'u');
+const STARTS_WITH_WORD = new RegExp(`^${WORD}`, 'u');
+
+function standsAlone(text: string, start: number, end: number): boolean {
+  return (
+    !ENDS_IN_WORD.test(text.slice(Math.max(0, start - 2), start)) && !STARTS_WITH_WORD.test(text.slice(end, end + 2))
+  );
+}
+
+/** Separators of documents in pretraining, in the order of preference. */
+const DOCUMENT_ENDS = [
+  '<|endoftext|>',
+  '<|end_of_text|>',
+  '</s>',
+  '<eos>',
+  '[EOS]',
+  '<|end▁of▁sentence|>',
+  '<｜end▁of▁sentence｜>',
+];
+
+export interface Roles {
+  bosToken: string | undefined;
+  eosToken: string | undefined;
+  documentStart: number;
+  documentEnd: number;
+}
+
+/** A token named in tokenizer_config.json: a string, or an object with "content". */
+export function configToken(config: Record<string, unknown>, key: string): string | undefined {
+  const value = config[key];
+  if (typeof value === 'string') return value;
+  const content = (value as { content?: unknown } | null | undefined)?.content;
+  return typeof content === 'string' ? content : undefined;
+}
+
+/** Throws ConfigError where no token can end a document. */
+export function findRoles(
+  sections: Sections,
+  config: Record<string, unknown>,
+  tokenToId: (token: string) => number | undefined,
+  where: string,
+): Roles {
+  const bosToken = configToken(config, 'bos_token');
+  const eosToken = configToken(config, 'eos_token');
+  const named = ['bos_token', 'eos_token', 'pad_token', 'unk_token'].map((key) => configToken(config, key));
+  const isRole = new Set([...sections.addedTokens.map((token) => token.content), ...named]);
+  // "</s>" can also be an ordinary piece of HTML in a vocabulary; only a token with a role separates documents.
+  const separator = DOCUMENT_ENDS.find((t) => (isRole.size === 1 || isRole.has(t)) && tokenToId(t) !== undefined);
+  const documentEnd = tokenToId(separator ?? eosToken ?? '');
+  if (documentEnd === undefined)
+    throw new ConfigError(
+      `${where}: no token can end a document: none of ${DOCUMENT_ENDS.slice(0, 5).join(', ')} is in the vocabulary, and ` +
+        `${eosToken === undefined ? 'no eos_token is named' : `the eos_token ${JSON.stringify(eosToken)} is not either`}. ` +
+        'Name one as "eos_token" in tokenizer_config.json.',
+    );
+  const bos = addedBos(sections, config, bosToken);
+  return {
+    bosToken,
+    eosToken,
+    documentEnd,
+    documentStart: (bos === undefined ? undefined : tokenToId(bos)) ?? documentEnd,
+  };
+}
+
+/** The token that the tokenizer itself puts before a text, by its configuration or its post-processor. */
+function addedBos(
+  sections: Sections,
+  config: Record<string, unknown>,
+  bosToken: string | undefined,
+): string | undefined {
+  if (config.add_bos_token === true && bosToken !== undefined) return bosToken;
+  if (config.add_bos_token === false) return undefined;
+  const processors = sections.postProcessor
+    ? [sections.postProcessor, ...((sections.postProcessor.processors as Record<string, unknown>[] | undefined) ?? [])]
+    : [];
+  for (const processor of processors) {
+    if (processor.type === 'TemplateProcessing') {
+      const first = (processor.single as { SpecialToken?: { id: string } }[] | undefined)?.[0];
+      if (first?.SpecialToken) return first.SpecialToken.id;
+    }
+    if (processor.type === 'RobertaProcessing' || processor.type === 'BertProcessing')
+      return (processor.cls as [string, number] | undefined)?.[0];
+  }
+  return undefined;
+}
