@@ -5,10 +5,10 @@ import { formatCount, formatSeconds } from '../base/units.ts';
 import { type ComparisonRow, compareRuns, judge, type Run, type RunSummary, type Verdict } from '../runs/index.ts';
 import { escapeXml, lineChart } from './chart.ts';
 import { movement, type Table } from './content.ts';
-import { formatPercent, formatRate, formatScore, NONE } from './format.ts';
+import { formatLr, formatPercent, formatRate, formatScore, NONE } from './format.ts';
 import { BITS_PER_BYTE_NOTE, figuresHtml, heading, page, section, tableHtml } from './html.ts';
 import { bullets, joinBlocks, tableMarkdown } from './markdown.ts';
-import { blendFigure, type Figure, roleSeries } from './run-charts.ts';
+import { blendFigure, type Figure, lrPoints, roleSeries } from './run-charts.ts';
 
 export interface ComparedRun {
   label: string;
@@ -123,7 +123,7 @@ function colorOf(index: number, numRuns: number): number {
 }
 
 function overlays(report: ComparisonReport): Figure[] {
-  return [overlay(report, 'domain'), overlay(report, 'general'), tradeOff(report)].filter(
+  return [overlay(report, 'domain'), overlay(report, 'general'), tradeOff(report), lrOverlay(report)].filter(
     (figure) => figure !== undefined,
   );
 }
@@ -172,6 +172,29 @@ function tradeOff(report: ComparisonReport): Figure | undefined {
       series,
       labelsAtEnds: true,
       x: { nice: true },
+    }),
+  };
+}
+
+function lrOverlay(report: ComparisonReport): Figure | undefined {
+  const series = report.runs.map(({ run, label }, i) => ({
+    label,
+    color: colorOf(i, report.runs.length),
+    points: lrPoints(run),
+  }));
+  if (series.every((line) => line.points.length === 0)) return undefined;
+  return {
+    title: 'Learning rate',
+    note: 'As handed to the optimiser, step by step.',
+    svg: lineChart({
+      id: 'lr',
+      description: 'Learning rate over steps, by run',
+      xLabel: 'step',
+      yLabel: 'learning rate',
+      series,
+      x: { include: 0 },
+      y: { include: 0 },
+      formatY: (ticks) => ticks.map(formatLr),
     }),
   };
 }

@@ -27,6 +27,7 @@ export interface Content {
   /** What a reader should know before believing the headline. */
   notes: string[];
   scores: Table | undefined;
+  corpora: Table | undefined;
   phases: Table | undefined;
   reasons: Table | undefined;
   warnings: Warning[];
@@ -42,6 +43,7 @@ export function contentOf(run: Run, summary: RunSummary): Content {
     headline: headline(run, summary),
     notes: notesOf(run, summary),
     scores: scoresTable(run, summary),
+    corpora: corporaTable(run),
     phases: phasesTable(run),
     reasons: reasonsTable(run),
     warnings: (run.plan?.warnings ?? []).map(({ severity, message, evidence, fix, source }) => ({
@@ -151,6 +153,31 @@ function scoresTable(run: Run, summary: RunSummary): Table | undefined {
   };
 }
 
+function corporaTable(run: Run): Table | undefined {
+  const plan = run.plan;
+  if (!plan?.corpora.length) return undefined;
+  return {
+    columns: [
+      { title: 'corpus' },
+      { title: 'role' },
+      { title: 'documents', align: 'right' },
+      { title: 'tokens', align: 'right' },
+      { title: 'held out', align: 'right' },
+      { title: 'trained on', align: 'right' },
+      { title: 'passes', align: 'right' },
+    ],
+    rows: plan.corpora.map((corpus) => [
+      corpus.name,
+      corpus.role,
+      formatCount(corpus.numDocuments),
+      formatCount(corpus.numTokens),
+      `${plural(corpus.heldOut.numDocuments, 'doc')}, ${formatCount(corpus.heldOut.numTokens)} tokens`,
+      `${formatCount(plan.expected.tokensByCorpus[corpus.name] ?? 0)} tokens`,
+      (plan.expected.epochsByCorpus[corpus.name] ?? 0).toFixed(2),
+    ]),
+  };
+}
+
 function phasesTable(run: Run): Table | undefined {
   const phases = run.plan?.phases;
   if (!phases?.length) return undefined;
@@ -187,8 +214,13 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
   const { plan, job } = run;
   const start = run.events.findLast((event) => event.type === 'start' || event.type === 'resume');
   const facts: [string, string | undefined][] = [
-    ['model', job?.model],
-    ['recipe', plan?.preset],
+    ['model', job?.model ?? plan?.model.name],
+    [
+      'parameters',
+      plan &&
+        `${formatCount(plan.model.numParameters)}, of which ${formatCount(plan.model.numNonEmbedding)} outside the embedding`,
+    ],
+    ['recipe', plan && `${plan.preset}: ${plan.presetTitle}`],
     ['engine', started(start, 'engine')],
     ['kernels', started(start, 'kernels', 'variant')],
     ['threads', started(start, 'threads', 'numThreads')],
@@ -202,21 +234,36 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
     ['seed', job && String(job.seed)],
     ['tokens', formatCount(summary.tokens)],
     ['steps', statusLine(summary).split(', ')[1]],
-    ['training time', formatSeconds(summary.trainSeconds)],
+    [
+      'training time',
+      `${formatSeconds(summary.trainSeconds)}${plan?.expected.seconds === undefined ? '' : ` (planned: ${formatSeconds(plan.expected.seconds)})`}`,
+    ],
     ['first to last event', summary.wallSeconds === undefined ? undefined : formatSeconds(summary.wallSeconds)],
     [
       'speed (median)',
       summary.tokensPerSecond === undefined ? undefined : `${formatRate(summary.tokensPerSecond)} tokens/s`,
     ],
-    ['peak memory', summary.peakRssBytes === undefined ? undefined : formatBytes(summary.peakRssBytes)],
     [
-      'interruptions',
-      `${plural(summary.numResumes, 'resume')}, ${plural(summary.numRestarts, 'restart')} after a crash`,
+      'peak memory',
+      summary.peakRssBytes === undefined
+        ? undefined
+        : `${formatBytes(summary.peakRssBytes)}${plan ? ` (planned: ${formatBytes(plan.expected.memoryBytes)})` : ''}`,
     ],
+    ['interruptions', interruptions(summary)],
     ['checkpoint', summary.checkpoint ?? 'none yet'],
     ['job fingerprint', job?.fingerprint],
   ];
   return facts.filter((fact): fact is [string, string] => fact[1] !== undefined);
+}
+
+function interruptions({ numStops, numCrashes }: RunSummary): string {
+  const parts = [
+    numStops > 0 && `stopped ${plural(numStops, 'time')}`,
+    numCrashes > 0 && `crashed or killed ${plural(numCrashes, 'time')}`,
+  ];
+  return numStops + numCrashes === 0
+    ? 'none'
+    : `${parts.filter(Boolean).join(', ')}; resumed from the newest checkpoint`;
 }
 
 function optimizerText(optimizer: NonNullable<Run['job']>['optimizer']): string {

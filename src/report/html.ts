@@ -29,7 +29,8 @@ export function runPage(
       [
         blend && figuresHtml([blend]),
         content.phases && tableHtml(content.phases),
-        content.reasons && `<h2>Why these numbers</h2>${tableHtml(content.reasons)}`,
+        content.corpora && `<h3>Corpora</h3>${tableHtml(content.corpora)}`,
+        content.reasons && `<h3>Why these numbers</h3>${tableHtml(content.reasons)}`,
         planJson && `<details><summary>plan.json in full</summary><pre>${escapeXml(planJson)}</pre></details>`,
       ]
         .filter(Boolean)
@@ -105,7 +106,7 @@ function warningsHtml(content: Content): string {
   return content.warnings
     .map(
       (warning) =>
-        `<div class="warning ${escapeXml(warning.severity)}"><p><b>${escapeXml(warning.severity)}:</b> ${escapeXml(warning.message)}</p>` +
+        `<div class="pitfall ${escapeXml(warning.severity)}"><p><b>${escapeXml(warning.severity)}:</b> ${escapeXml(warning.message)}</p>` +
         `<p class="aside">${escapeXml([warning.evidence, warning.fix].filter(Boolean).join(' '))}${warning.source ? ` (${escapeXml(warning.source)})` : ''}</p></div>`,
     )
     .join('');

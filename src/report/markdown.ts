@@ -11,6 +11,7 @@ export function runMarkdown(content: Content): string {
     content.scores &&
       `## Held-out scores\n\n${tableMarkdown(content.scores)}\n\n${BITS_PER_BYTE_NOTE} The charts are in report.html.`,
     content.phases && `## What was planned\n\n${tableMarkdown(content.phases)}`,
+    content.corpora && `### Corpora\n\n${tableMarkdown(content.corpora)}`,
     content.reasons && `### Why these numbers\n\n${tableMarkdown(content.reasons)}`,
     `## Warnings\n\n${warnings(content)}`,
     `## What ran\n\n${factsMarkdown(content.facts)}`,

@@ -32,7 +32,8 @@ export function runFigures(run: Run): Figure[] {
 
 /** Palette index by corpus and held-out set: domain sets first, so that a domain is blue and the general text orange throughout. */
 export function colorsOf(run: Run): Map<string, number> {
-  const roles = new Map((run.job?.evaluation.sets ?? []).map((set) => [set.name, set.role]));
+  const named = [...(run.plan?.corpora ?? []), ...(run.job?.evaluation.sets ?? [])];
+  const roles = new Map(named.map(({ name, role }) => [name, role]));
   const rank = (name: string): number =>
     ({ domain: 0, general: 1, instruction: 2, evaluation: 3 })[roles.get(name) ?? 'evaluation'];
   const names = new Set([
@@ -188,6 +189,11 @@ export function roleSeries(run: Run, role: 'domain' | 'general', label: string, 
     return score ? [{ x: tokensAt(run, record.step), y: score.bitsPerByte }] : [];
   });
   return { label, color, points, dots: true };
+}
+
+/** The learning rate by steps done. */
+export function lrPoints(run: Run): Point[] {
+  return curve(run.metrics.lr, CHART_POINTS).map((point) => ({ x: point.step + 1, y: point.mean }));
 }
 
 /** Tokens trained on after `step` steps: as recorded, else as planned. */

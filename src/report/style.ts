@@ -10,6 +10,7 @@ body{margin:0;background:var(--page);color:var(--text);font:15px/1.55 system-ui,
 main{max-width:1108px;margin:0 auto;padding:36px 24px 64px}
 h1{font-size:26px;line-height:1.25;margin:0 0 2px;font-weight:650}
 h2{font-size:18px;margin:44px 0 10px;font-weight:650}
+h3{font-size:15px;margin:28px 0 6px;font-weight:650}
 .status{color:var(--muted);margin:0}
 .headline{font-size:20px;line-height:1.4;margin:20px 0 6px;max-width:52em}
 .notes{margin:12px 0 0;padding:0;list-style:none}
@@ -47,10 +48,10 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 24px;margin:0}
 dt{color:var(--muted)}
 dd{margin:0;overflow-wrap:anywhere}
 pre{background:var(--tint);padding:10px 14px;border-radius:6px;overflow-x:auto;font:13.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:4px 0 14px}
-.warning{border-left:3px solid var(--rule);padding:2px 0 2px 14px;margin:14px 0;max-width:70em}
-.warning.error,.warning.high{border-left-color:var(--c1)}
-.warning p{margin:0}
-.warning .aside{margin:2px 0 0}
+.pitfall{border-left:3px solid var(--rule);padding:2px 0 2px 14px;margin:14px 0;max-width:70em}
+.pitfall.error,.pitfall.pitfall{border-left-color:var(--c1)}
+.pitfall p{margin:0}
+.pitfall .aside{margin:2px 0 0}
 details{margin-top:14px}
 summary{cursor:pointer;color:var(--muted)}
 footer{margin-top:56px;border-top:1px solid var(--grid);padding-top:12px;color:var(--muted);font-size:13.5px}
@@ -58,5 +59,5 @@ footer{margin-top:56px;border-top:1px solid var(--grid);padding-top:12px;color:v
 --c0:#0072b2;--c1:#d55e00;--c2:#00805d;--c3:#b0518a;--c4:#6b5fc7;--c5:#8a6d00;--c6:#6b7178}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 body{font-size:10.5pt}main{max-width:none;padding:0}.figures{grid-template-columns:1fr 1fr;gap:18px 24px}
-h2{break-after:avoid}tr,.warning{break-inside:avoid}details{display:none}}
+h2,h3{break-after:avoid}tr,.pitfall{break-inside:avoid}details{display:none}}
 `;

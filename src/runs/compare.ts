@@ -29,7 +29,10 @@ export const MIN_GAIN_SHARE = 0.95;
 export const MAX_LOSS_SHARE = 0.2;
 
 /** A row for the base (as the first run scored it before training) and one for each run. */
-export function compareRuns(baseLabel: string, runs: readonly { label: string; summary: RunSummary }[]): ComparisonRow[] {
+export function compareRuns(
+  baseLabel: string,
+  runs: readonly { label: string; summary: RunSummary }[],
+): ComparisonRow[] {
   const first = runs[0]?.summary;
   const base: ComparisonRow = {
     label: baseLabel,
@@ -57,10 +60,18 @@ export function compareRuns(baseLabel: string, runs: readonly { label: string; s
 }
 
 /** Judges `candidate` against `reference`. Losses are counted from zero: a run that improves on the general text has lost nothing. */
-export function judge(reference: { label: string; summary: RunSummary }, candidate: { label: string; summary: RunSummary }): Verdict {
+export function judge(
+  reference: { label: string; summary: RunSummary },
+  candidate: { label: string; summary: RunSummary },
+): Verdict {
   const [a, b] = [reference.summary, candidate.summary];
   if (!a.domain || !a.general || !b.domain || !b.general)
-    return { gainShare: undefined, lossShare: undefined, holds: false, sentence: 'No verdict: a run lacks domain or general scores.' };
+    return {
+      gainShare: undefined,
+      lossShare: undefined,
+      holds: false,
+      sentence: 'No verdict: a run lacks domain or general scores.',
+    };
   const gains = [-a.domain.delta, -b.domain.delta] as const;
   const losses = [Math.max(0, a.general.delta), Math.max(0, b.general.delta)] as const;
   const gainShare = gains[0] > 0 ? gains[1] / gains[0] : undefined;
@@ -68,7 +79,12 @@ export function judge(reference: { label: string; summary: RunSummary }, candida
   const gainHolds = gainShare === undefined ? gains[1] >= gains[0] : gainShare >= MIN_GAIN_SHARE;
   const lossHolds = lossShare === undefined ? losses[1] === 0 : lossShare <= MAX_LOSS_SHARE;
   const holds = gainHolds && lossHolds;
-  return { gainShare, lossShare, holds, sentence: verdictSentence(reference.label, candidate.label, { gains, losses, gainShare, lossShare, holds }) };
+  return {
+    gainShare,
+    lossShare,
+    holds,
+    sentence: verdictSentence(reference.label, candidate.label, { gains, losses, gainShare, lossShare, holds }),
+  };
 }
 
 interface Figures {
@@ -79,7 +95,11 @@ interface Figures {
   holds: boolean;
 }
 
-function verdictSentence(reference: string, candidate: string, { gains, losses, gainShare, lossShare, holds }: Figures): string {
+function verdictSentence(
+  reference: string,
+  candidate: string,
+  { gains, losses, gainShare, lossShare, holds }: Figures,
+): string {
   const gain =
     gainShare === undefined
       ? `${reference} gained nothing on the domain; ${candidate} ${gains[1] > 0 ? `gained ${gains[1].toFixed(3)}` : 'neither'}`

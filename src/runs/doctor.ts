@@ -17,7 +17,12 @@ export async function doctor(folder = '.'): Promise<DoctorReport> {
   const { nativeProblem, pickKernels } = await import('../kernels/index.ts');
   const kernels = pickKernels(() => {});
   const native = kernels.variant !== 'reference';
-  return { version: packageVersion(), machine, kernels: { variant: kernels.variant, native }, advice: adviceFor(machine, native ? undefined : (nativeProblem() ?? 'chosen by CONTINUO_KERNELS')) };
+  return {
+    version: packageVersion(),
+    machine,
+    kernels: { variant: kernels.variant, native },
+    advice: adviceFor(machine, native ? undefined : (nativeProblem() ?? 'chosen by CONTINUO_KERNELS')),
+  };
 }
 
 const LITTLE_DISK_BYTES = 5 * 2 ** 30;
@@ -27,7 +32,9 @@ function adviceFor(machine: MachineFacts, slowBecause: string | undefined): stri
   if (slowBecause !== undefined)
     advice.push(
       `The slow reference kernels are in use (${slowBecause}). ${
-        machine.compiler ? 'Run `npm rebuild continuo` to build the native ones.' : 'Install a C++17 compiler, then run `npm rebuild continuo`.'
+        machine.compiler
+          ? 'Run `npm rebuild continuo` to build the native ones.'
+          : 'Install a C++17 compiler, then run `npm rebuild continuo`.'
       }`,
     );
   if (machine.freeDiskBytes !== undefined && machine.freeDiskBytes < LITTLE_DISK_BYTES)

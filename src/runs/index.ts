@@ -2,6 +2,6 @@
 export { type ComparisonRow, compareRuns, judge, MAX_LOSS_SHARE, MIN_GAIN_SHARE, type Verdict } from './compare.ts';
 export { type DoctorReport, doctor } from './doctor.ts';
 export { type CurvePoint, curve, MAX_CURVE_POINTS, median, quantile } from './metrics.ts';
-export { listCheckpoints, readRun } from './read-run.ts';
+export { readRun } from './read-run.ts';
 export { change, roleScore, summarise } from './summarise.ts';
 export type * from './types.ts';

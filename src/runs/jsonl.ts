@@ -18,7 +18,8 @@ export function readJsonLines(file: string, onValue: (value: Record<string, unkn
     let value = parseObject(line);
     if (value === undefined) numSkipped++;
     // A torn line swallows the next one: look for an object that begins later.
-    for (let at = line.indexOf('{"', 1); value === undefined && at > 0; at = line.indexOf('{"', at + 1)) value = parseObject(line.slice(at));
+    for (let at = line.indexOf('{"', 1); value === undefined && at > 0; at = line.indexOf('{"', at + 1))
+      value = parseObject(line.slice(at));
     if (value !== undefined) onValue(value);
   };
   let rest = '';
@@ -38,7 +39,8 @@ function* chunksOf(file: string): Generator<string> {
   let fd: number | undefined;
   try {
     fd = fs.openSync(file, 'r');
-    for (let n = fs.readSync(fd, buffer); n > 0; n = fs.readSync(fd, buffer)) yield decoder.write(buffer.subarray(0, n));
+    for (let n = fs.readSync(fd, buffer); n > 0; n = fs.readSync(fd, buffer))
+      yield decoder.write(buffer.subarray(0, n));
   } catch (error) {
     throw explainSystemError(error, file, 'reading the run');
   } finally {
@@ -49,7 +51,9 @@ function* chunksOf(file: string): Generator<string> {
 function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+    return value !== null && typeof value === 'object' && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined;
   } catch {
     return undefined;
   }

@@ -9,8 +9,8 @@ import type { Metrics } from './types.ts';
 export function readMetrics(file: string): Metrics {
   const columns = new Map<string, Column>();
   const column = (name: string): Column => {
-    let found = columns.get(name);
-    if (!found) columns.set(name, (found = new Column()));
+    const found = columns.get(name) ?? new Column();
+    columns.set(name, found);
     return found;
   };
   let numSteps = 0;
@@ -25,7 +25,9 @@ export function readMetrics(file: string): Metrics {
       for (const [corpus, loss] of Object.entries(byCorpus)) column(`${CORPUS_PREFIX}${corpus}`).set(step, loss);
   });
   const take = (name: string): Float64Array => column(name).toArray(numSteps);
-  const corpora = [...columns.keys()].filter((name) => name.startsWith(CORPUS_PREFIX)).map((name) => name.slice(CORPUS_PREFIX.length));
+  const corpora = [...columns.keys()]
+    .filter((name) => name.startsWith(CORPUS_PREFIX))
+    .map((name) => name.slice(CORPUS_PREFIX.length));
   return {
     numSteps,
     loss: take('loss'),

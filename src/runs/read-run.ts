@@ -21,7 +21,8 @@ export function readRun(folder: string): Run {
   const plan = fs.existsSync(planFile) ? readJson<Plan>(planFile) : undefined;
   const job = fs.existsSync(jobFile) ? readJson<Job>(jobFile) : undefined;
   if (plan === undefined && job === undefined) {
-    const found = names.length === 0 ? 'an empty folder' : names.slice(0, 6).join(', ') + (names.length > 6 ? ', ...' : '');
+    const found =
+      names.length === 0 ? 'an empty folder' : names.slice(0, 6).join(', ') + (names.length > 6 ? ', ...' : '');
     throw new ConfigError(
       `${folder}: not a run folder: expected plan.json or job/job.json in it, found ${found}. Give the folder that \`continuo run\` made, such as runs/NAME.`,
     );
@@ -39,8 +40,10 @@ export function readRun(folder: string): Run {
 }
 
 /** Complete checkpoints by step: an unfinished one still bears its temporary name. */
-export function listCheckpoints(folder: string): Checkpoint[] {
-  return numbered(folder, /^step-(\d+)$/).map(({ step, file }) => ({ step, path: file }));
+function listCheckpoints(folder: string): Checkpoint[] {
+  return numbered(folder, /^step-(\d+)$/)
+    .filter(({ file }) => fs.existsSync(path.join(file, 'config.json')))
+    .map(({ step, file }) => ({ step, path: file }));
 }
 
 function listFolder(folder: string): string[] {
@@ -63,7 +66,10 @@ function readEvals(folder: string): EvalRecord[] {
   return numbered(folder, /^step-(\d+)\.json$/).map(({ step, file }) => {
     const record = readJson<Partial<EvalRecord>>(file);
     if (record?.sets === null || typeof record?.sets !== 'object')
-      throw new DataError(file, 'expected an object with "sets", the scores by held-out set. Delete the file and run the same command again.');
+      throw new DataError(
+        file,
+        'expected an object with "sets", the scores by held-out set. Delete the file and run the same command again.',
+      );
     return { ...record, sets: record.sets, step: record.step ?? step };
   });
 }

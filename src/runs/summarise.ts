@@ -20,16 +20,22 @@ export function summarise(run: Run): RunSummary {
     trainSeconds: sumFinite(metrics.stepMs) / 1000,
     wallSeconds: wallSeconds(events),
     peakRssBytes: maxFinite(metrics.rssBytes),
-    numResumes: events.filter((event) => event.type === 'resume').length,
-    numRestarts: events.filter((event) => event.type === 'restart').length,
-    alarms: events.filter((event) => event.type === 'alarm').map((event) => event.message ?? `alarm at step ${event.step ?? 'unknown'}`),
+    ...countInterruptions(events),
+    alarms: events
+      .filter((event) => event.type === 'alarm')
+      .map((event) => event.message ?? `alarm at step ${event.step ?? 'unknown'}`),
     checkpoint: run.checkpoints.at(-1)?.path,
   };
 }
 
 /** Bits per byte over all sets of a role, pooled: each set counts by its bytes. Undefined when the record has no such set. */
-export function roleScore(record: EvalRecord, role: EvalSetRef['role']): { bitsPerByte: number; stderr: number | undefined } | undefined {
-  const scores = Object.values(record.sets).filter((score) => score.role === role && Number.isFinite(score.bitsPerByte));
+export function roleScore(
+  record: EvalRecord,
+  role: EvalSetRef['role'],
+): { bitsPerByte: number; stderr: number | undefined } | undefined {
+  const scores = Object.values(record.sets).filter(
+    (score) => score.role === role && Number.isFinite(score.bitsPerByte),
+  );
   const total = scores.reduce((sum, score) => sum + score.numBytes, 0);
   if (total === 0) return undefined;
   const weighted = (f: (score: EvalScore, share: number) => number): number =>
@@ -44,11 +50,16 @@ export function roleScore(record: EvalRecord, role: EvalSetRef['role']): { bitsP
 
 export function change(first: number, last: number, firstStderr?: number, lastStderr?: number): Change {
   const delta = last - first;
-  const stderr = firstStderr === undefined || lastStderr === undefined ? undefined : Math.hypot(firstStderr, lastStderr);
+  const stderr =
+    firstStderr === undefined || lastStderr === undefined ? undefined : Math.hypot(firstStderr, lastStderr);
   return { first, last, delta, deltaPercent: (100 * delta) / first, stderr };
 }
 
-function roleChange(first: EvalRecord | undefined, last: EvalRecord | undefined, role: EvalSetRef['role']): Change | undefined {
+function roleChange(
+  first: EvalRecord | undefined,
+  last: EvalRecord | undefined,
+  role: EvalSetRef['role'],
+): Change | undefined {
   if (!first || !last || first === last) return undefined;
   const [a, b] = [roleScore(first, role), roleScore(last, role)];
   return a && b ? change(a.bitsPerByte, b.bitsPerByte, a.stderr, b.stderr) : undefined;
@@ -75,11 +86,26 @@ function setChanges(first: EvalRecord | undefined, last: EvalRecord | undefined)
 
 function statusOf({ events, metrics, plan, job }: Run): RunStatus {
   const planned = plan?.numSteps ?? job?.numSteps;
-  const last = events.findLast((event) => ['start', 'resume', 'restart', 'stop', 'finish', 'error'].includes(event.type));
+  const last = events.findLast((event) =>
+    ['start', 'resume', 'restart', 'stop', 'finish', 'error'].includes(event.type),
+  );
   if (last?.type === 'finish' && (planned === undefined || metrics.numSteps >= planned)) return 'finished';
   if (last?.type === 'stop') return 'stopped';
   if (last?.type === 'error') return 'failed';
   return 'unfinished';
+}
+
+/** Each beginning after the first one followed either a stop or, where no stop was written, a crash. */
+function countInterruptions(events: readonly RunEvent[]): { numStops: number; numCrashes: number } {
+  const ends = ['start', 'resume', 'stop', 'finish'];
+  const lives = events.filter((event) => ends.includes(event.type));
+  const before = lives.flatMap((event, i) =>
+    i > 0 && (event.type === 'start' || event.type === 'resume') ? [lives[i - 1]!.type] : [],
+  );
+  return {
+    numStops: before.filter((type) => type === 'stop').length,
+    numCrashes: before.filter((type) => type === 'start' || type === 'resume').length,
+  };
 }
 
 function wallSeconds(events: readonly RunEvent[]): number | undefined {

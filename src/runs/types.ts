@@ -2,7 +2,17 @@
 import type { Plan } from '../recipe/index.ts';
 import type { EvalSetRef, Job } from '../shards/index.ts';
 
-export type EventType = 'start' | 'resume' | 'phase' | 'checkpoint' | 'eval' | 'stop' | 'finish' | 'alarm' | 'restart' | 'error';
+export type EventType =
+  | 'start'
+  | 'resume'
+  | 'phase'
+  | 'checkpoint'
+  | 'eval'
+  | 'stop'
+  | 'finish'
+  | 'alarm'
+  | 'restart'
+  | 'error';
 
 /** A line of events.jsonl. What else a line carries depends on its type. */
 export interface RunEvent {
@@ -114,8 +124,10 @@ export interface RunSummary {
   /** From the first event to the last one, pauses and evaluations included. */
   wallSeconds: number | undefined;
   peakRssBytes: number | undefined;
-  numResumes: number;
-  numRestarts: number;
+  /** Times that it was stopped in good order and went on later. */
+  numStops: number;
+  /** Times that it was resumed without having been stopped: crashed or killed. */
+  numCrashes: number;
   alarms: string[];
   /** The newest complete checkpoint, absolute. */
   checkpoint: string | undefined;

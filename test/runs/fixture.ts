@@ -26,7 +26,7 @@ export function temporaryFolder(): string {
 export function writeRunFolder(folder: string, options: FixtureOptions = {}): string {
   const numSteps = options.numSteps ?? 400;
   const recorded = options.recordedSteps ?? numSteps;
-  const domain = options.domain ?? ((done) => 1.62 - 0.31 * (1 - Math.exp(-4 * done)) / (1 - Math.exp(-4)));
+  const domain = options.domain ?? ((done) => 1.62 - (0.31 * (1 - Math.exp(-4 * done))) / (1 - Math.exp(-4)));
   const general = options.general ?? ((done) => 1.1 + 0.03 * Math.sin(Math.PI * done) + 0.007 * done);
   const replay = options.replay ?? [0.65, 0.2];
   const switchStep = Math.round(0.72 * numSteps);
@@ -34,7 +34,12 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
     options.constantLr ? 3e-4 : 3e-4 * (0.01 + 0.99 * 0.5 * (1 + Math.cos((Math.PI * step) / numSteps)));
   const phases = [
     { name: 'general blend', firstStep: 0, numSteps: switchStep, blend: { handbook: 1 - replay[0], web: replay[0] } },
-    { name: 'domain blend', firstStep: switchStep, numSteps: numSteps - switchStep, blend: { handbook: 1 - replay[1], web: replay[1] } },
+    {
+      name: 'domain blend',
+      firstStep: switchStep,
+      numSteps: numSteps - switchStep,
+      blend: { handbook: 1 - replay[1], web: replay[1] },
+    },
   ];
   const sets = [
     { name: 'handbook', role: 'domain', numBytes: 412_345, numTokens: 103_000, numDocuments: 41 },
@@ -45,7 +50,10 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
   fs.mkdirSync(path.join(folder, 'checkpoints', 'step-00000200'), { recursive: true });
   fs.mkdirSync(path.join(folder, 'checkpoints', `step-${String(recorded).padStart(8, '0')}`), { recursive: true });
   fs.mkdirSync(path.join(folder, 'checkpoints', 'step-00000300.tmp'), { recursive: true });
-  const write = (name: string, value: unknown): void => fs.writeFileSync(path.join(folder, name), JSON.stringify(value));
+  for (const name of fs.readdirSync(path.join(folder, 'checkpoints')))
+    fs.writeFileSync(path.join(folder, 'checkpoints', name, 'config.json'), '{}');
+  const write = (name: string, value: unknown): void =>
+    fs.writeFileSync(path.join(folder, name), JSON.stringify(value));
   const lines = (name: string, values: unknown[]): void =>
     fs.writeFileSync(path.join(folder, name), values.map((value) => `${JSON.stringify(value)}\n`).join(''));
   write('plan.json', {
@@ -57,6 +65,39 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
     sequencesPerStep: 16,
     totalTokens: numSteps * TOKENS_PER_STEP,
     precision: 'bf16',
+    presetTitle: 'two blends under one cosine (Parmar et al. 2024)',
+    model: {
+      name: 'base-9m',
+      numParameters: 9_400_000,
+      numNonEmbedding: 7_100_000,
+      context: 1024,
+      isInstruct: false,
+      isInstructWhy: '',
+    },
+    corpora: [
+      {
+        name: 'handbook',
+        role: 'domain',
+        numTokens: 900_000,
+        numDocuments: 390,
+        numBytes: 3_600_000,
+        heldOut: { numTokens: 103_000, numDocuments: 41 },
+      },
+      {
+        name: 'web',
+        role: 'general',
+        numTokens: 5_100_000,
+        numDocuments: 5200,
+        numBytes: 2.1e7,
+        heldOut: { numTokens: 121_000, numDocuments: 160 },
+      },
+    ],
+    expected: {
+      tokensByCorpus: { handbook: 3_100_000, web: 3_450_000 },
+      epochsByCorpus: { handbook: 3.44, web: 0.68 },
+      seconds: 790,
+      memoryBytes: 1.5e9,
+    },
     phases: phases.map((phase) => ({
       ...phase,
       numTokens: phase.numSteps * TOKENS_PER_STEP,
@@ -66,22 +107,27 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
     reasons: [
       {
         what: 'start learning rate',
-        value: 3e-4,
+        value: '3e-4',
         why: 'The model records the LR at which its own training ended; starting there avoids a second warm-up.',
         source: 'Parmar et al. 2024, section 4.2',
       },
       {
         what: 'switch step',
-        value: switchStep,
+        value: String(switchStep),
         why: 'The second blend begins when the LR has fallen below a fifth of its maximum.',
         source: 'Parmar et al. 2024, section 4.3',
       },
-      { what: 'replay share', value: '65 %, then 20 %', why: 'General text in both phases guards old knowledge.', source: 'assumption' },
+      {
+        what: 'replay share',
+        value: '65 %, then 20 %',
+        why: 'General text in both phases guards old knowledge.',
+        source: 'assumption',
+      },
     ],
     warnings: [
       {
         id: 'domain-repeated',
-        severity: 'caution',
+        severity: 'warning',
         message: 'The domain is read 3.4 times.',
         evidence: 'handbook has 0.9M tokens; the plan uses 3.1M.',
         fix: 'Add documents, or lower budget.tokens to 3M.',
@@ -104,7 +150,10 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
     order: [],
     schedule: 'schedule.f32',
     checkpoint: { everySteps: 100, keep: 2 },
-    evaluation: { everySteps: 50, sets: sets.map((set) => ({ ...set, order: { file: 'x', firstSequence: 0, numSequences: 1 } })) },
+    evaluation: {
+      everySteps: 50,
+      sets: sets.map((set) => ({ ...set, order: { file: 'x', firstSequence: 0, numSequences: 1 } })),
+    },
     digests: {},
   });
   const noise = noiseSource();
@@ -113,7 +162,10 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
     Array.from({ length: recorded }, (_, step) => {
       const done = step / numSteps;
       const blend = phases[step < switchStep ? 0 : 1]!.blend;
-      const byCorpus = { handbook: 2.9 * (domain(done) / domain(0)) + 0.07 * noise(), web: 3.05 * (general(done) / general(0)) + 0.09 * noise() };
+      const byCorpus = {
+        handbook: 2.9 * (domain(done) / domain(0)) + 0.07 * noise(),
+        web: 3.05 * (general(done) / general(0)) + 0.09 * noise(),
+      };
       return {
         step,
         loss: blend.handbook * byCorpus.handbook + blend.web * byCorpus.web,
@@ -133,7 +185,14 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
   for (const step of evalSteps) {
     const score = (set: (typeof sets)[number], bitsPerByte: number): object => {
       const lossNats = (bitsPerByte * Math.LN2 * set.numBytes) / set.numTokens;
-      return { ...set, name: undefined, bitsPerByte, lossNats, perplexity: Math.exp(lossNats), stderrBitsPerByte: 0.004 };
+      return {
+        ...set,
+        name: undefined,
+        bitsPerByte,
+        lossNats,
+        perplexity: Math.exp(lossNats),
+        stderrBitsPerByte: 0.004,
+      };
     };
     write(`evals/step-${String(step).padStart(8, '0')}.json`, {
       step,
@@ -144,7 +203,7 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
   lines('events.jsonl', [
     { time: '2026-11-21T10:00:00.000Z', type: 'start', engine: 'native', kernels: 'avx512bf16', threads: 2 },
     { time: '2026-11-21T10:05:00.000Z', type: 'checkpoint', step: 200 },
-    { time: '2026-11-21T10:06:00.000Z', type: 'restart', step: 200, message: 'the engine was killed' },
+    { time: '2026-11-21T10:06:00.000Z', type: 'resume', step: 200, kernels: 'avx512bf16', threads: 2 },
     { time: '2026-11-21T10:09:00.000Z', type: 'phase', step: switchStep, phase: 'domain blend' },
     ...(recorded === numSteps ? [{ time: '2026-11-21T10:14:30.000Z', type: 'finish', step: numSteps }] : []),
   ]);

@@ -1,0 +1,73 @@
+// What all commands share: how one is declared, the options that several take, and how numbers among them are read.
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { parseCount } from '../base/units.ts';
+import type { PipelineOptions } from '../pipeline/index.ts';
+import type { Output } from './output.ts';
+
+/** Thrown by a command that ends in good order with another exit code than 0. */
+export class Exit extends Error {
+  readonly exitCode: number;
+  constructor(exitCode: number) {
+    super(`exit ${exitCode}`);
+    this.exitCode = exitCode;
+  }
+}
+
+/** Ended by Ctrl-C. */
+export const EXIT_INTERRUPTED = 130;
+
+/** A command with its description and the example that its help ends with. */
+export function declare(name: string, description: string, example: string): Command {
+  return new Command(name).description(description).addHelpText('after', `\nExample:\n  ${example}`);
+}
+
+export interface CommonOptions {
+  json?: boolean;
+  quiet?: boolean;
+  threads?: number;
+  fresh?: boolean;
+}
+
+type CommonName = keyof CommonOptions;
+
+/** Adds options that mean the same everywhere. */
+export function withOptions(command: Command, ...names: CommonName[]): Command {
+  for (const name of names) command.addOption(COMMON[name]());
+  return command;
+}
+
+const COMMON: Record<CommonName, () => Option> = {
+  json: () => new Option('--json', 'print the result as JSON'),
+  quiet: () => new Option('--quiet', 'no progress, results only'),
+  threads: () => new Option('--threads <n>', 'threads to use (default: all cores)').argParser(positiveInteger),
+  fresh: () => new Option('--fresh', 'run every stage again instead of reusing its earlier output'),
+};
+
+export function pipelineOptions(options: CommonOptions, output: Output): PipelineOptions {
+  const { json, quiet, threads, fresh } = options;
+  return { json, threads, fresh, quiet: quiet || json, log: quiet || json ? undefined : output.note };
+}
+
+export function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('Expected a whole number from 1.');
+  return value;
+}
+
+/** "300000", "20M". */
+export function count(text: string): number {
+  try {
+    return parseCount(text, 'count');
+  } catch {
+    throw new InvalidArgumentError('Expected a count such as 300000 or 20M.');
+  }
+}
+
+/** Collects an option that may be given several times. */
+export function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+export function json(value: unknown): string {
+  return JSON.stringify(value, null, 2);
+}

@@ -1,0 +1,20 @@
+import type { Command } from 'commander';
+import { type CommonOptions, declare, json, pipelineOptions, withOptions } from './command.ts';
+import type { Output } from './output.ts';
+
+interface DemoOptions extends CommonOptions {
+  folder?: string;
+}
+
+export function demoCommand(output: Output): Command {
+  const command = declare(
+    'demo',
+    'Continue the small base model that comes with continuo on new documents, naively and by the recipe, and compare. Offline, some minutes.',
+    'continuo demo --folder runs/demo',
+  ).option('--folder <folder>', 'where to put the runs', 'runs/demo');
+  return withOptions(command, 'threads', 'fresh', 'json', 'quiet').action(async (options: DemoOptions) => {
+    const { demo } = await import('../pipeline/index.ts');
+    const result = await demo({ folder: options.folder, ...pipelineOptions(options, output) });
+    output.print(options.json ? json(result) : result.text);
+  });
+}

@@ -1,0 +1,79 @@
+import type { Command } from 'commander';
+import { cacheFolder } from '../base/package.ts';
+import { formatBytes, formatCount } from '../base/units.ts';
+import { describeModel, type ModelFacts, openModel, resolveModel } from '../checkpoint/index.ts';
+import { type CommonOptions, declare, json, withOptions } from './command.ts';
+import type { Output } from './output.ts';
+import { formatFacts } from './table.ts';
+
+export function inspectCommand(output: Output): Command {
+  const command = declare(
+    'inspect',
+    'Say what a model is: architecture, parameters, tokenizer, and whether it looks like a base or an instruct model, and why.',
+    'continuo inspect HuggingFaceTB/SmolLM2-135M',
+  ).argument('<model>', 'a model folder, a GGUF file or a hub id');
+  return withOptions(command, 'json', 'quiet').action(async (model: string, options: CommonOptions) => {
+    const source = openModel(await resolveModel(model, cacheFolder('.'), { quiet: options.quiet || options.json }));
+    try {
+      const facts = describeModel(source);
+      output.print(options.json ? json(facts) : page(facts, output));
+    } finally {
+      source.close();
+    }
+  });
+}
+
+function page(facts: ModelFacts, { paint }: Output): string {
+  const { parameters, tuning, training } = facts;
+  const lines: [string, string | undefined][] = [
+    ['model', facts.path],
+    [
+      'architecture',
+      `${facts.architecture} (${facts.family}), ${facts.format === 'gguf' ? 'GGUF' : 'Hugging Face folder'}`,
+    ],
+    [
+      'parameters',
+      `${formatCount(parameters.total)}: ${formatCount(parameters.nonEmbedding)} in the layers, ${formatCount(parameters.embedding)} in the ${facts.tied ? 'embedding (tied to the output)' : 'embedding and the output'}`,
+    ],
+    ['shape', shape(facts)],
+    ['context', facts.contextLength === undefined ? undefined : `${facts.contextLength} tokens`],
+    ['stored as', storage(facts)],
+    ['tokenizer', tokenizer(facts)],
+    [
+      'tuning',
+      [tuning.summary, ...tuning.evidence.map((item) => paint.dim(`for ${item.for}: ${item.text}`))].join('\n'),
+    ],
+    ['trained here', training && JSON.stringify(training)],
+  ];
+  return formatFacts(
+    lines
+      .filter((line): line is [string, string] => line[1] !== undefined)
+      .map(([name, value]) => [paint.dim(name), value]),
+  );
+}
+
+function shape(facts: ModelFacts): string {
+  const parts = [
+    facts.numLayers !== undefined && `${facts.numLayers} layers`,
+    facts.hiddenSize !== undefined && `hidden ${facts.hiddenSize}`,
+    facts.intermediateSize !== undefined && `feed-forward ${facts.intermediateSize}`,
+    facts.numHeads !== undefined && `${facts.numHeads} heads`,
+    facts.numKvHeads !== undefined && facts.numKvHeads !== facts.numHeads && `${facts.numKvHeads} key-value heads`,
+    facts.headDim !== undefined && `${facts.headDim} a head`,
+  ];
+  return parts.filter(Boolean).join(', ');
+}
+
+function storage(facts: ModelFacts): string {
+  const kinds = Object.entries(facts.bytesByDtype).toSorted((a, b) => b[1] - a[1]);
+  const mixed =
+    kinds.length > 1 ? ` (${kinds.map(([kind, bytes]) => `${kind} ${formatBytes(bytes)}`).join(', ')})` : '';
+  return `${facts.dtype}, ${formatBytes(facts.sizeBytes)} in ${facts.numTensors} tensors${mixed}`;
+}
+
+function tokenizer({ tokenizer: facts, tokenizerProblem, vocabRows }: ModelFacts): string {
+  if (!facts) return tokenizerProblem ?? 'none';
+  const spare = vocabRows === facts.vocabSize ? '' : `, ${vocabRows} rows in the embedding`;
+  const ends = `a document begins with ${facts.documentStart ?? 'nothing'} and ends with ${facts.documentEnd ?? 'nothing'}`;
+  return `${facts.kind}, ${facts.vocabSize} entries${spare}\n${ends}; ${facts.chatTemplate ? 'has' : 'no'} chat template`;
+}

@@ -1,0 +1,38 @@
+import type { Command } from 'commander';
+import { formatSeconds } from '../base/units.ts';
+import { headline } from '../report/index.ts';
+import { readRun } from '../runs/index.ts';
+import { type CommonOptions, declare, EXIT_INTERRUPTED, Exit, json, pipelineOptions, withOptions } from './command.ts';
+import type { Output } from './output.ts';
+import { formatFacts } from './table.ts';
+
+export function runCommand(output: Output): Command {
+  const command = declare(
+    'run',
+    'Do everything: read the corpora, plan, train, evaluate, report. Interrupted at any moment, the same command goes on where it was.',
+    'continuo run continuo.yaml',
+  ).argument('[config]', 'the configuration', 'continuo.yaml');
+  return withOptions(command, 'threads', 'fresh', 'json', 'quiet').action(
+    async (config: string, options: CommonOptions) => {
+      const { run } = await import('../pipeline/index.ts');
+      const result = await run(config, pipelineOptions(options, output));
+      const stopped = result.summary.status === 'stopped';
+      if (options.json) output.print(json(result));
+      else {
+        const stages = result.stages.map(
+          ({ name, reused, seconds }) => `${name} ${reused ? '(reused)' : formatSeconds(seconds)}`,
+        );
+        output.print(
+          formatFacts([
+            ['result', output.paint.bold(headline(readRun(result.folder), result.summary))],
+            ['stages', stages.join(', ')],
+            ['checkpoint', result.checkpoint],
+            ['run', result.folder],
+          ]),
+        );
+        if (stopped) output.note('Stopped. The same command goes on from here.');
+      }
+      if (stopped) throw new Exit(EXIT_INTERRUPTED);
+    },
+  );
+}

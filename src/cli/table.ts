@@ -1,0 +1,50 @@
+// Tables in plain text, for terminals and logs. Columns are aligned by display width, not by number of characters.
+
+export interface TextColumn {
+  title: string;
+  align?: 'right';
+}
+
+/** A header line, a rule and a line for each row; columns two spaces apart. Numbers read best with align: 'right'. */
+export function formatTable(columns: readonly TextColumn[], rows: readonly (readonly string[])[]): string {
+  const widths = columns.map((column, j) =>
+    Math.max(displayWidth(column.title), ...rows.map((row) => displayWidth(row[j] ?? ''))),
+  );
+  const line = (cells: readonly string[]): string =>
+    columns
+      .map((column, j) => pad(cells[j] ?? '', widths[j]!, column.align))
+      .join('  ')
+      .trimEnd();
+  return [
+    line(columns.map((column) => column.title)),
+    widths.map((width) => '─'.repeat(width)).join('  '),
+    ...rows.map(line),
+  ].join('\n');
+}
+
+/** "name  value" lines with the values aligned. */
+export function formatFacts(facts: readonly (readonly [string, string])[]): string {
+  const width = Math.max(0, ...facts.map(([name]) => displayWidth(name)));
+  return facts
+    .map(([name, value]) => `${pad(name, width)}  ${value.replaceAll('\n', `\n${' '.repeat(width + 2)}`)}`.trimEnd())
+    .join('\n');
+}
+
+export function pad(text: string, width: number, align?: 'right'): string {
+  const space = ' '.repeat(Math.max(0, width - displayWidth(text)));
+  return align === 'right' ? space + text : text + space;
+}
+
+const ANSI = /\x1b\[[0-9;]*m/g;
+const ZERO_WIDTH = /^[\p{Mn}\p{Me}\p{Cf}]+$/u;
+const WIDE =
+  /^(?:\p{Emoji_Presentation}|[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{20000}-\u{3fffd}])/u;
+const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+
+/** Terminal cells that `text` takes: two for East Asian wide characters and emoji, none for colours and combining marks. */
+export function displayWidth(text: string): number {
+  let width = 0;
+  for (const { segment } of graphemes.segment(text.replace(ANSI, '')))
+    width += ZERO_WIDTH.test(segment) ? 0 : WIDE.test(segment) ? 2 : 1;
+  return width;
+}

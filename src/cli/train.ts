@@ -1,0 +1,16 @@
+import type { Command } from 'commander';
+import { type CommonOptions, declare, json, pipelineOptions, withOptions } from './command.ts';
+import type { Output } from './output.ts';
+
+export function trainCommand(output: Output): Command {
+  const command = declare(
+    'train',
+    'Execute a compiled job (a run folder, or the job folder in it) with the engine alone; goes on from its newest checkpoint.',
+    'continuo train runs/handbook',
+  ).argument('<folder>', 'a run folder or a job folder');
+  return withOptions(command, 'threads', 'json', 'quiet').action(async (folder: string, options: CommonOptions) => {
+    const { trainJob } = await import('../pipeline/index.ts');
+    const result = await trainJob(folder, pipelineOptions(options, output));
+    output.print(options.json ? json(result) : `Checkpoint: ${result.checkpoint}`);
+  });
+}
