@@ -7,6 +7,7 @@ import type { Plan, PlanWarning } from './types.ts';
 const WIDTH = 100;
 const SKETCH_WIDTH = 80;
 const SKETCH_HEIGHT = 9;
+const NAME_WIDTH = 24;
 
 export function explainPlan(plan: Plan): string {
   return [
@@ -49,7 +50,7 @@ function whatHappens(plan: Plan): string[] {
     formatCount(phase.numTokens),
     `${formatLr(phase.lrFrom)} -> ${formatLr(phase.lrTo)}`,
     Object.entries(phase.blend)
-      .map(([name, share]) => `${name} ${formatShare(share)}`)
+      .map(([name, share]) => `${shortName(name)} ${formatShare(share)}`)
       .join(', '),
   ]);
   const sets = plan.corpora.filter((corpus) => corpus.heldOut.numTokens > 0).map((corpus) => corpus.name);
@@ -98,7 +99,7 @@ function corporaTable(plan: Plan): string[] {
   const rows = plan.corpora.map((corpus) => {
     const trained = plan.expected.tokensByCorpus[corpus.name];
     return [
-      corpus.name,
+      shortName(corpus.name),
       corpus.role,
       formatCount(corpus.numTokens),
       formatCount(corpus.numDocuments),
@@ -136,10 +137,9 @@ function cost(plan: Plan): string[] {
 }
 
 function reasons(plan: Plan): string[] {
-  return plan.reasons.flatMap((reason) => [
-    ...wrap(`${reason.what}: ${reason.value}`, 0, 2),
-    ...wrap(`${reason.why}. [${reason.source}]`, 4, 4),
-  ]);
+  return plan.reasons.flatMap(({ what, value, why, source }) =>
+    wrap(`${what}: ${value}. Why: ${why}. [${source}]`, 0, 4),
+  );
 }
 
 function section(title: string, lines: string[]): string[] {
@@ -150,6 +150,11 @@ function labelled(label: string, text: string): string[] {
   const indent = 8;
   const [first = '', ...rest] = wrap(text, 0, 0, WIDTH - indent - 4);
   return [`${label.padEnd(indent)}${first}`, ...rest.map((line) => `${' '.repeat(indent)}${line}`)];
+}
+
+/** A corpus' name in a table. */
+function shortName(name: string): string {
+  return name.length <= NAME_WIDTH ? name : `${name.slice(0, NAME_WIDTH - 3)}...`;
 }
 
 /** Lines of at most `width` columns; a word longer than that stays whole. */

@@ -85,14 +85,30 @@ export function makePlan(inputs: PlanInputs): Plan {
         config.training.beta1,
         0.9,
         String,
-        "pretraining's own: only the LR schedule and the data change",
+        'usual in pretraining, and kept after it: only the LR schedule and the data change',
         'Parmar et al. 2024',
       ),
     ),
-    beta2: take(chosen('beta2', config.training.beta2, 0.95, String, "pretraining's own", 'Parmar et al. 2024')),
+    beta2: take(
+      chosen(
+        'beta2',
+        config.training.beta2,
+        0.95,
+        String,
+        'usual in pretraining, and kept after it',
+        'Parmar et al. 2024',
+      ),
+    ),
     eps: take(chosen('eps', config.training.eps, 1e-8, formatLr, "PyTorch's default", 'assumption')),
     weightDecay: take(
-      chosen('weight decay', config.training.weightDecay, 0.1, String, "pretraining's own", 'Parmar et al. 2024'),
+      chosen(
+        'weight decay',
+        config.training.weightDecay,
+        0.1,
+        String,
+        'usual in pretraining, and kept after it',
+        'Parmar et al. 2024',
+      ),
     ),
     clipNorm: take(
       chosen(

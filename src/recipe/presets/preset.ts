@@ -37,7 +37,14 @@ interface LrRules {
 export function chooseLr(options: { peakLr?: number; finalLr?: number; warmup?: number }, rules: LrRules) {
   const { peak, floor, warmup } = rules;
   const peakLr = chosen('peak LR', options.peakLr, peak.lr, formatLr, peak.why, peak.source);
-  const finalLr = chosen('final LR', options.finalLr, peakLr.value * floor.share, formatLr, floor.why, floor.source);
+  const finalLr = chosen(
+    'final LR',
+    options.finalLr,
+    Number((peakLr.value * floor.share).toPrecision(12)),
+    formatLr,
+    floor.why,
+    floor.source,
+  );
   const warmupShare = chosen(
     'warm-up',
     options.warmup,

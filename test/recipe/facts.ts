@@ -1,0 +1,67 @@
+// Facts about a model and corpora that the tests of the recipe share.
+import { parseConfig } from '../../src/config/index.ts';
+import type { CorpusFacts, ModelFactsForPlan, PlanInputs } from '../../src/recipe/index.ts';
+
+export const MODEL: ModelFactsForPlan = {
+  name: 'small-base',
+  numParameters: 8_000_000,
+  numNonEmbedding: 6_000_000,
+  context: 512,
+  vocabSize: 8192,
+  shape: { hidden: 256, layers: 8, ffn: 704, heads: 4, kvHeads: 2, headDim: 64, vocab: 8192 },
+  isInstruct: false,
+  isInstructWhy: 'no chat template',
+  pretraining: { finalLr: 2e-4, peakLr: 2e-3, tokens: 100e6, batchTokens: 32_768, source: 'config.json' },
+};
+
+export function corpus(
+  name: string,
+  role: CorpusFacts['role'],
+  numTokens: number,
+  heldOutTokens = 100_000,
+): CorpusFacts {
+  return {
+    ...{ name, role, numTokens },
+    numDocuments: Math.ceil(numTokens / 1000),
+    numBytes: numTokens * 4,
+    heldOut: { numTokens: heldOutTokens, numDocuments: heldOutTokens > 0 ? 50 : 0 },
+  };
+}
+
+export const HANDBOOK = corpus('handbook', 'domain', 4_000_000);
+export const WEB = corpus('web', 'general', 20_000_000);
+export const QA = corpus('qa', 'instruction', 1_000_000);
+
+/** Inputs whose configuration names the given corpora; `more` is further YAML, which may hold recipe and budget. */
+export function inputs(
+  corpora: readonly CorpusFacts[] = [HANDBOOK, WEB],
+  more = 'budget: { tokens: 4M }',
+  model = MODEL,
+): PlanInputs {
+  const entries = corpora.map(({ name, role }) => `  ${name}: { path: ${name}, role: ${role} }\n`).join('');
+  return {
+    config: parseConfig(`name: demo\nmodel: owner/small-base\ncorpora:\n${entries}${more}\n`, '/nowhere/continuo.yaml'),
+    model,
+    corpora,
+  };
+}
+
+export const NEW_MODEL =
+  'model: { new: { hidden: 256, layers: 8, heads: 4, kvHeads: 2, ffn: 704, context: 512, vocab: 8192 } }';
+
+export function newModelInputs(
+  corpora: readonly CorpusFacts[],
+  more = 'budget: { tokens: 100M }',
+  weights: Record<string, number> = {},
+): PlanInputs {
+  const weightOf = (name: string) => (name in weights ? `, weight: ${weights[name]}` : '');
+  const entries = corpora
+    .map(({ name, role }) => `  ${name}: { path: ${name}, role: ${role}${weightOf(name)} }\n`)
+    .join('');
+  const model = { ...MODEL, name: 'new', pretraining: undefined };
+  return {
+    config: parseConfig(`name: base\n${NEW_MODEL}\ncorpora:\n${entries}${more}\n`, '/nowhere/continuo.yaml'),
+    model,
+    corpora,
+  };
+}

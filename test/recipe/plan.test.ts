@@ -1,0 +1,334 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { PRESET_NAMES } from '../../src/config/index.ts';
+import {
+  assumedPeakLr,
+  estimateMemoryBytes,
+  lrAt,
+  makePlan,
+  type Plan,
+  PRESETS,
+  peakLrByWidth,
+} from '../../src/recipe/index.ts';
+import { corpus, HANDBOOK, inputs, MODEL, newModelInputs, QA, WEB } from './facts.ts';
+
+const sum = (values: Iterable<number>) => [...values].reduce((total, value) => total + value, 0);
+const reason = (plan: Plan, what: string) => plan.reasons.find((entry) => entry.what === what);
+/** Shares without the last bits that make their sum exactly 1. */
+const blends = (plan: Plan) =>
+  plan.phases.map(({ blend }) =>
+    Object.fromEntries(Object.entries(blend).map(([name, share]) => [name, Number(share.toFixed(6))])),
+  );
+const UNKNOWN = { ...MODEL, pretraining: undefined };
+
+it('every preset that the configuration knows has a file, under its own name', () => {
+  expect(Object.keys(PRESETS).sort()).toEqual([...PRESET_NAMES].sort());
+  for (const [name, preset] of Object.entries(PRESETS)) expect(preset.name).toBe(name);
+});
+
+describe('reuse-dont-retrain', () => {
+  it("starts at pretraining's final LR, ends at a hundredth of it, and switches at a fifth", () => {
+    const plan = makePlan(inputs());
+    expect(plan.schedule).toMatchObject({ kind: 'cosine', peakLr: 2e-4, floorLr: 2e-6, warmupSteps: 0 });
+    expect(plan.phases.map((phase) => phase.name)).toEqual(['general blend', 'second blend']);
+    const [first, second] = plan.phases;
+    expect(second!.firstStep / (plan.numSteps - 1)).toBeCloseTo(0.711, 2);
+    expect(second!.lrFrom).toBeLessThanOrEqual(0.2 * 2e-4);
+    expect(first!.lrTo).toBeGreaterThan(0.2 * 2e-4);
+    expect(second!.lrTo).toBe(2e-6);
+    expect(first!.blend).toEqual({ handbook: 0.75, web: 0.25 });
+    expect(second!.blend).toEqual({ handbook: 0.8, web: 0.2 });
+    expect(reason(plan, 'peak LR')).toMatchObject({ value: '2e-4', source: 'Parmar et al. 2024; config.json' });
+    expect(reason(plan, 'final LR')!.source).toBe('Parmar et al. 2024, Table 8');
+    expect(reason(plan, 'second phase begins at')!.source).toBe('Parmar et al. 2024, Table 9');
+  });
+
+  it('brings instruction text in the second phase only', () => {
+    const plan = makePlan(inputs([HANDBOOK, WEB, QA]));
+    expect(blends(plan)).toEqual([
+      { handbook: 0.75, web: 0.25 },
+      { handbook: 0.7, web: 0.2, qa: 0.1 },
+    ]);
+  });
+
+  it('without a domain, goes from general text to general and instruction text, as in the paper', () => {
+    expect(blends(makePlan(inputs([WEB, QA])))).toEqual([{ web: 1 }, { web: 0.9, qa: 0.1 }]);
+  });
+
+  it('is one phase where both would be the same', () => {
+    const plan = makePlan(inputs([HANDBOOK]));
+    expect(plan.phases).toMatchObject([{ firstStep: 0, numSteps: plan.numSteps, blend: { handbook: 1 }, lrTo: 2e-6 }]);
+    expect(reason(plan, 'phases')).toBeDefined();
+    expect(reason(plan, 'general text, first phase')).toBeUndefined();
+  });
+
+  it('assumes an LR by size where none is recorded, and says so loudly', () => {
+    const plan = makePlan(inputs([HANDBOOK, WEB], 'budget: { tokens: 4M }', UNKNOWN));
+    expect(plan.schedule.peakLr).toBeCloseTo(assumedPeakLr(8e6) / 10, 8);
+    expect(reason(plan, 'peak LR')).toMatchObject({ source: 'assumption', why: expect.stringContaining('ASSUMED') });
+    expect(plan.warnings.map((warning) => warning.id)).toContain('pretraining-lr-unknown');
+  });
+
+  it('takes a tenth of the recorded peak where only that is known', () => {
+    const plan = makePlan(
+      inputs([HANDBOOK, WEB], 'budget: { tokens: 4M }', { ...MODEL, pretraining: { peakLr: 3e-3, source: 'card' } }),
+    );
+    expect(plan.schedule.peakLr).toBeCloseTo(3e-4, 10);
+  });
+
+  it('takes what the user sets, and names the file as the reason', () => {
+    const plan = makePlan(
+      inputs(
+        [HANDBOOK, WEB, QA],
+        'budget: { tokens: 4M }\nrecipe: { preset: reuse-dont-retrain, peakLr: 1e-4, finalLr: 1e-5, warmup: 0.1, replay: { first: 0.3, second: 0.1 }, switchAt: 0.5, instruction: 0.2 }',
+      ),
+    );
+    expect(plan.schedule).toMatchObject({ peakLr: 1e-4, floorLr: 1e-5, warmupSteps: Math.round(0.1 * plan.numSteps) });
+    expect(blends(plan)).toEqual([
+      { handbook: 0.7, web: 0.3 },
+      { handbook: 0.7, web: 0.1, qa: 0.2 },
+    ]);
+    for (const what of ['peak LR', 'final LR', 'warm-up', 'second phase begins at', 'general text, first phase'])
+      expect(reason(plan, what)).toMatchObject({ why: 'as you set it', source: 'continuo.yaml' });
+  });
+
+  it('takes whole blends from the user', () => {
+    const plan = makePlan(
+      inputs(
+        [HANDBOOK, WEB],
+        'budget: { tokens: 4M }\nrecipe: { preset: reuse-dont-retrain, secondBlend: { web: 3, handbook: 1 } }',
+      ),
+    );
+    expect(plan.phases[1]!.blend).toEqual({ web: 0.75, handbook: 0.25 });
+  });
+
+  it('refuses a floor above the peak and shares beyond 1', () => {
+    const refused = (options: string) => () =>
+      makePlan(
+        inputs([HANDBOOK, WEB, QA], `budget: { tokens: 4M }\nrecipe: { preset: reuse-dont-retrain, ${options} }`),
+      );
+    expect(refused('finalLr: 1e-3')).toThrow('recipe.finalLr: expected at most the peak LR (2e-4), found 1e-3.');
+    expect(refused('replay: 0.6, instruction: 0.6')).toThrow('are more than 1 together');
+  });
+});
+
+describe('the other presets', () => {
+  it('rewarm-replay warms up to the peak of pretraining and decays to a tenth', () => {
+    const plan = makePlan(inputs([HANDBOOK, WEB], 'budget: { tokens: 8M }\nrecipe: rewarm-replay'));
+    expect(plan.schedule).toMatchObject({ kind: 'cosine', peakLr: 2e-3, floorLr: 2e-4, warmupSteps: 2 });
+    expect(blends(plan)).toEqual([{ handbook: 0.75, web: 0.25 }]);
+    const weak = makePlan(
+      inputs([HANDBOOK, WEB], 'budget: { tokens: 8M }\nrecipe: { preset: rewarm-replay, shift: weak }'),
+    );
+    expect(blends(weak)[0]).toEqual({ handbook: 0.95, web: 0.05 });
+  });
+
+  it('naive is domain only at one LR, the start LR of the default recipe', () => {
+    const plan = makePlan(inputs([HANDBOOK, WEB, QA], 'budget: { tokens: 4M }\nrecipe: naive'));
+    expect(plan.presetTitle).toContain('CONTROL');
+    expect(blends(plan)).toEqual([{ handbook: 1 }]);
+    expect([lrAt(plan.schedule, 0), lrAt(plan.schedule, plan.numSteps - 1)]).toEqual([2e-4, 2e-4]);
+    expect(plan.expected.tokensByCorpus).toEqual({ handbook: plan.totalTokens, web: 0, qa: 0 });
+  });
+
+  it('naive and the default recipe train on the same number of tokens', () => {
+    const plans = ['naive', 'reuse-dont-retrain'].map((name) =>
+      makePlan(inputs([HANDBOOK, WEB], `budget: { tokens: 4M }\nrecipe: ${name}`)),
+    );
+    expect(plans[0]!.totalTokens).toBe(plans[1]!.totalTokens);
+    expect(plans[0]!.tokensPerStep).toBe(plans[1]!.tokensPerStep);
+  });
+
+  it('from-scratch records the LRs that the next recipe starts from', () => {
+    const plan = makePlan(newModelInputs([WEB, corpus('books', 'general', 60_000_000)]));
+    expect(plan.preset).toBe('from-scratch');
+    expect(plan.schedule).toMatchObject({ peakLr: peakLrByWidth(256), floorLr: peakLrByWidth(256) / 10 });
+    expect(blends(plan)[0]).toEqual({ web: 0.25, books: 0.75 });
+    expect(plan.recordsPretraining).toMatchObject({
+      peakLr: 0.002,
+      finalLr: 0.0002,
+      tokens: plan.totalTokens,
+      batchTokens: plan.tokensPerStep,
+    });
+    expect(plan.numSteps).toBeGreaterThanOrEqual(2000);
+    const next = makePlan(
+      inputs([HANDBOOK, WEB], 'budget: { tokens: 4M }', { ...MODEL, pretraining: plan.recordsPretraining }),
+    );
+    expect(next.schedule.peakLr).toBe(plan.recordsPretraining!.finalLr);
+    expect(next.recordsPretraining).toBeUndefined();
+  });
+
+  it('from-scratch blends by weight where weights are given, without repeating a small corpus too often', () => {
+    const small = corpus('books', 'domain', 1_000_000);
+    const plan = makePlan(
+      newModelInputs([corpus('web', 'general', 90_000_000), small], 'budget: { tokens: 80M }', {
+        web: 0.5,
+        books: 0.5,
+      }),
+    );
+    expect(plan.expected.epochsByCorpus.books).toBeCloseTo(4, 2);
+    expect(reason(plan, 'share of books')!.why).toContain('not repeated more than 4 times');
+    expect(() => newModelInputs([WEB, small], undefined, { web: 1 })).toThrow(
+      'corpora.books: has no weight, while another training corpus has one',
+    );
+  });
+});
+
+describe('budget, batch and steps', () => {
+  const more = (budget: string, training = '') => `budget: ${budget}\ntraining: { ${training} }`;
+
+  it('keeps the batch of pretraining where the budget allows it', () => {
+    const plan = makePlan(inputs([HANDBOOK, WEB], more('{ tokens: 8M }')));
+    expect(plan.tokensPerStep).toBe(32_768);
+    expect(reason(plan, 'tokens a step')!.source).toContain('Parmar');
+  });
+
+  it('otherwise makes enough steps of a power of two of sequences', () => {
+    const plan = makePlan(inputs([HANDBOOK, WEB], more('{ tokens: 2M }')));
+    expect(plan.tokensPerStep).toBe(8192);
+    expect(plan.numSteps).toBe(244);
+    expect(makePlan(inputs([HANDBOOK, WEB], more('{ tokens: 1M }'))).tokensPerStep).toBe(4096);
+  });
+
+  it('turns epochs of the domain into tokens, replay included', () => {
+    const plan = makePlan(inputs([HANDBOOK, WEB, QA], more('{ epochs: 2 }')));
+    expect(plan.expected.epochsByCorpus.handbook).toBeGreaterThan(1.98);
+    expect(plan.expected.epochsByCorpus.handbook).toBeLessThanOrEqual(2);
+    expect(plan.totalTokens).toBeGreaterThan(2 * HANDBOOK.numTokens);
+  });
+
+  it('turns minutes into tokens where the speed is known', () => {
+    expect(() => makePlan(inputs([HANDBOOK, WEB], more('{ minutes: 10 }')))).toThrow(
+      /budget\.minutes: the training speed of this machine is not known/,
+    );
+    const plan = makePlan({
+      ...inputs([HANDBOOK, WEB], more('{ minutes: 10 }')),
+      hardware: { tokensPerSecond: 5000, source: 'measured' },
+    });
+    expect(plan.totalTokens).toBeGreaterThan(0.97 * 3e6);
+    expect(plan.totalTokens).toBeLessThanOrEqual(3e6);
+    expect(plan.expected.seconds).toBeGreaterThanOrEqual(plan.totalTokens / 5000);
+  });
+
+  it('takes steps, batch, sequence length and micro batch as given', () => {
+    const plan = makePlan(
+      inputs([HANDBOOK, WEB], more('{ steps: 37 }', 'batchTokens: 10k, seqLen: 256, microBatch: 13')),
+    );
+    expect(plan).toMatchObject({
+      numSteps: 37,
+      seqLen: 256,
+      sequencesPerStep: 39,
+      tokensPerStep: 9984,
+      sequencesPerMicroBatch: 13,
+    });
+  });
+
+  it('refuses what cannot be', () => {
+    const plan = (budget: string, training: string) => () => makePlan(inputs([HANDBOOK, WEB], more(budget, training)));
+    expect(plan('{ tokens: 1000 }', '')).toThrow('budget: 1k tokens are less than one step of 4.1k tokens');
+    expect(plan('{ steps: 9 }', 'batchTokens: 100')).toThrow(
+      'training.batchTokens: expected at least one sequence (512 tokens), found 100.',
+    );
+    expect(plan('{ steps: 9 }', 'batchTokens: 4096, microBatch: 3')).toThrow(
+      'training.microBatch: expected a divisor of the 8 sequences of a step, found 3.',
+    );
+    expect(() => makePlan(inputs([corpus('handbook', 'domain', 0), WEB]))).toThrow(
+      'corpora.handbook: has no tokens to train on',
+    );
+    const noDomain =
+      'budget: { epochs: 1 }\nrecipe: { preset: reuse-dont-retrain, firstBlend: { web: 1 }, secondBlend: { web: 1 } }';
+    expect(() => makePlan(inputs([HANDBOOK, WEB], noDomain))).toThrow(
+      'budget.epochs: the blend gives the domain no share',
+    );
+  });
+
+  it('makes a run of one step', () => {
+    const plan = makePlan(inputs([HANDBOOK, WEB], more('{ steps: 1 }')));
+    expect(plan.phases).toMatchObject([{ firstStep: 0, numSteps: 1 }]);
+    expect(plan.evaluation.everySteps).toBe(1);
+    expect(plan.checkpoint.everySteps).toBe(1);
+  });
+
+  it('keeps passes within the memory', () => {
+    const base = inputs([HANDBOOK, WEB], more('{ tokens: 8M }'));
+    expect(makePlan(base).sequencesPerMicroBatch).toBe(8);
+    expect(
+      makePlan({ ...base, hardware: { memoryBytes: 300e6, source: 'this machine' } }).sequencesPerMicroBatch,
+    ).toBeLessThan(8);
+  });
+
+  it('does not measure more than about a tenth of the time', () => {
+    const plan = makePlan(inputs([HANDBOOK, WEB], more('{ tokens: 2M }')));
+    const evalTokens = (plan.numSteps / plan.evaluation.everySteps) * 200_000;
+    expect(evalTokens / 3 / plan.totalTokens).toBeLessThan(0.11);
+  });
+});
+
+it('any plan is complete, and its tokens add up', () => {
+  const preset = fc.constantFrom('reuse-dont-retrain', 'rewarm-replay', 'naive');
+  const size = fc.integer({ min: 20_000, max: 50_000_000 });
+  const budget = fc.integer({ min: 5_000, max: 200_000_000 });
+  fc.assert(
+    fc.property(
+      preset,
+      size,
+      size,
+      size,
+      budget,
+      fc.integer({ min: 1, max: 7 }),
+      (name, domain, general, qa, tokens, present) => {
+        const corpora = [
+          corpus('a', 'domain', domain),
+          corpus('b', 'general', general),
+          corpus('c', 'instruction', qa),
+        ].filter((_, i) => present & (1 << i));
+        const plan = makePlan(inputs(corpora, `budget: { tokens: ${tokens} }\nrecipe: ${name}`));
+        expect(plan.totalTokens).toBe(plan.numSteps * plan.tokensPerStep);
+        expect(plan.totalTokens).toBeLessThanOrEqual(tokens);
+        expect(tokens - plan.totalTokens).toBeLessThan(plan.tokensPerStep);
+        expect(plan.tokensPerStep).toBe(plan.seqLen * plan.sequencesPerStep);
+        expect(plan.sequencesPerStep % plan.sequencesPerMicroBatch).toBe(0);
+        expect(sum(Object.values(plan.expected.tokensByCorpus))).toBe(plan.totalTokens);
+        let next = 0;
+        for (const phase of plan.phases) {
+          expect(phase.firstStep).toBe(next);
+          next += phase.numSteps;
+          expect(sum(Object.values(phase.blend))).toBe(1);
+          expect(phase.numTokens).toBe(phase.numSteps * plan.tokensPerStep);
+        }
+        expect(next).toBe(plan.numSteps);
+        for (const { what, value, why, source } of plan.reasons)
+          for (const text of [what, value, why, source]) expect(text).not.toBe('');
+        expect(JSON.stringify(plan)).not.toMatch(/null|NaN|undefined/);
+        expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
+
+it('assumed LRs are near to published ones', () => {
+  // A tenth of it as a start LR: 5e-6 to 3e-5 on annealed 7-8B models; 3e-5 at 405M (Ibrahim et al. 2024).
+  expect(assumedPeakLr(7e9) / 10).toBeGreaterThan(5e-6);
+  expect(assumedPeakLr(7e9) / 10).toBeLessThan(3e-5);
+  expect(assumedPeakLr(405e6) / 10).toBeCloseTo(3.7e-5, 6);
+  expect(assumedPeakLr(1e3)).toBe(3e-3);
+  expect(peakLrByWidth(768)).toBeCloseTo(6.5e-4, 8);
+});
+
+it('memory is 16 bytes a parameter and grows with the tokens of a pass', () => {
+  const shape = {
+    numParameters: 1e6,
+    model: MODEL.shape,
+    seqLen: 512,
+    sequencesPerMicroBatch: 1,
+    precision: 'bf16' as const,
+  };
+  const one = estimateMemoryBytes(shape);
+  const two = estimateMemoryBytes({ ...shape, sequencesPerMicroBatch: 2 });
+  const four = estimateMemoryBytes({ ...shape, sequencesPerMicroBatch: 4 });
+  expect(one).toBeGreaterThan(16e6);
+  expect(four - two).toBe(2 * (two - one));
+  expect(estimateMemoryBytes({ ...shape, numParameters: 2e6 }) - one).toBe(16e6);
+  expect(estimateMemoryBytes({ ...shape, precision: 'f32' })).toBeGreaterThan(one);
+});
