@@ -73,18 +73,19 @@ function logScale(min: number, max: number): Scale {
   return { kind: 'log', min: ticks[0]!, max: ticks.at(-1)!, ticks };
 }
 
-/** Tick labels with as many decimals as the step needs, and thousands shortened: 0, 500, 1k, 1.5k. */
+/** Tick labels with as many digits as it takes to write each tick exactly, and thousands shortened: 0, 500, 1k, 1.5k, 2e-4. */
 export function formatTicks(ticks: readonly number[]): string[] {
   const largest = Math.max(...ticks.map(Math.abs));
   const [unit, suffix] =
     largest >= 1e9 ? [1e9, 'B'] : largest >= 1e6 ? [1e6, 'M'] : largest >= 1e4 ? [1e3, 'k'] : [1, ''];
-  if (largest < 1e-3 && largest > 0)
-    return ticks.map((tick) => (tick === 0 ? '0' : Number(tick.toPrecision(3)).toExponential()));
-  const decimals = Math.max(0, ...ticks.map((tick) => decimalsOf(tick / unit)));
-  return ticks.map((tick) => (tick === 0 ? '0' : `${(tick / unit).toFixed(decimals).replace('-', '−')}${suffix}`));
+  const tiny = largest > 0 && largest < 1e-3;
+  const write = (tick: number, digits: number): string =>
+    tiny ? tick.toExponential(digits) : (tick / unit).toFixed(digits);
+  const tolerance = (ticks.length > 1 ? ticks[1]! - ticks[0]! : largest) / 1000;
+  const isExact = (tick: number, digits: number): boolean =>
+    Math.abs(Number(write(tick, digits)) * unit - tick) <= tolerance;
+  const digits = DIGITS.find((count) => ticks.every((tick) => isExact(tick, count))) ?? DIGITS.at(-1)!;
+  return ticks.map((tick) => (tick === 0 ? '0' : `${write(tick, digits).replace(/^-/, '−')}${suffix}`));
 }
 
-function decimalsOf(value: number): number {
-  const text = Number(value.toPrecision(6)).toString();
-  return /e-/.test(text) ? 6 : (text.split('.')[1]?.length ?? 0);
-}
+const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];

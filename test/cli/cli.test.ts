@@ -136,7 +136,7 @@ describe('init', () => {
   const file = path.join(root, 'continuo.yaml');
   const args = [
     '--model',
-    '/models/base',
+    root,
     '--domain',
     'docs/**/*.md',
     '--general',
