@@ -1,0 +1,216 @@
+// Native kernels against this machine's ceiling: matrix products as training makes them (forward, gradients of inputs and weights),
+// attention, and the ops that wait for memory. Checks a result before it times anything. Needs `npm run build` and the native kernels.
+//
+//   node bench/gemm.mjs [--json] [--threads N] [--only gemm|attention|memory] [--seconds S]
+import * as os from 'node:os';
+import { parseArgs } from 'node:util';
+import { loadNative, nativeInfo, nativeProblem, referenceKernels } from '../dist/kernels/index.js';
+
+const { values: flags } = parseArgs({
+  options: {
+    json: { type: 'boolean' },
+    threads: { type: 'string' },
+    only: { type: 'string' },
+    seconds: { type: 'string' },
+  },
+});
+const kernels = loadNative();
+if (!kernels) {
+  console.error(`nothing to measure: ${nativeProblem()}`);
+  process.exit(2);
+}
+const info = nativeInfo();
+kernels.setNumThreads(Number(flags.threads ?? os.availableParallelism()));
+const secondsEach = Number(flags.seconds ?? 0.3);
+
+// [tokens, out, in]: the matrices of a model of 135 million parameters, then of smaller ones.
+const SHAPES = [
+  [2048, 960, 576],
+  [2048, 576, 576],
+  [2048, 3072, 576],
+  [2048, 576, 1536],
+  [1024, 49152, 576],
+  [4096, 256, 256],
+  [4096, 1408, 512],
+  [4096, 512, 1408],
+  [2048, 8192, 512],
+];
+
+function random(length, dtype) {
+  const x = Float32Array.from({ length }, () => Math.random() * 2 - 1);
+  if (dtype === 'f32') return x;
+  const out = new Uint16Array(length);
+  kernels.convert(out, x);
+  return out;
+}
+
+const zeros = (length, dtype) => (dtype === 'f32' ? new Float32Array(length) : new Uint16Array(length));
+
+/** Seconds a call: the best of several, as others' load only ever adds. */
+function time(call) {
+  call();
+  let best = Infinity;
+  const until = performance.now() + secondsEach * 1000;
+  for (let runs = 0; runs < 3 || performance.now() < until; runs++) {
+    const start = performance.now();
+    call();
+    best = Math.min(best, (performance.now() - start) / 1000);
+  }
+  return best;
+}
+
+function check() {
+  const [m, n, k] = [70, 101, 259];
+  for (const dtype of ['f32', 'bf16']) {
+    const [a, b] = [random(m * k, dtype), random(n * k, dtype)];
+    const [actual, expected] = [new Float32Array(m * n), new Float32Array(m * n)];
+    kernels.gemm(actual, a, b, m, n, k, false, true, null);
+    referenceKernels.gemm(expected, a, b, m, n, k, false, true, null);
+    const worst = actual.reduce((max, x, i) => Math.max(max, Math.abs(x - expected[i])), 0);
+    if (!(worst < 1e-4)) throw new Error(`gemm ${dtype} is off by ${worst}: not timing a wrong result`);
+  }
+}
+
+function benchGemm(peak) {
+  const rows = [];
+  for (const dtype of ['bf16', 'f32'])
+    for (const [tokens, out, into] of SHAPES) {
+      const [x, w, y] = [random(tokens * into, dtype), random(out * into, dtype), random(tokens * out, dtype)];
+      const [y2, dx, dw] = [zeros(tokens * out, dtype), zeros(tokens * into, dtype), new Float32Array(out * into)];
+      const flops = 2 * tokens * out * into;
+      const calls = {
+        fwd: () => kernels.gemm(y2, x, w, tokens, out, into, false, true, null),
+        dX: () => kernels.gemm(dx, y, w, tokens, into, out, false, false, null),
+        dW: () => kernels.gemm(dw, y, x, out, into, tokens, true, false, dw),
+      };
+      for (const [name, call] of Object.entries(calls)) {
+        const gflops = flops / time(call) / 1e9;
+        rows.push({
+          op: `gemm ${name}`,
+          dtype,
+          shape: `${tokens}x${out}x${into}`,
+          gflops,
+          ofPeak: gflops / peak[dtype],
+        });
+      }
+    }
+  return rows;
+}
+
+function benchAttention(peak) {
+  const rows = [];
+  for (const dtype of ['bf16', 'f32'])
+    for (const [batch, seqLen] of [
+      [1, 1024],
+      [1, 2048],
+      [4, 512],
+      [1, 8192],
+    ]) {
+      const [numHeads, numKvHeads, headDim] = [9, 3, 64];
+      const width = (numHeads + 2 * numKvHeads) * headDim;
+      const shape = { batch, seqLen, numHeads, numKvHeads, headDim, qStride: width, kvStride: width, scale: 1 / 8 };
+      const t = batch * seqLen;
+      const parts = (fused) =>
+        [0, numHeads * headDim, (numHeads + numKvHeads) * headDim].map((at) => fused.subarray(at));
+      const [q, k, v] = parts(random(t * width, dtype));
+      const [dq, dk, dv] = parts(zeros(t * width, dtype));
+      const [out, dOut, lse] = [
+        zeros(t * numHeads * headDim, dtype),
+        random(t * numHeads * headDim, dtype),
+        new Float32Array(t * numHeads),
+      ];
+      const docStart = new Int32Array(t);
+      // What the causal half needs: two products forward, five backward.
+      const product = (2 * batch * numHeads * headDim * seqLen * (seqLen + 1)) / 2;
+      const calls = {
+        fwd: [2, () => kernels.attentionForward(out, lse, q, k, v, docStart, shape)],
+        bwd: [5, () => kernels.attentionBackward(dq, dk, dv, dOut, out, lse, q, k, v, docStart, shape)],
+      };
+      for (const [name, [products, call]] of Object.entries(calls)) {
+        const gflops = (products * product) / time(call) / 1e9;
+        rows.push({
+          op: `attention ${name}`,
+          dtype,
+          shape: `${batch}x${seqLen}, 9/3x64`,
+          gflops,
+          ofPeak: gflops / peak.f32,
+        });
+      }
+    }
+  return rows;
+}
+
+function benchMemory() {
+  const [t, d, f, v] = [8192, 576, 1536, 49152];
+  const [x, w, y, rstd] = [random(t * d, 'bf16'), random(d, 'bf16'), zeros(t * d, 'bf16'), new Float32Array(t)];
+  const [gateUp, act, dGateUp] = [random(t * 2 * f, 'bf16'), zeros(t * f, 'bf16'), zeros(t * 2 * f, 'bf16')];
+  const logits = random(512 * v, 'f32');
+  const [dLogits, losses] = [zeros(512 * v, 'bf16'), new Float32Array(512)];
+  const targets = new Int32Array(512);
+  const weights = new Float32Array(512).fill(1);
+  const n = 16e6;
+  const [master, g, m1, m2] = [random(n, 'f32'), random(n, 'f32'), new Float32Array(n), new Float32Array(n)];
+  const [high, low, other] = [zeros(n, 'bf16'), zeros(n, 'bf16'), new Float32Array(n)];
+  const options = { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, gradScale: 1, step: 3 };
+  kernels.splitMaster(high, low, master);
+  const ids = Int32Array.from({ length: t }, () => Math.floor(Math.random() * v));
+  const table = new Float32Array(v * d);
+  const [cos, sin] = [random(8192 * 32, 'f32'), random(8192 * 32, 'f32')];
+  const positions = Int32Array.from({ length: t }, (_, i) => i);
+  const dWeight = new Float32Array(d);
+  // Bytes that an op must read and write at least.
+  const calls = [
+    ['copy (memcpy)', 8 * n, () => kernels.convert(other, master)],
+    ['rmsNormForward', 4 * t * d, () => kernels.rmsNormForward(y, rstd, x, w, t, d, 1e-5)],
+    ['rmsNormBackward', 8 * t * d, () => kernels.rmsNormBackward(y, dWeight, x, x, w, rstd, x, t, d)],
+    ['rope', 4 * t * d, () => kernels.rope(y, cos, sin, positions, t, d, 9, 64, false)],
+    ['swigluForward', 6 * t * f, () => kernels.swigluForward(act, gateUp, t, f)],
+    ['swigluBackward', 10 * t * f, () => kernels.swigluBackward(dGateUp, act, gateUp, t, f)],
+    ['crossEntropy', 6 * 512 * v, () => kernels.crossEntropy(losses, dLogits, logits, targets, weights, 512, v)],
+    ['adamw f32', 28 * n + 4 * n, () => kernels.adamw(master, null, g, m1, m2, options)],
+    ['adamw bf16', 24 * n + 4 * n, () => kernels.adamw(high, low, g, m1, m2, options)],
+    ['sumSquares', 4 * n, () => kernels.sumSquares(master)],
+    ['convert to bf16', 6 * n, () => kernels.convert(high, master)],
+    ['add bf16', 6 * n, () => kernels.add(high, high, low)],
+    [
+      'embeddingForward',
+      4 * t * d,
+      () =>
+        kernels.embeddingForward(
+          y,
+          high,
+          ids.map((i) => i % 20000),
+          d,
+        ),
+    ],
+    ['embeddingBackward', 10 * t * d, () => kernels.embeddingBackward(table, y, ids, d)],
+  ];
+  return calls.map(([op, bytes, call]) => ({ op, gbytes: bytes / time(call) / 1e9 }));
+}
+
+check();
+const peak = { bf16: info.measurePeak('bf16'), f32: info.measurePeak('f32') };
+const wanted = (name) => flags.only === undefined || flags.only === name;
+const rows = [
+  ...(wanted('gemm') ? benchGemm(peak) : []),
+  ...(wanted('attention') ? benchAttention(peak) : []),
+  ...(wanted('memory') ? benchMemory() : []),
+];
+const machine = {
+  cpu: os.cpus()[0]?.model,
+  threads: kernels.numThreads,
+  variant: kernels.variant,
+  compiler: info.compiler,
+};
+if (flags.json) console.log(JSON.stringify({ bench: 'kernels', machine, peak, rows }));
+else {
+  console.log(`${machine.cpu}, ${machine.threads} threads, ${machine.variant}, compiler ${machine.compiler}`);
+  console.log(`peak: bf16 ${peak.bf16.toFixed(0)} GFLOP/s, f32 ${peak.f32.toFixed(0)} GFLOP/s`);
+  for (const { op, dtype = '', shape = '', gflops, ofPeak, gbytes } of rows)
+    console.log(
+      `${op.padEnd(18)} ${dtype.padEnd(5)} ${shape.padEnd(16)} ` +
+        (gbytes === undefined
+          ? `${gflops.toFixed(0).padStart(5)} GFLOP/s ${(ofPeak * 100).toFixed(0).padStart(3)} % of peak`
+          : `${gbytes.toFixed(1).padStart(5)} GB/s`),
+    );
+}
