@@ -93,26 +93,17 @@ export interface Bar {
   parts: { label: string; share: number; color: number }[];
 }
 
-/** Horizontal bars of shares that sum to one, each with its label above. */
-export function stackedBars(bars: Bar[], description: string, width = 1060): string {
-  const rowHeight = 54;
-  const rows = bars.map((bar, row) => {
-    let x = 0;
-    const top = row * rowHeight;
-    const parts = bar.parts.map((part) => {
-      const partWidth = part.share * width;
-      const text = `${part.label} ${(100 * part.share).toFixed(part.share < 0.1 ? 1 : 0)} %`;
-      const label =
-        textWidth(text) + 16 <= partWidth
-          ? `<text class="on-bar" x="${round(x + 8)}" y="${top + 38}">${escapeXml(text)}</text>`
-          : '';
-      const drawn = `<rect x="${round(x)}" y="${top + 20}" width="${round(Math.max(0, partWidth - 1))}" height="28" style="fill:var(--c${part.color})"><title>${escapeXml(text)}</title></rect>${label}`;
-      x += partWidth;
-      return drawn;
-    });
-    return `<text class="label" x="0" y="${top + 13}">${escapeXml(bar.label)}</text>${parts.join('')}`;
-  });
-  return `<svg viewBox="0 0 ${width} ${bars.length * rowHeight}" role="img" aria-label="${escapeXml(description)}">${rows.join('')}</svg>`;
+/** Horizontal bars of shares that sum to one, each with its label above; as HTML, so that their text keeps its size on any screen. */
+export function stackedBars(bars: readonly Bar[]): string {
+  const part = ({ label, share, color }: Bar['parts'][number]): string => {
+    const text = escapeXml(`${label} ${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`);
+    return `<span style="flex:${Number(share.toFixed(4))} 0 0;background:var(--c${color})" title="${text}">${text}</span>`;
+  };
+  return bars
+    .map(
+      (bar) => `<p class="bar-label">${escapeXml(bar.label)}</p><div class="bar">${bar.parts.map(part).join('')}</div>`,
+    )
+    .join('');
 }
 
 export function escapeXml(text: string): string {

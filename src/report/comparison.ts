@@ -138,7 +138,7 @@ function overlay(report: ComparisonReport, role: 'domain' | 'general'): Figure |
       role === 'domain'
         ? 'What was learned: lower is better.'
         : 'What was forgotten: above the dashed line the model is worse than it was.',
-    svg: lineChart({
+    drawing: lineChart({
       id: role,
       description: `Bits per byte of held-out ${role} text over tokens, by run`,
       xLabel: 'tokens trained on',
@@ -164,7 +164,7 @@ function tradeOff(report: ComparisonReport): Figure | undefined {
   return {
     title: 'Learned against forgotten',
     note: 'Each dot is an evaluation, each line a run from the base onwards. To the left: learned; upwards: forgotten.',
-    svg: lineChart({
+    drawing: lineChart({
       id: 'plane',
       description: 'General against domain bits per byte, a line for each run',
       xLabel: 'domain bits per byte',
@@ -186,7 +186,7 @@ function lrOverlay(report: ComparisonReport): Figure | undefined {
   return {
     title: 'Learning rate',
     note: 'As handed to the optimiser, step by step.',
-    svg: lineChart({
+    drawing: lineChart({
       id: 'lr',
       description: 'Learning rate over steps, by run',
       xLabel: 'step',

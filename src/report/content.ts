@@ -226,10 +226,7 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
     ['threads', started(start, 'threads', 'numThreads')],
     ['machine', started(start, 'machine', 'cpu')],
     ['precision', job?.precision],
-    [
-      'batch',
-      job && `${plural(job.batch.sequencesPerStep, 'sequence')} of ${formatCount(job.batch.seqLen)} tokens a step`,
-    ],
+    ['batch', job && `${plural(job.batch.sequencesPerStep, 'sequence')} of ${job.batch.seqLen} tokens a step`],
     ['optimiser', job && optimizerText(job.optimizer)],
     ['seed', job && String(job.seed)],
     ['tokens', formatCount(summary.tokens)],
@@ -258,12 +255,16 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
 
 function interruptions({ numStops, numCrashes }: RunSummary): string {
   const parts = [
-    numStops > 0 && `stopped ${plural(numStops, 'time')}`,
-    numCrashes > 0 && `crashed or killed ${plural(numCrashes, 'time')}`,
+    numStops > 0 && `stopped ${times(numStops)}`,
+    numCrashes > 0 && `crashed or killed ${times(numCrashes)}`,
   ];
   return numStops + numCrashes === 0
     ? 'none'
     : `${parts.filter(Boolean).join(', ')}; resumed from the newest checkpoint`;
+}
+
+function times(n: number): string {
+  return n === 1 ? 'once' : `${n} times`;
 }
 
 function optimizerText(optimizer: NonNullable<Run['job']>['optimizer']): string {

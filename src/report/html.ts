@@ -84,7 +84,7 @@ export function tableHtml(table: Table): string {
 
 export function figuresHtml(figures: readonly Figure[]): string {
   const draw = (figure: Figure): string =>
-    `<figure${figure.wide ? ' style="grid-column:1/-1"' : ''}><figcaption><b>${escapeXml(figure.title)}</b><span>${escapeXml(figure.note)}</span></figcaption>${figure.svg}</figure>`;
+    `<figure${figure.wide ? ' style="grid-column:1/-1"' : ''}><figcaption><b>${escapeXml(figure.title)}</b><span>${escapeXml(figure.note)}</span></figcaption>${figure.drawing}</figure>`;
   return `<div class="figures">${figures.map(draw).join('')}</div>`;
 }
 

@@ -9,7 +9,8 @@ export interface Figure {
   title: string;
   /** How to read it; one sentence or two. */
   note: string;
-  svg: string;
+  /** SVG or HTML. */
+  drawing: string;
   wide?: boolean;
 }
 
@@ -58,7 +59,7 @@ export function blendFigure(run: Run): Figure | undefined {
   const phases = run.plan?.phases ?? run.job?.phases ?? [];
   if (phases.length === 0) return undefined;
   const colors = colorsOf(run);
-  const svg = stackedBars(
+  const drawing = stackedBars(
     phases.map((phase) => ({
       label: `${phase.name}: steps ${phase.firstStep + 1} to ${phase.firstStep + phase.numSteps}`,
       parts: Object.entries(phase.blend)
@@ -66,9 +67,8 @@ export function blendFigure(run: Run): Figure | undefined {
         .toSorted(([a], [b]) => (colors.get(a) ?? 9) - (colors.get(b) ?? 9))
         .map(([corpus, share]) => ({ label: corpus, share, color: colors.get(corpus) ?? 6 })),
     })),
-    'Share of the training tokens by corpus in each phase',
   );
-  return { title: 'Blend by phase', note: 'Share of the training tokens that each corpus gives.', svg, wide: true };
+  return { title: 'Blend by phase', note: 'Share of the training tokens that each corpus gives.', drawing, wide: true };
 }
 
 function lossFigure(run: Run): Figure | undefined {
@@ -135,7 +135,7 @@ function heldOutFigure(run: Run): Figure | undefined {
   return {
     title: 'Held-out text: domain against general',
     note: 'Bits per byte of documents that were never trained on; lower is better.',
-    svg: lineChart({
+    drawing: lineChart({
       id: 'heldout',
       description: 'Held-out bits per byte by set over steps',
       xLabel: stepLabel(run),
@@ -154,7 +154,7 @@ function changeFigure(run: Run): Figure | undefined {
   return {
     title: 'Learned and forgotten',
     note: 'Change of the same scores since before training. Below the line: learned; above it: forgotten.',
-    svg: lineChart({
+    drawing: lineChart({
       id: 'change',
       description: 'Change of held-out bits per byte since before training, percent',
       xLabel: stepLabel(run),
@@ -229,7 +229,7 @@ function curvesFigure(run: Run, figure: CurvesFigure): Figure | undefined {
     return [{ label, color, points: line, raw, rawInFull: figure.rawInFull }];
   });
   if (series.length === 0) return undefined;
-  const svg = lineChart({
+  const drawing = lineChart({
     id: figure.id,
     description: `${figure.title} over steps`,
     xLabel: stepLabel(run),
@@ -241,7 +241,7 @@ function curvesFigure(run: Run, figure: CurvesFigure): Figure | undefined {
     y: figure.y,
     formatY: figure.formatY,
   });
-  return { title: figure.title, note: figure.note, svg };
+  return { title: figure.title, note: figure.note, drawing };
 }
 
 /** Means over a triangular window around each point: no lag, unlike a running average. Short curves are left alone. */

@@ -17,6 +17,7 @@ h3{font-size:15px;margin:28px 0 6px;font-weight:650}
 .notes li{border-left:3px solid var(--c1);padding:2px 0 2px 12px;margin:8px 0;max-width:70em}
 .aside{color:var(--muted);font-size:13.5px;margin:8px 0 0;max-width:70em}
 .scroll{overflow-x:auto}
+td{min-width:4em}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;min-width:60%}
 th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--grid);vertical-align:top}
 th{font-weight:600;font-size:13px;color:var(--muted);border-bottom-color:var(--rule);white-space:nowrap}
@@ -30,11 +31,13 @@ figure{margin:0;break-inside:avoid}
 figcaption{margin:0 0 8px}
 figcaption b{font-weight:650}
 figcaption span{display:block;color:var(--muted);font-size:13.5px}
+.bar-label{margin:8px 0 3px;color:var(--muted);font-size:13px}
+.bar{display:flex;gap:1px}
+.bar span{min-width:0;height:28px;padding:0 8px;line-height:28px;color:var(--on-bar);font-size:13px;font-weight:600;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
 svg{display:block;width:100%;height:auto;font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;overflow:visible}
 svg text{fill:var(--text);font-variant-numeric:tabular-nums}
 svg .tick,svg .label{fill:var(--muted)}
 svg .end{font-weight:600}
-svg .on-bar{fill:var(--on-bar);font-weight:600}
 svg .grid{stroke:var(--grid);stroke-width:1;fill:none}
 svg .axis{stroke:var(--rule);stroke-width:1;fill:none}
 svg .mark{stroke:var(--muted);stroke-width:1;stroke-dasharray:2 3;fill:none}
@@ -55,9 +58,11 @@ pre{background:var(--tint);padding:10px 14px;border-radius:6px;overflow-x:auto;f
 details{margin-top:14px}
 summary{cursor:pointer;color:var(--muted)}
 footer{margin-top:56px;border-top:1px solid var(--grid);padding-top:12px;color:var(--muted);font-size:13.5px}
+@media (max-width:640px){main{padding:20px 16px 40px}th,td{padding-right:12px}td.source{min-width:8em}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}}
 @media print{:root{color-scheme:light;--page:#fff;--text:#000;--muted:#444;--grid:#e2e2e2;--rule:#bbb;--tint:#f4f4f4;--on-bar:#fff;
 --c0:#0072b2;--c1:#d55e00;--c2:#00805d;--c3:#b0518a;--c4:#6b5fc7;--c5:#8a6d00;--c6:#6b7178}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 body{font-size:10.5pt}main{max-width:none;padding:0}.figures{grid-template-columns:1fr 1fr;gap:18px 24px}
+table{font-size:8.5pt;min-width:0}th{font-size:8pt}th,td{padding:4px 9px 4px 0}.scroll{overflow:visible}figcaption span,.aside{font-size:9pt}
 h2,h3{break-after:avoid}tr,.pitfall{break-inside:avoid}details{display:none}}
 `;
