@@ -83,7 +83,7 @@ function timeOurs(precision) {
   return { tokensPerSecond: rows / Math.min(...seconds), flops: flopsPerToken(decoder), activationBytes: decoder.activationBytes };
 }
 
-const peak = nativeInfo()?.peakGFlops?.() ?? 0;
+const peak = nativeInfo()?.measurePeak('bf16') ?? 0;
 say(`${options.model}, sequence ${seqLen}, batch ${batchSize}, ${threads} threads, kernels ${kernels.variant}, measured peak ${peak.toFixed(0)} GFLOP/s`);
 const ours = timeOurs('bf16');
 const peakRssBytes = process.resourceUsage().maxRSS * 1024;

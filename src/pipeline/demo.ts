@@ -1,0 +1,139 @@
+// The demo: the embedded base model continued on documents it has not seen, naively (domain text only, constant LR, no replay) and by the
+// recipe, with the same tokens, and both compared. Offline; its inputs come with the package.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
+import { packageRoot } from '../base/package.ts';
+import { formatSeconds } from '../base/units.ts';
+import { writeComparisonReport } from '../report/index.ts';
+import { compareRuns, judge, readRun } from '../runs/index.ts';
+import { run } from './run.ts';
+import type { PipelineOptions, RunResult } from './types.ts';
+
+export interface DemoOptions extends PipelineOptions {
+  /** Where the runs and the report go. */
+  folder?: string;
+  /** A twentieth of the steps: shows that everything works, its figures mean little. */
+  short?: boolean;
+}
+
+export interface DemoSummary {
+  base: Scores;
+  naive: Scores & RunFigures;
+  recipe: Scores & RunFigures;
+  /** The recipe's domain gain over the naive run's. */
+  gainShare: number | null;
+  /** The recipe's general loss over the naive run's. */
+  lossShare: number | null;
+  holds: boolean;
+  verdict: string;
+  seconds: number;
+  short: boolean;
+}
+
+interface Scores {
+  /** Bits per byte on held-out documents. */
+  domain: number;
+  general: number;
+}
+
+interface RunFigures {
+  tokens: number;
+  tokensPerSecond: number;
+  trainSeconds: number;
+  checkpoint: string;
+}
+
+export interface DemoResult {
+  text: string;
+  summary: DemoSummary;
+  report: string;
+}
+
+const SHORT_STEPS = 12;
+
+export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
+  const start = performance.now();
+  const folder = path.resolve(options.folder ?? 'runs/demo');
+  fs.mkdirSync(folder, { recursive: true });
+  const results: Record<string, RunResult> = {};
+  for (const name of ['naive', 'recipe']) {
+    options.log?.(name === 'naive' ? 'First naively: domain text only, constant LR, no replay.' : 'Then by the recipe: same tokens, two blends, replay, annealed LR.');
+    const configFile = writeDemoConfig(folder, name, options.short === true);
+    results[name] = await run(configFile, options);
+    if (results[name].summary.status === 'stopped') break;
+  }
+  return conclude(folder, results['naive']!, results['recipe'] ?? results['naive']!, (performance.now() - start) / 1000, options.short === true);
+}
+
+/** Copies a demo configuration beside the runs with the package's paths in it, so that it can be read, edited and run again. */
+function writeDemoConfig(folder: string, name: string, short: boolean): string {
+  const template = fs.readFileSync(path.join(packageRoot(), 'recipes', 'demo', `${name}.yaml`), 'utf8');
+  const text = template.replaceAll('../..', packageRoot()).replace(/^budget: .*$/m, (line) => (short ? `budget: { steps: ${SHORT_STEPS} }` : line));
+  const file = path.join(folder, `${name}.yaml`);
+  if (!fs.existsSync(file) || fs.readFileSync(file, 'utf8') !== text) writeFileAtomic(file, text);
+  return file;
+}
+
+function conclude(folder: string, naive: RunResult, recipe: RunResult, seconds: number, short: boolean): DemoResult {
+  const runs = [
+    { label: 'naive', summary: naive.summary, run: readRun(naive.folder) },
+    { label: 'recipe', summary: recipe.summary, run: readRun(recipe.folder) },
+  ];
+  const verdict = judge(runs[0]!, runs[1]!);
+  const table = compareRuns('base', runs);
+  const report = writeComparisonReport(folder, {
+    title: 'Continued pretraining, naively and by the recipe',
+    base: 'base',
+    runs,
+    table,
+    notes: short ? ['Shortened: these figures only show that everything runs.'] : [],
+  });
+  const figures = (i: number, result: RunResult) => ({
+    domain: table[i]!.domain ?? Number.NaN,
+    general: table[i]!.general ?? Number.NaN,
+    tokens: result.summary.tokens,
+    tokensPerSecond: Math.round(result.summary.tokensPerSecond ?? 0),
+    trainSeconds: Math.round(result.summary.trainSeconds),
+    checkpoint: result.checkpoint,
+  });
+  const summary: DemoSummary = {
+    base: { domain: table[0]!.domain ?? Number.NaN, general: table[0]!.general ?? Number.NaN },
+    naive: figures(1, naive),
+    recipe: figures(2, recipe),
+    gainShare: verdict.gainShare ?? null,
+    lossShare: verdict.lossShare ?? null,
+    holds: verdict.holds,
+    verdict: verdict.sentence,
+    seconds: Math.round(seconds),
+    short,
+  };
+  writeJsonAtomic(path.join(folder, 'summary.json'), summary);
+  return { text: page(summary, report.html), summary, report: report.html };
+}
+
+function page(summary: DemoSummary, report: string): string {
+  const { base, naive, recipe } = summary;
+  const change = (now: number, before: number) => `${now.toFixed(4)} (${now >= before ? '+' : ''}${(100 * (now / before - 1)).toFixed(2)} %)`;
+  const rows = [
+    ['', 'domain', 'general', 'tokens/s', 'training'],
+    ['base', base.domain.toFixed(4), base.general.toFixed(4), '', ''],
+    ...[['naive', naive] as const, ['recipe', recipe] as const].map(([label, run]) => [
+      label,
+      change(run.domain, base.domain),
+      change(run.general, base.general),
+      String(run.tokensPerSecond),
+      formatSeconds(run.trainSeconds),
+    ]),
+  ];
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
+  const lines = rows.map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('   '));
+  return [
+    'Bits per byte on held-out documents (lower is better)',
+    '',
+    ...lines,
+    '',
+    summary.short ? 'Shortened run: its figures only show that everything works.' : summary.verdict,
+    `${formatSeconds(summary.seconds)} in all. Report: ${report}`,
+  ].join('\n');
+}

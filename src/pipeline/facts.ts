@@ -1,0 +1,66 @@
+// Facts for the planner, gathered from an opened model and prepared corpora.
+import { ConfigError } from '../base/errors.ts';
+import { type ModelFacts, describeModel, openModel } from '../checkpoint/index.ts';
+import { findFamily } from '../nn/index.ts';
+import type { CorpusFacts, ModelFactsForPlan, PretrainingFacts } from '../recipe/index.ts';
+import type { PreparedCorpus } from '../shards/index.ts';
+
+/** @throws ConfigError when the native engine cannot run this architecture */
+export function modelFacts(folder: string, name: string): ModelFactsForPlan {
+  const source = openModel(folder);
+  try {
+    const decoder = findFamily(source.config).parse(source.config);
+    const facts = describeModel(source);
+    if (facts.tokenizerProblem) throw new ConfigError(`${folder}: its tokenizer cannot be used: ${facts.tokenizerProblem}`);
+    return {
+      name,
+      numParameters: facts.parameters.total,
+      numNonEmbedding: facts.parameters.nonEmbedding,
+      context: decoder.context,
+      vocabSize: decoder.vocabSize,
+      shape: {
+        hidden: decoder.hidden,
+        layers: decoder.numLayers,
+        ffn: decoder.ffn,
+        heads: decoder.numHeads,
+        kvHeads: decoder.numKvHeads,
+        headDim: decoder.headDim,
+        vocab: decoder.vocabSize,
+      },
+      isInstruct: facts.tuning.kind === 'instruct',
+      isInstructWhy: facts.tuning.summary,
+      pretraining: pretrainingFacts(facts),
+    };
+  } finally {
+    source.close();
+  }
+}
+
+/** What our own checkpoints record of their pretraining in config.json, under continuo.pretraining. */
+function pretrainingFacts(facts: ModelFacts): PretrainingFacts | undefined {
+  const recorded = facts.training?.['pretraining'];
+  if (!recorded || typeof recorded !== 'object') return undefined;
+  const number = (key: string): number | undefined => {
+    const value = (recorded as Record<string, unknown>)[key];
+    return typeof value === 'number' && value > 0 ? value : undefined;
+  };
+  return {
+    finalLr: number('finalLr'),
+    peakLr: number('peakLr'),
+    tokens: number('tokens'),
+    batchTokens: number('batchTokens'),
+    source: "the model's config.json",
+  };
+}
+
+export function corpusFacts(corpus: PreparedCorpus): CorpusFacts {
+  const { name, role, manifest } = corpus;
+  return {
+    name,
+    role,
+    numTokens: manifest.train.numTokens,
+    numDocuments: manifest.train.numDocuments,
+    numBytes: manifest.train.numBytes,
+    heldOut: { numTokens: manifest.heldOut.numTokens, numDocuments: manifest.heldOut.numDocuments },
+  };
+}

@@ -1,0 +1,173 @@
+// The main job: model -> corpora -> plan -> job -> training -> report, each stage reused when nothing it depends on has changed.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { ConfigError } from '../base/errors.ts';
+import { readJson, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
+import { fingerprint } from '../base/hash.ts';
+import { Progress } from '../base/progress.ts';
+import { type EngineMessage, listCheckpoints, superviseEngine } from '../engine/index.ts';
+import { type Plan, lrCurve } from '../recipe/index.ts';
+import { writeReport } from '../report/index.ts';
+import { type RunSummary, readRun, summarise } from '../runs/index.ts';
+import { compileJob } from '../shards/index.ts';
+import { type Overrides, type Prepared, prepare } from './stages.ts';
+import type { PipelineOptions, RunResult } from './types.ts';
+
+/** All stages of a configuration. Interrupted at any moment, the same call goes on where it was. */
+export async function run(configFile: string, options: PipelineOptions = {}, overrides: Overrides = {}): Promise<RunResult> {
+  const prepared = await prepare(configFile, options, overrides);
+  const { runFolder, stages } = prepared;
+  if (options.fresh) moveAside(runFolder, options);
+  const plan = await stages.run('plan', async () => decidePlan(prepared));
+  refuseErrors(plan);
+  await stages.run('job', async () => ({ value: undefined, reused: !(await compile(prepared, plan)) }));
+  await stages.run('training', async () => {
+    const before = listCheckpoints(runFolder).at(-1)?.step;
+    await train(path.join(runFolder, 'job'), plan, options);
+    return { value: undefined, reused: before === plan.numSteps };
+  });
+  await stages.run('report', async () => ({ value: writeReport(runFolder), reused: false }));
+  return { folder: runFolder, plan, ...outcome(runFolder), stages: stages.records };
+}
+
+export interface TrainResult {
+  folder: string;
+  checkpoint: string;
+  summary: RunSummary;
+}
+
+/** The engine alone, on a run folder or the job folder inside one. */
+export async function trainJob(folder: string, options: PipelineOptions = {}): Promise<TrainResult> {
+  const absolute = path.resolve(folder);
+  const runFolder = fs.existsSync(path.join(absolute, 'job.json')) ? path.dirname(absolute) : absolute;
+  const jobFolder = path.join(runFolder, 'job');
+  if (!fs.existsSync(path.join(jobFolder, 'job.json')))
+    throw new ConfigError(`${absolute}: neither a run folder nor a job folder (no job.json). \`continuo run\` compiles jobs.`);
+  await train(jobFolder, readJson<Plan>(path.join(runFolder, 'plan.json')), options);
+  return { folder: runFolder, ...outcome(runFolder) };
+}
+
+function outcome(runFolder: string): { summary: RunSummary; checkpoint: string } {
+  const summary = summarise(readRun(runFolder));
+  return { summary, checkpoint: summary.checkpoint ?? '' };
+}
+
+/** Never deletes: a run that is to be made again is renamed. */
+function moveAside(runFolder: string, options: PipelineOptions): void {
+  if (!fs.existsSync(runFolder)) return;
+  const stamp = new Date().toISOString().slice(0, 19).replaceAll(':', '').replace('T', '-');
+  fs.renameSync(runFolder, `${runFolder}.before-${stamp}`);
+  options.log?.(`The earlier run was moved to ${runFolder}.before-${stamp}.`);
+}
+
+/**
+ * The plan of this run: the one in its folder while what it was made from is unchanged (a measured speed must not change a run that has
+ * begun), else the new one, unless training has begun with the old.
+ */
+async function decidePlan(prepared: Prepared): Promise<{ value: Plan; reused: boolean }> {
+  const { config, runFolder, plan, facts, corpora } = prepared;
+  const { corpora: listed, file: _file, folder: _folder, output: _output, ...asked } = config;
+  const inputs = fingerprint({ asked, roles: listed.map(({ name, role, weight }) => ({ name, role, weight })), facts, corpora: corpora.map((c) => c.manifest.fingerprint) });
+  const inputsFile = path.join(runFolder, 'inputs.json');
+  const planFile = path.join(runFolder, 'plan.json');
+  if (fs.existsSync(inputsFile) && fs.existsSync(planFile)) {
+    const before = readJson<{ fingerprint: string }>(inputsFile).fingerprint;
+    if (before === inputs) return { value: readJson<Plan>(planFile), reused: true };
+    if (listCheckpoints(runFolder).length > 0)
+      throw new ConfigError(
+        `${runFolder}: this run was begun with other settings or other data (fingerprint ${before}, now ${inputs}). Its checkpoints are kept. ` +
+          'Give the changed run another name in continuo.yaml, or use --fresh, which moves the old run aside.',
+      );
+  }
+  writeFileAtomic(path.join(runFolder, 'continuo.yaml'), fs.readFileSync(config.file));
+  writeJsonAtomic(planFile, plan);
+  writeJsonAtomic(inputsFile, { fingerprint: inputs });
+  return { value: plan, reused: false };
+}
+
+function refuseErrors(plan: Plan): void {
+  const errors = plan.warnings.filter((warning) => warning.severity === 'error');
+  if (errors.length === 0) return;
+  throw new ConfigError(errors.map((e) => `${e.message} (${e.evidence}) ${e.fix}`).join('\n'));
+}
+
+/** @returns whether the job had to be compiled */
+async function compile(prepared: Prepared, plan: Plan): Promise<boolean> {
+  const { runFolder, corpora, model } = prepared;
+  const job = path.join(runFolder, 'job');
+  const stamp = path.join(runFolder, 'job-inputs.json');
+  const inputs = { fingerprint: fingerprint({ plan, model, corpora: corpora.map((c) => c.manifest.fingerprint) }) };
+  if (fs.existsSync(path.join(job, 'job.json')) && fs.existsSync(stamp) && readJson<typeof inputs>(stamp).fingerprint === inputs.fingerprint) return false;
+  await compileJob({
+    folder: job,
+    name: plan.name,
+    model,
+    precision: plan.precision,
+    seed: plan.seed,
+    numSteps: plan.numSteps,
+    batch: { seqLen: plan.seqLen, sequencesPerStep: plan.sequencesPerStep, sequencesPerMicroBatch: plan.sequencesPerMicroBatch },
+    optimizer: { name: 'adamw', ...plan.optimizer },
+    schedule: lrCurve(plan.schedule),
+    phases: plan.phases.map(({ name, firstStep, numSteps, blend }) => ({ name, firstStep, numSteps, blend })),
+    shards: corpora.filter(({ role }) => role !== 'evaluation').map(({ name, trainPrefix }) => ({ corpus: name, prefix: trainPrefix })),
+    checkpoint: plan.checkpoint,
+    evaluation: {
+      everySteps: plan.evaluation.everySteps,
+      sets: corpora.map(({ name, role, heldOutPrefix }) => ({ name, role, prefix: heldOutPrefix, maxTokens: plan.evaluation.tokensPerSet })),
+    },
+    record: { recipe: plan.preset, ...(plan.recordsPretraining ? { pretraining: plan.recordsPretraining } : {}) },
+  });
+  writeJsonAtomic(stamp, inputs);
+  return true;
+}
+
+async function train(jobFolder: string, plan: Plan, options: PipelineOptions): Promise<void> {
+  const follow = followTraining(plan, options);
+  try {
+    await superviseEngine({ jobFolder, threads: options.threads, onMessage: follow, say: options.log });
+  } finally {
+    follow.finish();
+  }
+}
+
+/** Progress of training and of the evaluations inside it. */
+function followTraining(plan: Plan, options: PipelineOptions) {
+  let progress: Progress | undefined;
+  let scoring: Progress | undefined;
+  const follow = (message: EngineMessage) => {
+    switch (message.type) {
+      case 'start':
+      case 'resume':
+        progress = new Progress({ label: `training ${plan.name}`, total: message.numSteps, unit: 'steps', quiet: options.quiet });
+        progress.resumeAt(message.step);
+        break;
+      case 'step':
+        progress?.update(
+          message.step + 1,
+          `loss ${message.loss.toFixed(3)}, LR ${message.lr.toExponential(2)}, ${Math.round(message.tokensPerSecond)} tokens/s`,
+        );
+        break;
+      case 'evalProgress':
+        scoring ??= new Progress({ label: `measuring step ${message.step}`, total: message.total, quiet: options.quiet });
+        scoring.update(message.done);
+        break;
+      case 'eval': {
+        scoring = undefined;
+        const scores = Object.entries(message.sets).map(([name, set]) => `${name} ${set.bitsPerByte.toFixed(4)}`);
+        options.log?.(`step ${message.step}: ${scores.join(', ')} bits per byte`);
+        break;
+      }
+      case 'finished':
+        progress?.finish();
+        progress = undefined;
+        break;
+      default:
+    }
+  };
+  return Object.assign(follow, {
+    finish: () => {
+      progress?.finish();
+      progress = undefined;
+    },
+  });
+}

@@ -1,0 +1,108 @@
+// The stages that every command shares: model, corpora, plan. Each is kept in the cache beside the runs under the fingerprint of its inputs.
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { cacheFolder } from '../base/package.ts';
+import { type Config, loadConfig } from '../config/index.ts';
+import { nativeInfo } from '../kernels/index.ts';
+import { type HardwareFacts, type ModelFactsForPlan, type Plan, explainPlan, makePlan } from '../recipe/index.ts';
+import { type PreparedCorpus, prepareCorpus } from '../shards/index.ts';
+import { corpusFacts, modelFacts } from './facts.ts';
+import { prepareModel } from './model.ts';
+import type { PipelineOptions, PlanResult, StageRecord } from './types.ts';
+
+/** Records how long each stage took and whether it was reused. */
+export class Stages {
+  readonly records: StageRecord[] = [];
+
+  async run<T>(name: string, body: () => Promise<{ value: T; reused: boolean }>): Promise<T> {
+    const start = performance.now();
+    const { value, reused } = await body();
+    this.records.push({ name, reused, seconds: (performance.now() - start) / 1000 });
+    return value;
+  }
+}
+
+export interface Prepared {
+  config: Config;
+  /** Hugging Face folder. */
+  model: string;
+  facts: ModelFactsForPlan;
+  corpora: PreparedCorpus[];
+  plan: Plan;
+  runFolder: string;
+  stages: Stages;
+}
+
+export interface Overrides {
+  /** Folder of the run instead of OUTPUT/NAME. */
+  runFolder?: string;
+  /** Model to begin with instead of the file's. */
+  modelFolder?: string;
+}
+
+/** Model, corpora and plan of a configuration. */
+export async function prepare(configFile: string, options: PipelineOptions, overrides: Overrides = {}): Promise<Prepared> {
+  const config = loadConfig(configFile);
+  const cache = cacheFolder(config.folder);
+  const say = options.log ?? (() => {});
+  const stages = new Stages();
+  fs.mkdirSync(cache, { recursive: true });
+  const model = await stages.run('model', async () => {
+    const before = fs.readdirSync(cache).length;
+    const value = overrides.modelFolder ?? (await prepareModel(config, cache, say));
+    return { value, reused: fs.readdirSync(cache).length === before };
+  });
+  const facts = modelFacts(model, modelName(config, model));
+  const corpora: PreparedCorpus[] = [];
+  for (const corpus of config.corpora) {
+    corpora.push(
+      await stages.run(`corpus ${corpus.name}`, async () => {
+        const value = await prepareCorpus({
+          ...corpus,
+          baseFolder: config.folder,
+          modelFolder: model,
+          vocabSize: facts.vocabSize,
+          cacheFolder: cache,
+          numWorkers: options.threads ?? os.availableParallelism(),
+          quiet: options.quiet,
+          fresh: options.fresh,
+        });
+        return { value, reused: value.reused };
+      }),
+    );
+  }
+  const plan = makePlan({ config, model: facts, corpora: corpora.map(corpusFacts), hardware: hardwareFacts(facts) });
+  return { config, model, facts, corpora, plan, runFolder: overrides.runFolder ?? path.join(config.output, config.name), stages };
+}
+
+export async function planRun(configFile: string, options: PipelineOptions = {}): Promise<PlanResult> {
+  const { plan, runFolder } = await prepare(configFile, options);
+  return { plan, text: explainPlan(plan), folder: runFolder };
+}
+
+function modelName(config: Config, folder: string): string {
+  switch (config.model.kind) {
+    case 'hub':
+      return config.model.id;
+    case 'path':
+      return path.basename(config.model.path);
+    case 'new':
+      return `new (${path.basename(folder)})`;
+    default:
+      return config.model satisfies never;
+  }
+}
+
+/** Assumed share of the matrix peak that a training step reaches; docs/LOG.md has what was measured. */
+const ASSUMED_UTILISATION = 0.5;
+
+function hardwareFacts(model: ModelFactsForPlan): HardwareFacts | undefined {
+  const peak = nativeInfo()?.measurePeak('bf16', 0.1);
+  if (!peak) return undefined;
+  return {
+    tokensPerSecond: Math.round((peak * 1e9 * ASSUMED_UTILISATION) / (6 * model.numParameters)),
+    memoryBytes: os.totalmem(),
+    source: `this machine's measured matrix peak of ${peak.toFixed(0)} GFLOP/s, half of it used (assumption)`,
+  };
+}

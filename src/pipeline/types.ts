@@ -1,0 +1,38 @@
+// What the pipeline takes and gives: the functions that commands call.
+import type { Plan } from '../recipe/index.ts';
+import type { RunSummary } from '../runs/index.ts';
+
+export interface PipelineOptions {
+  /** No progress. */
+  quiet?: boolean;
+  json?: boolean;
+  /** Threads for tokenising and training; all cores by default. */
+  threads?: number;
+  /** Run every stage again. */
+  fresh?: boolean;
+  /** One line for people. */
+  log?: (line: string) => void;
+}
+
+export interface StageRecord {
+  name: string;
+  reused: boolean;
+  seconds: number;
+}
+
+export interface PlanResult {
+  plan: Plan;
+  /** The page that explains it. */
+  text: string;
+  /** Where the run will be. */
+  folder: string;
+}
+
+export interface RunResult {
+  folder: string;
+  plan: Plan;
+  summary: RunSummary;
+  /** Newest checkpoint. */
+  checkpoint: string;
+  stages: StageRecord[];
+}
