@@ -115,6 +115,8 @@ function present(part: string, file: ListFileEntry): number {
 class Hub {
   private readonly id: string;
   private readonly url: string;
+  /** The hub has answered once, so that a later failure is a connection that broke. */
+  private reached = false;
   private readonly common: {
     repo: { type: 'model'; name: string };
     revision: string;
@@ -203,10 +205,7 @@ class Hub {
 
   private async verify(file: ListFileEntry, incomplete: string): Promise<void> {
     const size = fs.statSync(incomplete, { throwIfNoEntry: false })?.size ?? 0;
-    if (size < file.size)
-      throw new ConfigError(
-        `${this.id}: the download of ${file.path} broke off after ${size} of ${file.size} bytes. Run the same command again: it goes on there.`,
-      );
+    if (size < file.size) throw this.brokeOff(`after ${size} of ${file.size} bytes`, `fetching ${file.path}`);
     if (size === file.size && (!file.lfs || (await digest(incomplete)) === file.lfs.oid)) return;
     fs.rmSync(incomplete);
     throw new DataError(
@@ -221,14 +220,16 @@ class Hub {
     } catch (error) {
       throw this.reword(error, doing);
     }
+    this.reached = true;
   }
 
   private reword(error: unknown, doing: string): unknown {
     if (error instanceof HubApiError) return this.refused(error, doing);
-    const code = networkCode(error);
-    if (code) return this.offline(code);
-    // The client aborts its streams with a bare text.
-    if (typeof error === 'string' || error instanceof TypeError) return this.offline(String(error));
+    // fetch reports a connection that broke off as a TypeError, and the client aborts its streams with a bare text.
+    const code =
+      networkCode(error) ??
+      (error instanceof TypeError ? error.message : typeof error === 'string' ? error : undefined);
+    if (code !== undefined) return this.reached ? this.brokeOff(code, doing) : this.offline(code);
     return explainSystemError(error, this.id, doing);
   }
 
@@ -254,10 +255,16 @@ class Hub {
     );
   }
 
+  private brokeOff(reason: string, doing: string): ConfigError {
+    return new ConfigError(
+      `${this.id}: the connection to ${this.url} broke (${reason}) while ${doing}. Run the same command again: it goes on where it stopped.`,
+    );
+  }
+
   private offline(reason: string): ConfigError {
     return new ConfigError(
       `${this.id}: this machine cannot reach ${this.url} (${reason}). If it is offline, run \`hf download ${this.id} --local-dir FOLDER\` ` +
-        '(older: huggingface-cli) where there is a network, copy FOLDER here and give its path as the model. What was fetched already is kept.',
+        '(older: huggingface-cli) where there is a network, copy FOLDER here and give its path as the model.',
     );
   }
 }

@@ -178,7 +178,10 @@ const BASE_NAME = /(^|[^a-z])(base|pt|pretrained)([^a-z]|$)/i;
 function guessTuning(source: ModelSource, tokenizer: Tokenizer | undefined): TuningGuess {
   const evidence = [...nameEvidence(source), ...tokenEvidence(source, tokenizer), ...recordEvidence(source)];
   const score = evidence.reduce((sum, item) => sum + (item.for === 'instruct' ? item.weight : -item.weight), 0);
-  const kind = score >= 3 ? 'instruct' : score <= -2 ? 'base' : 'unclear';
+  // A name or a record says it outright; the rest only suggests it.
+  const outright = new Set(evidence.filter((item) => item.weight === 3).map((item) => item.for));
+  const suggested = score >= 3 ? 'instruct' : score <= -2 ? 'base' : 'unclear';
+  const kind = outright.size === 1 ? [...outright][0]! : suggested;
   const contradicts = evidence.some((item) => kind !== 'unclear' && item.for !== kind);
   const caution =
     kind === 'unclear'

@@ -82,12 +82,20 @@ class GgufModel implements ModelSource {
   }
 
   tokenizer(): Tokenizer {
-    this.loadedTokenizer ??= checkVocabulary(tokenizerFromGguf(this.file.metadata), this);
+    this.loadedTokenizer ??= checkVocabulary(this.buildTokenizer(), this);
     return this.loadedTokenizer;
   }
 
   close(): void {
     this.file.close();
+  }
+
+  private buildTokenizer(): Tokenizer {
+    try {
+      return tokenizerFromGguf(this.file.metadata);
+    } catch (error) {
+      throw error instanceof ConfigError ? new ConfigError(`${this.path}: ${error.message}`) : error;
+    }
   }
 
   private info({ name, source }: TranslatedTensor): TensorInfo {
