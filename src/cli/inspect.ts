@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { cacheFolder } from '../base/package.ts';
 import { formatBytes, formatCount } from '../base/units.ts';
-import { describeModel, type ModelFacts, openModel, resolveModel } from '../checkpoint/index.ts';
+import type { ModelFacts } from '../checkpoint/index.ts';
 import { type CommonOptions, declare, json, withOptions } from './command.ts';
 import type { Output } from './output.ts';
 import { formatFacts } from './table.ts';
@@ -13,6 +13,7 @@ export function inspectCommand(output: Output): Command {
     'continuo inspect HuggingFaceTB/SmolLM2-135M',
   ).argument('<model>', 'a model folder, a GGUF file or a hub id');
   return withOptions(command, 'json', 'quiet').action(async (model: string, options: CommonOptions) => {
+    const { describeModel, openModel, resolveModel } = await import('../checkpoint/index.ts');
     const source = openModel(await resolveModel(model, cacheFolder('.'), { quiet: options.quiet || options.json }));
     try {
       const facts = describeModel(source);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type CommonOptions, declare, json, pipelineOptions, withOptions } from './command.ts';
+import { type CommonOptions, declare, EXIT_INTERRUPTED, Exit, json, pipelineOptions, withOptions } from './command.ts';
 import type { Output } from './output.ts';
 
 export function trainCommand(output: Output): Command {
@@ -11,6 +11,12 @@ export function trainCommand(output: Output): Command {
   return withOptions(command, 'threads', 'json', 'quiet').action(async (folder: string, options: CommonOptions) => {
     const { trainJob } = await import('../pipeline/index.ts');
     const result = await trainJob(folder, pipelineOptions(options, output));
-    output.print(options.json ? json(result) : `Checkpoint: ${result.checkpoint}`);
+    const stopped = result.summary.status === 'stopped';
+    output.print(
+      options.json
+        ? json(result)
+        : `${stopped ? 'Stopped; the same command goes on. ' : ''}Checkpoint: ${result.checkpoint}`,
+    );
+    if (stopped) throw new Exit(EXIT_INTERRUPTED);
   });
 }

@@ -282,7 +282,13 @@ function started(event: RunEvent | undefined, ...names: string[]): string | unde
 
 function commandsOf(run: Run, summary: RunSummary): { what: string; command: string }[] {
   const folder = path.relative(process.cwd(), run.folder) || '.';
-  const commands = [{ what: 'Do the same again', command: `continuo run ${path.join(folder, 'continuo.yaml')}` }];
+  const copy = path.join(folder, 'continuo.yaml');
+  const commands = [
+    {
+      what: `Do the same again, where the configuration lies (a copy is kept in ${copy}; its paths are relative to the original)`,
+      command: 'continuo run continuo.yaml',
+    },
+  ];
   if (summary.checkpoint) {
     const checkpoint = path.relative(process.cwd(), summary.checkpoint);
     commands.push({ what: 'Look at the new model', command: `continuo inspect ${checkpoint}` });
