@@ -31,11 +31,7 @@ function adviceFor(machine: MachineFacts, slowBecause: string | undefined): stri
   const advice = [];
   if (slowBecause !== undefined)
     advice.push(
-      `The slow reference kernels are in use (${slowBecause}). ${
-        machine.compiler
-          ? 'Run `npm rebuild continuo` to build the native ones.'
-          : 'Install a C++17 compiler, then run `npm rebuild continuo`.'
-      }`,
+      `The slow reference kernels are in use: ${slowBecause}.${machine.compiler ? '' : ' Install a C++17 compiler (g++ or clang++) first.'}`,
     );
   if (machine.freeDiskBytes !== undefined && machine.freeDiskBytes < LITTLE_DISK_BYTES)
     advice.push('Little disk space is left: a checkpoint takes about 14 bytes a parameter, and two are kept at least.');
