@@ -6,6 +6,14 @@ export interface ShardRef {
   corpus: string;
 }
 
+/** A shard as a job records it: enough to notice that it was replaced. Held-out shards are in the list too; eval orders point at them. */
+export interface JobShard extends ShardRef {
+  split: 'train' | 'heldOut';
+  numTokens: number;
+  /** SHA-256 of the .idx file. */
+  indexDigest: string;
+}
+
 /**
  * `length` (input, target) pairs of one document: inputs are tokens first .. first+length-1 of the shard, targets first+1 .. first+length.
  * Positions restart at 0 and attention does not cross into the neighbouring segments, unless the phase says otherwise.
@@ -30,6 +38,7 @@ export interface EvalSetRef {
   order: OrderFileRef;
   /** UTF-8 bytes of the documents' text, for bits per byte. */
   numBytes: number;
+  /** Tokens that are predicted: the documents' text, not the start token. */
   numTokens: number;
   numDocuments: number;
 }
@@ -54,7 +63,7 @@ export interface Job {
   batch: { seqLen: number; sequencesPerStep: number; sequencesPerMicroBatch: number };
   optimizer: { name: 'adamw'; beta1: number; beta2: number; eps: number; weightDecay: number; clipNorm: number };
   phases: JobPhase[];
-  shards: ShardRef[];
+  shards: JobShard[];
   order: OrderFileRef[];
   /** One LR a step, little-endian f32, relative to the job folder. */
   schedule: string;
@@ -62,6 +71,8 @@ export interface Job {
   evaluation: { everySteps: number; sets: EvalSetRef[] };
   /** SHA-256 by file name (order files, schedule, eval order files). */
   digests: Record<string, string>;
+  /** Written into each checkpoint's config.json under "continuo": how it was made (recipe, LR reached). */
+  record: Record<string, unknown>;
   /** What the user's plan was called, for messages. */
   name: string;
 }

@@ -1,0 +1,15 @@
+// The shards layer's door: corpora -> tokenised shards -> the order of samples -> a job for an engine.
+export { DEFAULT_HELD_OUT, type HeldOutOptions } from './held-out.ts';
+export { compileJob, type JobOptions, type JobReader, openJob, readJob } from './job.ts';
+export { openShard, type ShardDtype, type ShardReader, ShardWriter, shardDtype } from './megatron.ts';
+export {
+  type CorpusUse,
+  compileEvalOrder,
+  compileOrder,
+  type EvalOrder,
+  type OrderPhase,
+  type OrderStatistics,
+} from './order.ts';
+export { type OrderFile, readOrderFile } from './order-file.ts';
+export { type CorpusManifest, type PreparedCorpus, type PrepareOptions, prepareCorpus } from './prepare.ts';
+export type { EvalSetRef, Job, JobPhase, JobShard, OrderFileRef, Segment, Sequence, ShardRef } from './types.ts';

@@ -1,0 +1,341 @@
+// A plan compiled to files: what an engine consumes, and all that it consumes. job.json is written last; it carries the digests of the
+// other files and its own fingerprint, so that a job that was edited or damaged is refused rather than trained on.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { ConfigError, DataError, internal } from '../base/errors.ts';
+import { explainSystemError, readJson, writeFileAtomic, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
+import { fingerprint, sha256File } from '../base/hash.ts';
+import { openShard, type ShardReader } from './megatron.ts';
+import { compileEvalOrder, compileOrder, type OrderStatistics } from './order.ts';
+import { type OrderFile, readOrderFile } from './order-file.ts';
+import type { EvalSetRef, Job, JobPhase, JobShard, OrderFileRef, Sequence } from './types.ts';
+
+const FORMAT_VERSION = 1;
+const JOB_FILE = 'job.json';
+const SCHEDULE_FILE = 'schedule.f32';
+
+export interface JobOptions {
+  /** The job folder; replaced as a whole. */
+  folder: string;
+  name: string;
+  /** Hugging Face folder. */
+  model: string;
+  precision: Job['precision'];
+  seed: number;
+  batch: Job['batch'];
+  optimizer: Job['optimizer'];
+  /** In order and without gaps, from step 0 to numSteps. */
+  phases: readonly JobPhase[];
+  numSteps: number;
+  /** Training shards by corpus; a corpus may have several. */
+  shards: readonly { prefix: string; corpus: string }[];
+  /** LR of each step. */
+  schedule: ArrayLike<number>;
+  checkpoint: Job['checkpoint'];
+  evaluation: {
+    everySteps: number;
+    /** Held-out shards (PREFIX.bin, .idx, .bytes). `name` is the set's, unique. */
+    sets: readonly { name: string; role: EvalSetRef['role']; prefix: string; corpus?: string; maxTokens?: number }[];
+  };
+  /** What the engine writes into its checkpoints' config.json. */
+  record?: Record<string, unknown>;
+  sequencesPerFile?: number;
+}
+
+/**
+ * Compiles order, schedule, held-out sets and job.json into `folder`, which is whole or absent afterwards.
+ * @throws ConfigError for a blend, batch or schedule that does not fit; DataError for shards that cannot be used
+ */
+export async function compileJob(options: JobOptions): Promise<{ job: Job; statistics: OrderStatistics }> {
+  checkOptions(options);
+  const { batch, numSteps, seed } = options;
+  const { seqLen } = batch;
+  const shards = describeShards(options);
+  let job: Job | undefined;
+  let statistics: OrderStatistics | undefined;
+  await writeFolderAtomic(options.folder, (folder) => {
+    const order = compileOrder({
+      phases: options.phases.map(({ name, numSteps: n, blend }) => ({
+        name,
+        blend,
+        numSequences: n * batch.sequencesPerStep,
+      })),
+      shards,
+      seqLen,
+      seed,
+      folder,
+      sequencesPerFile: options.sequencesPerFile,
+    });
+    const sets = options.evaluation.sets.map((set, i): EvalSetRef => {
+      const file = `eval-${String(i).padStart(2, '0')}.bin`;
+      const shard = shards.length - options.evaluation.sets.length + i;
+      const { numSequences, ...counts } = compileEvalOrder({
+        prefix: set.prefix,
+        shard,
+        seqLen,
+        maxTokens: set.maxTokens,
+        file: path.join(folder, file),
+      });
+      return { name: set.name, role: set.role, order: { file, firstSequence: 0, numSequences }, ...counts };
+    });
+    writeFileAtomic(path.join(folder, SCHEDULE_FILE), scheduleBytes(options.schedule));
+    const files = [...order.files.map((ref) => ref.file), ...sets.map((set) => set.order.file), SCHEDULE_FILE];
+    const content: Omit<Job, 'fingerprint'> = {
+      formatVersion: FORMAT_VERSION,
+      name: options.name,
+      model: path.resolve(options.model),
+      precision: options.precision,
+      seed,
+      numSteps,
+      batch,
+      optimizer: options.optimizer,
+      phases: [...options.phases],
+      shards,
+      order: order.files,
+      schedule: SCHEDULE_FILE,
+      checkpoint: options.checkpoint,
+      evaluation: { everySteps: options.evaluation.everySteps, sets },
+      record: options.record ?? {},
+      digests: Object.fromEntries(files.map((file) => [file, sha256File(path.join(folder, file))])),
+    };
+    job = { ...content, fingerprint: jobFingerprint(content) };
+    statistics = order.statistics;
+    writeJsonAtomic(path.join(folder, JOB_FILE), job);
+  });
+  return { job: job!, statistics: statistics! };
+}
+
+function jobFingerprint(content: object): string {
+  // Through JSON, so that what is digested is what a reader of job.json sees.
+  return fingerprint(JSON.parse(JSON.stringify(content)));
+}
+
+function checkOptions({ batch, phases, numSteps, schedule, evaluation }: JobOptions): void {
+  for (const [key, value] of Object.entries({ ...batch, numSteps }))
+    if (!Number.isSafeInteger(value) || value < 1)
+      throw new ConfigError(`${key} is ${value}, expected a whole number of at least 1.`);
+  if (batch.sequencesPerStep % batch.sequencesPerMicroBatch !== 0)
+    throw new ConfigError(
+      `A step of ${batch.sequencesPerStep} sequences cannot be cut into micro-batches of ${batch.sequencesPerMicroBatch}.`,
+    );
+  if (schedule.length !== numSteps)
+    throw new ConfigError(`The schedule has ${schedule.length} LRs for ${numSteps} steps.`);
+  for (let i = 0; i < schedule.length; i++)
+    if (!(schedule[i] >= 0 && schedule[i] < Number.POSITIVE_INFINITY))
+      throw new ConfigError(`The schedule's LR of step ${i} is ${schedule[i]}.`);
+  let step = 0;
+  for (const phase of phases) {
+    if (phase.firstStep !== step)
+      throw new ConfigError(`Phase "${phase.name}" begins at step ${phase.firstStep}, expected ${step}.`);
+    step += phase.numSteps;
+  }
+  if (step !== numSteps) throw new ConfigError(`The phases end at step ${step}, the job at ${numSteps}.`);
+  const names = evaluation.sets.map((set) => set.name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new ConfigError(`Two held-out sets are called "${twice}".`);
+}
+
+function describeShards({ shards, evaluation }: JobOptions): JobShard[] {
+  const list: Omit<JobShard, 'numTokens' | 'indexDigest'>[] = [
+    ...shards.map(({ prefix, corpus }) => ({ prefix: path.resolve(prefix), corpus, split: 'train' as const })),
+    ...evaluation.sets.map(({ prefix, corpus, name }) => ({
+      prefix: path.resolve(prefix),
+      corpus: corpus ?? name,
+      split: 'heldOut' as const,
+    })),
+  ];
+  return list.map((shard) => {
+    const reader = openShard(shard.prefix);
+    const { numTokens } = reader;
+    reader.close();
+    return { ...shard, numTokens, indexDigest: sha256File(`${shard.prefix}.idx`) };
+  });
+}
+
+function scheduleBytes(schedule: ArrayLike<number>): Buffer {
+  const bytes = Buffer.alloc(4 * schedule.length);
+  for (let i = 0; i < schedule.length; i++) bytes.writeFloatLE(schedule[i], 4 * i);
+  return bytes;
+}
+
+export interface JobReader {
+  readonly job: Job;
+  /** Sequence i of the whole run: step s consumes sequences s * sequencesPerStep and following. */
+  sequence(i: number): Sequence;
+  /** Sequence i of a held-out set, given as it stands in the job or by name. */
+  evalSequence(set: EvalSetRef | string, i: number): Sequence;
+  /** LR of a step, counted from 0. */
+  lrAt(step: number): number;
+  close(): void;
+}
+
+/**
+ * Opens a job folder after checking it: format, fingerprint, digests of all its files, identity of the shards.
+ * @throws DataError saying which file was edited, is damaged, or was replaced
+ */
+export function openJob(folder: string): JobReader {
+  const job = readJob(folder);
+  for (const [file, digest] of Object.entries(job.digests)) {
+    if (path.basename(file) !== file)
+      throw new DataError(path.join(folder, JOB_FILE), `names a file outside its folder: ${file}`);
+    const found = sha256File(path.join(folder, file));
+    if (found !== digest)
+      throw new DataError(
+        path.join(folder, file),
+        `was edited or is damaged (SHA-256 ${found.slice(0, 16)}..., expected ${digest.slice(0, 16)}...). ${REMEDY}`,
+      );
+  }
+  const schedule = readSchedule(path.join(folder, job.schedule), job.numSteps);
+  const shards = openShards(job.shards);
+  const orderFiles = new OrderCache(folder);
+  const { seqLen } = job.batch;
+  const build = (ref: OrderFileRef, i: number, label: string): Sequence => {
+    const order = orderFiles.get(ref, seqLen);
+    return buildSequence(order.segments(i - ref.firstSequence), shards, seqLen, path.join(folder, ref.file), label);
+  };
+  return {
+    job,
+    sequence(i) {
+      const ref = job.order.find(
+        ({ firstSequence, numSequences }) => i >= firstSequence && i < firstSequence + numSequences,
+      );
+      if (!ref) internal(`sequence ${i} is not in the job's order`);
+      return build(ref, i, `sequence ${i}`);
+    },
+    evalSequence(set, i) {
+      const known = job.evaluation.sets.find(({ name }) => name === (typeof set === 'string' ? set : set.name));
+      if (!known) internal(`no held-out set "${typeof set === 'string' ? set : set.name}"`);
+      return build(known.order, i, `sequence ${i} of held-out set "${known.name}"`);
+    },
+    lrAt(step) {
+      if (!(step >= 0 && step < schedule.length)) internal(`step ${step} of ${schedule.length}`);
+      return schedule[step];
+    },
+    close() {
+      for (const shard of shards) shard.close();
+    },
+  };
+}
+
+const REMEDY = 'Start the run again in a new folder, or remove the job folder so that it is compiled again.';
+
+/** job.json, checked against its fingerprint. */
+export function readJob(folder: string): Job {
+  const file = path.join(folder, JOB_FILE);
+  const job = readJson<Partial<Job> | null>(file, 'opening a job');
+  if (job === null || typeof job !== 'object' || Array.isArray(job))
+    throw new DataError(file, 'is not a job: expected a JSON object.');
+  if (job.formatVersion !== FORMAT_VERSION)
+    throw new DataError(
+      file,
+      `job format ${JSON.stringify(job.formatVersion)}, expected ${FORMAT_VERSION}. It was compiled by another version: ${REMEDY}`,
+    );
+  const { fingerprint: recorded, ...content } = job;
+  const found = jobFingerprint(content);
+  if (found !== recorded)
+    throw new DataError(
+      file,
+      `was edited or is damaged (fingerprint ${found}, it says ${JSON.stringify(recorded)}). ${REMEDY}`,
+    );
+  return job as Job;
+}
+
+function readSchedule(file: string, numSteps: number): Float32Array {
+  let bytes: Buffer;
+  try {
+    bytes = fs.readFileSync(file);
+  } catch (error) {
+    throw explainSystemError(error, file, 'reading the LR schedule');
+  }
+  if (bytes.length !== 4 * numSteps)
+    throw new DataError(file, `${bytes.length} bytes, expected ${4 * numSteps} (one f32 a step).`);
+  return Float32Array.from({ length: numSteps }, (_, i) => bytes.readFloatLE(4 * i));
+}
+
+function openShards(shards: readonly JobShard[]): ShardReader[] {
+  const opened: ShardReader[] = [];
+  try {
+    for (const { prefix, numTokens, indexDigest } of shards) {
+      const reader = openShard(prefix);
+      opened.push(reader);
+      if (reader.numTokens !== numTokens)
+        throw new DataError(
+          `${prefix}.bin`,
+          `holds ${reader.numTokens} tokens, the job was compiled for ${numTokens}. Prepare the corpus again, then the run.`,
+        );
+      if (sha256File(`${prefix}.idx`) !== indexDigest)
+        throw new DataError(
+          `${prefix}.idx`,
+          'is not the index that the job was compiled for. Prepare the corpus again, then the run.',
+        );
+    }
+  } catch (error) {
+    for (const reader of opened) reader.close();
+    throw error;
+  }
+  return opened;
+}
+
+/** The two order files used last: training reads one at a time, evaluation another in between. */
+class OrderCache {
+  private readonly folder: string;
+  private readonly files = new Map<string, OrderFile>();
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  get(ref: OrderFileRef, seqLen: number): OrderFile {
+    const cached = this.files.get(ref.file);
+    this.files.delete(ref.file);
+    const order = cached ?? this.read(ref, seqLen);
+    this.files.set(ref.file, order);
+    if (this.files.size > 2) this.files.delete(this.files.keys().next().value!);
+    return order;
+  }
+
+  private read(ref: OrderFileRef, seqLen: number): OrderFile {
+    const file = path.join(this.folder, ref.file);
+    const order = readOrderFile(file);
+    if (order.seqLen !== seqLen || order.numSequences !== ref.numSequences)
+      throw new DataError(
+        file,
+        `${order.numSequences} sequences of ${order.seqLen}, the job expects ${ref.numSequences} of ${seqLen}.`,
+      );
+    return order;
+  }
+}
+
+function buildSequence(
+  segments: readonly { shard: number; first: number; length: number }[],
+  shards: readonly ShardReader[],
+  seqLen: number,
+  file: string,
+  label: string,
+): Sequence {
+  const sequence: Sequence = {
+    inputs: new Int32Array(seqLen),
+    targets: new Int32Array(seqLen).fill(-1),
+    docStart: new Int32Array(seqLen),
+    shard: new Int32Array(seqLen).fill(-1),
+  };
+  let at = 0;
+  for (const { shard, first, length } of segments) {
+    const reader = shards[shard];
+    if (!reader) throw new DataError(file, `${label} refers to shard ${shard}, the job has ${shards.length}.`);
+    if (length < 1 || first + length + 1 > reader.numTokens)
+      throw new DataError(
+        file,
+        `${label} refers to tokens ${first} to ${first + length} of ${reader.prefix}.bin, which holds ${reader.numTokens}.`,
+      );
+    const ids = reader.read(first, length + 1);
+    sequence.inputs.set(ids.subarray(0, length), at);
+    sequence.targets.set(ids.subarray(1), at);
+    sequence.docStart.fill(at, at, at + length);
+    sequence.shard.fill(shard, at, at + length);
+    at += length;
+  }
+  // Padding is one document of its own, so that nothing attends across into it.
+  sequence.docStart.fill(at, at);
+  return sequence;
+}

@@ -1,0 +1,226 @@
+// Blend -> order of samples. Each sequence belongs to one corpus; which one is decided so that every prefix of a phase holds the blend's
+// shares to within one sequence. The order is written chunk by chunk, so memory does not grow with the number of steps.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { ConfigError, DataError, internal, nearestName } from '../base/errors.ts';
+import { openShard, type ShardReader } from './megatron.ts';
+import { OrderFileBuilder } from './order-file.ts';
+import { CorpusStream, packFirstFit } from './pack.ts';
+import type { OrderFileRef } from './types.ts';
+
+export const DEFAULT_SEQUENCES_PER_FILE = 16384;
+
+export interface OrderPhase {
+  name: string;
+  numSequences: number;
+  /** Share of tokens by corpus; sums to 1. */
+  blend: Record<string, number>;
+}
+
+export interface OrderOptions {
+  phases: readonly OrderPhase[];
+  /** All shards of the job; only those with `split: 'train'` are drawn from. Segments hold indices into this list. */
+  shards: readonly { prefix: string; corpus: string; split?: 'train' | 'heldOut' }[];
+  seqLen: number;
+  seed: number;
+  /** Where order-00000.bin and so on go. */
+  folder: string;
+  sequencesPerFile?: number;
+}
+
+export interface CorpusUse {
+  corpus: string;
+  numTokens: number;
+  /** Passes over the corpus, as a fraction. */
+  numEpochs: number;
+}
+
+export interface OrderStatistics {
+  phases: { name: string; numSequences: number; corpora: CorpusUse[] }[];
+  /** Over the whole order. */
+  corpora: (CorpusUse & { numTokensPerEpoch: number })[];
+}
+
+/**
+ * Picks a corpus for each next sequence: among those that are not ahead of their share, the one whose next sequence is due first. Every
+ * prefix then deviates from the shares by at most 1 - 1/(2m-2) sequences for m corpora (Tijdeman 1980, "The chairman assignment problem").
+ */
+export class BlendPicker {
+  private readonly shares: readonly number[];
+  private readonly used: number[];
+  private readonly bound: number;
+  private numPicked = 0;
+
+  constructor(shares: readonly number[]) {
+    const sum = shares.reduce((a, b) => a + b, 0);
+    this.shares = shares.map((share) => share / sum);
+    this.used = shares.map(() => 0);
+    const m = shares.filter((share) => share > 0).length;
+    this.bound = m > 1 ? 1 / (2 * m - 2) : 0;
+  }
+
+  /** Index into the shares. */
+  next(): number {
+    const n = ++this.numPicked;
+    let best = -1;
+    let earliest = Number.POSITIVE_INFINITY;
+    this.shares.forEach((share, i) => {
+      if (share <= 0) return;
+      const deficit = share * n - this.used[i];
+      // The tolerance keeps sums such as 0.1 * 30 - 3 from hiding a corpus that is exactly due.
+      if (deficit < this.bound - 1e-9) return;
+      const due = (1 - this.bound - deficit) / share;
+      if (due < earliest - 1e-9) {
+        earliest = due;
+        best = i;
+      }
+    });
+    if (best < 0) internal('no corpus is due');
+    this.used[best]++;
+    return best;
+  }
+}
+
+/** @throws ConfigError naming the phase: unknown corpus, negative share, shares that do not sum to 1 */
+export function checkBlend(phase: OrderPhase, corpora: readonly string[]): void {
+  let sum = 0;
+  for (const [corpus, share] of Object.entries(phase.blend)) {
+    if (!corpora.includes(corpus)) {
+      const near = nearestName(corpus, corpora);
+      throw new ConfigError(
+        `Phase "${phase.name}" blends corpus "${corpus}", which is not among: ${corpora.join(', ')}.${near ? ` Did you mean "${near}"?` : ''}`,
+      );
+    }
+    if (!(share >= 0 && share <= 1))
+      throw new ConfigError(`Phase "${phase.name}": corpus "${corpus}" has share ${share}, expected 0 to 1.`);
+    sum += share;
+  }
+  if (Math.abs(sum - 1) > 1e-6)
+    throw new ConfigError(`Phase "${phase.name}": the blend's shares sum to ${sum}, expected 1.`);
+}
+
+/** Writes the order of all phases; a corpus goes on in the next phase where it stopped in the last one. */
+export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; statistics: OrderStatistics } {
+  const { phases, seqLen, seed, folder, sequencesPerFile = DEFAULT_SEQUENCES_PER_FILE } = options;
+  const train = options.shards.map((shard, i) => ({ ...shard, index: i })).filter((shard) => shard.split !== 'heldOut');
+  const names = [...new Set(train.map((shard) => shard.corpus))];
+  for (const phase of phases) checkBlend(phase, names);
+  const readers: ShardReader[] = [];
+  try {
+    const used = names.filter((name) => phases.some((phase) => (phase.blend[name] ?? 0) > 0));
+    const streams = used.map((name) => {
+      const shards = train
+        .filter((shard) => shard.corpus === name)
+        .map((shard) => {
+          const reader = openShard(shard.prefix);
+          readers.push(reader);
+          return { shard: shard.index, reader };
+        });
+      return new CorpusStream(name, shards, seqLen, seed);
+    });
+    return writeOrder(phases, streams, { seqLen, folder, sequencesPerFile });
+  } finally {
+    for (const reader of readers) reader.close();
+  }
+}
+
+function writeOrder(
+  phases: readonly OrderPhase[],
+  streams: readonly CorpusStream[],
+  { seqLen, folder, sequencesPerFile }: { seqLen: number; folder: string; sequencesPerFile: number },
+): { files: OrderFileRef[]; statistics: OrderStatistics } {
+  const files: OrderFileRef[] = [];
+  const statistics: OrderStatistics = { phases: [], corpora: [] };
+  let builder = new OrderFileBuilder(seqLen);
+  let firstSequence = 0;
+  const flush = () => {
+    if (builder.numSequences === 0) return;
+    const file = `order-${String(files.length).padStart(5, '0')}.bin`;
+    builder.write(path.join(folder, file));
+    files.push({ file, firstSequence, numSequences: builder.numSequences });
+    firstSequence += builder.numSequences;
+    builder = new OrderFileBuilder(seqLen);
+  };
+  fs.mkdirSync(folder, { recursive: true });
+  for (const phase of phases) {
+    const before = streams.map((stream) => stream.numPairsUsed);
+    const picker = new BlendPicker(streams.map((stream) => phase.blend[stream.corpus] ?? 0));
+    for (let i = 0; i < phase.numSequences; i++) {
+      streams[picker.next()].take(seqLen, (segment) => builder.addSegment(segment));
+      builder.endSequence();
+      if (builder.numSequences === sequencesPerFile) flush();
+    }
+    const corpora = streams.map((stream, k) => {
+      const numTokens = stream.numPairsUsed - before[k];
+      return { corpus: stream.corpus, numTokens, numEpochs: numTokens / stream.numPairsPerEpoch };
+    });
+    statistics.phases.push({ name: phase.name, numSequences: phase.numSequences, corpora });
+  }
+  flush();
+  statistics.corpora = streams.map((stream) => ({
+    corpus: stream.corpus,
+    numTokens: stream.numPairsUsed,
+    numEpochs: stream.numEpochs,
+    numTokensPerEpoch: stream.numPairsPerEpoch,
+  }));
+  return { files, statistics };
+}
+
+export interface EvalOrder {
+  numSequences: number;
+  /** Pairs, that is predicted tokens. */
+  numTokens: number;
+  numBytes: number;
+  numDocuments: number;
+}
+
+/**
+ * Writes the order of a held-out set: whole documents from the shard's beginning until `maxTokens` (at least one), windows of seqLen.
+ * A token is predicted from its window only, so a longer seqLen gives slightly better figures: compare at one seqLen.
+ * @param prefix shard with PREFIX.bytes beside it (UTF-8 bytes a document, u32 little-endian); @param shard its index in the job
+ */
+export function compileEvalOrder(options: {
+  prefix: string;
+  shard: number;
+  seqLen: number;
+  maxTokens?: number;
+  file: string;
+}): EvalOrder {
+  const { prefix, shard, seqLen, maxTokens = Number.POSITIVE_INFINITY, file } = options;
+  const reader = openShard(prefix);
+  try {
+    const bytesPerDocument = readDocumentBytes(prefix, reader.numDocuments);
+    const ranges: [number, number][] = [];
+    let numTokens = 0;
+    let numBytes = 0;
+    for (let i = 0; i < reader.numDocuments; i++) {
+      const range = reader.documentRange(i);
+      const pairs = Math.max(0, range[1] - 1);
+      if (ranges.length > 0 && numTokens + pairs > maxTokens) break;
+      ranges.push(range);
+      numTokens += pairs;
+      numBytes += bytesPerDocument[i];
+    }
+    if (numTokens === 0) throw new DataError(`${prefix}.bin`, 'the held-out set has no token to predict.');
+    const builder = new OrderFileBuilder(seqLen);
+    for (const sequence of packFirstFit(ranges, shard, seqLen)) {
+      for (const segment of sequence) builder.addSegment(segment);
+      builder.endSequence();
+    }
+    builder.write(file);
+    return { numSequences: builder.numSequences, numTokens, numBytes, numDocuments: ranges.length };
+  } finally {
+    reader.close();
+  }
+}
+
+function readDocumentBytes(prefix: string, numDocuments: number): Uint32Array {
+  const file = `${prefix}.bytes`;
+  const bytes = fs.existsSync(file) ? fs.readFileSync(file) : Buffer.alloc(0);
+  if (bytes.length !== 4 * numDocuments)
+    throw new DataError(
+      file,
+      `${bytes.length} bytes, expected ${4 * numDocuments} (4 for each of ${numDocuments} held-out documents).`,
+    );
+  return Uint32Array.from({ length: numDocuments }, (_, i) => bytes.readUInt32LE(4 * i));
+}

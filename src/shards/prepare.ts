@@ -1,0 +1,453 @@
+// A corpus -> tokenised shards, with its held-out documents split off first. The stage's folder is named by the fingerprint of all that
+// went in (files, options, tokenizer) and appears only when it is complete; asked for again, it is reused.
+//
+// One pass over the text: pieces are tokenised into a temporary shard, and copied from there to the training or the held-out side once
+// all hashes are known. The copy costs a fraction of tokenising, and lets the split be exact whatever the corpus's size.
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { DataError } from '../base/errors.ts';
+import { explainSystemError, readJson, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
+import { fingerprint } from '../base/hash.ts';
+import { Progress } from '../base/progress.ts';
+import { type BadRecord, type Document, findInputFiles, type InputFile, readFiles } from '../corpus/index.ts';
+import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
+import { chooseHeldOut, DEFAULT_HELD_OUT, type HeldOutOptions } from './held-out.ts';
+import { GrowingFloat64, openShard, type ShardDtype, ShardWriter, shardDtype } from './megatron.ts';
+import { toPieces } from './pieces.ts';
+import { tokenizeBatches } from './tokenize-pool.ts';
+import type { EvalSetRef } from './types.ts';
+
+/** Raise it when the same input would give other shards: caches of older versions are then left alone. */
+const STAGE_VERSION = 1;
+/** Text a batch, in characters: large enough to hide the hand-over, small enough to share out a small corpus. */
+const BATCH_CHARS = 1 << 20;
+const MANIFEST = 'manifest.json';
+
+export interface PrepareOptions {
+  name: string;
+  /** A corpus of role "evaluation" is held out as a whole. */
+  role: EvalSetRef['role'];
+  /** Files, folders, globs; relative ones start at `baseFolder` (the working folder by default). */
+  paths: string | readonly string[];
+  baseFolder?: string;
+  field?: string;
+  maxBadShare?: number;
+  /** Stop after this many training tokens, in the order of the files. */
+  limitTokens?: number;
+  heldOut?: Partial<HeldOutOptions>;
+  /** Folder with tokenizer.json. */
+  modelFolder: string;
+  /** Folder of stage outputs. */
+  cache: string;
+  /** Threads; all cores by default. Has no influence on the output. */
+  numWorkers?: number;
+  quiet?: boolean;
+}
+
+export interface ShardManifest {
+  /** Relative to the manifest's folder. */
+  prefix: string;
+  numDocuments: number;
+  /** Training: everything in the shard. Held-out: the tokens that are predicted, without the start tokens. */
+  numTokens: number;
+  /** UTF-8 bytes of the text. */
+  numBytes: number;
+}
+
+export interface CorpusManifest {
+  stage: 'corpus';
+  version: number;
+  fingerprint: string;
+  name: string;
+  role: EvalSetRef['role'];
+  train: ShardManifest;
+  heldOut: ShardManifest;
+  dtype: ShardDtype;
+  vocabSize: number;
+  tokenizerDigest: string;
+  inputs: { numFiles: number; numBytes: number; digest: string; skippedByEnding: Record<string, number> };
+  /** Set where the corpus has so few documents that they were cut into parts of about this many characters to hold some out. */
+  partChars?: number;
+  /** Set where reading stopped at `limitTokens`. */
+  limitTokens?: number;
+  removed: { badRecords: number; emptyDocuments: number; heldOutCopies: number };
+  createdAt: string;
+  seconds: number;
+}
+
+export interface PreparedCorpus {
+  name: string;
+  role: EvalSetRef['role'];
+  folder: string;
+  /** Absolute, without ending; as compileJob takes them. */
+  trainPrefix: string;
+  heldOutPrefix: string;
+  /** The folder was there already. */
+  reused: boolean;
+  manifest: CorpusManifest;
+}
+
+/**
+ * Reads, splits and tokenises a corpus, or finds that it was done before.
+ * @throws ConfigError for paths, fields, the tokenizer; DataError for bad records, an empty corpus, one too small to hold some out
+ */
+export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCorpus> {
+  const found = findInputFiles(options.paths, options.baseFolder);
+  const tokenizer = loadTokenizer(options.modelFolder);
+  const whole = options.role === 'evaluation';
+  const defaults = whole ? { share: 1, minDocuments: 1, maxTokens: Number.MAX_SAFE_INTEGER } : DEFAULT_HELD_OUT;
+  const heldOut = { ...defaults, ...withoutUndefined(options.heldOut ?? {}) };
+  const tokenizerDigest = fingerprint([
+    tokenizer.files['tokenizer.json'],
+    tokenizer.documentStart,
+    tokenizer.documentEnd,
+  ]);
+  const inputs = {
+    numFiles: found.files.length,
+    numBytes: found.files.reduce((sum, file) => sum + file.sizeBytes, 0),
+    digest: fingerprint(found.files),
+    skippedByEnding: found.skippedByEnding,
+  };
+  const stageFingerprint = fingerprint({
+    stage: 'corpus',
+    version: STAGE_VERSION,
+    heldOut,
+    tokenizerDigest,
+    inputs: inputs.digest,
+    whole,
+    field: options.field,
+    limitTokens: options.limitTokens,
+    maxBadShare: options.maxBadShare,
+  });
+  const folder = path.join(options.cache, `corpus-${options.name.replace(/[^\w.-]/g, '_')}-${stageFingerprint}`);
+  const existing = readManifest(folder, stageFingerprint);
+  if (existing) return describe(options, folder, true, existing);
+
+  const start = performance.now();
+  const stage = { options, files: found.files, tokenizer, heldOut, totalBytes: inputs.numBytes };
+  let manifest: CorpusManifest | undefined;
+  await writeFolderAtomic(folder, async (temporary) => {
+    const result = await buildShards(stage, temporary);
+    manifest = {
+      stage: 'corpus',
+      version: STAGE_VERSION,
+      fingerprint: stageFingerprint,
+      name: options.name,
+      role: options.role,
+      dtype: shardDtype(tokenizer.vocabSize),
+      vocabSize: tokenizer.vocabSize,
+      tokenizerDigest,
+      inputs,
+      ...result,
+      createdAt: new Date().toISOString(),
+      seconds: Number(((performance.now() - start) / 1000).toFixed(3)),
+    };
+    writeJsonAtomic(path.join(temporary, MANIFEST), manifest);
+  });
+  return describe(options, folder, false, manifest!);
+}
+
+function withoutUndefined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== undefined)) as T;
+}
+
+function describe(
+  { name, role }: PrepareOptions,
+  folder: string,
+  reused: boolean,
+  manifest: CorpusManifest,
+): PreparedCorpus {
+  const absolute = (shard: ShardManifest) => path.resolve(folder, shard.prefix);
+  return {
+    name,
+    role,
+    folder,
+    trainPrefix: absolute(manifest.train),
+    heldOutPrefix: absolute(manifest.heldOut),
+    reused,
+    manifest,
+  };
+}
+
+/** A complete earlier result; one whose shards are gone or damaged is made again. */
+function readManifest(folder: string, expected: string): CorpusManifest | undefined {
+  const file = path.join(folder, MANIFEST);
+  if (!fs.existsSync(file)) return undefined;
+  try {
+    const manifest = readJson<CorpusManifest>(file);
+    if (manifest.fingerprint !== expected) return undefined;
+    for (const { prefix } of [manifest.train, manifest.heldOut]) openShard(path.join(folder, prefix)).close();
+    return manifest;
+  } catch {
+    return undefined;
+  }
+}
+
+interface Stage {
+  options: PrepareOptions;
+  files: readonly InputFile[];
+  tokenizer: Tokenizer;
+  heldOut: HeldOutOptions;
+  totalBytes: number;
+}
+
+type BuiltShards = Pick<CorpusManifest, 'train' | 'heldOut' | 'partChars' | 'limitTokens' | 'removed'>;
+
+async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
+  const { options, tokenizer } = stage;
+  const staged = await tokenizePieces(stage, folder);
+  const { hashes, numBytes } = staged;
+  if (hashes.length === 0)
+    throw new DataError(
+      stage.files[0].path,
+      `corpus "${options.name}" is empty: ${stage.files.length} files, ${staged.numEmpty} empty documents, ` +
+        `${staged.numBad} bad records, no text.`,
+    );
+  const reader = openShard(staged.prefix);
+  try {
+    const lengths = Float64Array.from({ length: hashes.length }, (_, i) => reader.documentRange(i)[1]);
+    const whole = options.role === 'evaluation';
+    const choice = chooseHeldOut(hashes.array(), lengths, stage.heldOut);
+    const fate = { held: new Set(choice.heldOut), copies: choice.copies };
+    const shards = { folder, tokenizer, reader, numBytes: numBytes.array() };
+    const heldOut = writeHeldOut(shards, choice.heldOut);
+    const limit = whole ? 0 : (options.limitTokens ?? Number.POSITIVE_INFINITY);
+    const train = writeTraining(
+      shards,
+      (i) => !fate.held.has(i) && !fate.copies.has(i),
+      staged.continues.array(),
+      limit,
+    );
+    if (heldOut.numDocuments < limits.minDocuments || (!whole && train.numTokens === 0))
+      throw tooSmall(stage, hashes.array(), heldOut, limits);
+    return {
+      train,
+      heldOut,
+      ...(staged.partChars === undefined ? {} : { partChars: staged.partChars }),
+      ...(train.numTokens >= limit && !whole ? { limitTokens: limit } : {}),
+      removed: { badRecords: staged.numBad, emptyDocuments: staged.numEmpty, heldOutCopies: choice.copies.size },
+    };
+  } finally {
+    reader.close();
+    for (const ending of ['bin', 'idx']) fs.rmSync(`${staged.prefix}.${ending}`, { force: true });
+  }
+}
+
+function tooSmall(
+  { options, files }: Stage,
+  hashes: Float64Array,
+  heldOut: ShardManifest,
+  limits: HeldOutOptions,
+): DataError {
+  const numDistinct = new Set(hashes).size;
+  return new DataError(
+    files[0].path,
+    `corpus "${options.name}" is smaller than its held-out split: it has ${hashes.length} documents or parts (${numDistinct} distinct), ` +
+      `of which ${limits.minDocuments} must be held out and at least one kept for training; ${heldOut.numDocuments} could be held out. ` +
+      'Add documents, or hold out fewer.',
+  );
+}
+
+interface Staged {
+  prefix: string;
+  hashes: GrowingFloat64;
+  numBytes: GrowingFloat64;
+  /** 1 where a piece goes on with the document of the one before. */
+  continues: GrowingFloat64;
+  partChars: number | undefined;
+  numEmpty: number;
+  numBad: number;
+}
+
+interface TextBatch {
+  texts: string[];
+  continues: boolean[];
+  /** What the reader met on its way to this batch: counted only when the batch is used, so that a limit cuts at one place. */
+  bad: BadRecord[];
+  numEmpty: number;
+  numBytesRead: number;
+}
+
+async function tokenizePieces(stage: Stage, folder: string): Promise<Staged> {
+  const { options, heldOut, tokenizer, totalBytes } = stage;
+  const prefix = path.join(folder, 'staged');
+  const writer = new ShardWriter(prefix, tokenizer.vocabSize);
+  const removed = new RemovedLog(path.join(folder, 'removed', 'bad-records.jsonl'));
+  const decision: { partChars?: number } = {};
+  const staged = {
+    prefix,
+    hashes: new GrowingFloat64(),
+    numBytes: new GrowingFloat64(),
+    continues: new GrowingFloat64(),
+  };
+  const enough = (options.limitTokens ?? Number.POSITIVE_INFINITY) + heldOut.maxTokens;
+  const numWorkers = Math.max(
+    1,
+    Math.min(options.numWorkers ?? os.availableParallelism(), Math.ceil(totalBytes / BATCH_CHARS)),
+  );
+  const progress = new Progress({
+    label: `tokenising ${options.name}`,
+    total: totalBytes,
+    unit: 'bytes',
+    quiet: options.quiet,
+  });
+  let numEmpty = 0;
+  let numTokens = 0;
+  const stream = tokenizeBatches(textBatches(stage, decision), { modelFolder: options.modelFolder, numWorkers });
+  try {
+    reading: for await (const { batch, result } of stream) {
+      for (const bad of batch.bad) removed.write(bad);
+      numEmpty += batch.numEmpty;
+      let at = 0;
+      for (let i = 0; i < batch.texts.length; i++) {
+        const ids = result.ids.subarray(at, at + result.lengths[i]);
+        at += ids.length;
+        writer.addDocument(ids);
+        staged.hashes.push(result.hashes[i]);
+        staged.numBytes.push(result.numBytes[i]);
+        staged.continues.push(batch.continues[i] ? 1 : 0);
+        numTokens += ids.length + (batch.continues[i] ? 0 : 2);
+        if (numTokens >= enough) break reading;
+      }
+      progress.update(batch.numBytesRead, `${writer.numTokens} tokens`);
+    }
+    writer.finish();
+  } catch (error) {
+    writer.abandon();
+    throw error;
+  } finally {
+    removed.close();
+  }
+  progress.finish();
+  return { ...staged, partChars: decision.partChars, numEmpty, numBad: removed.count };
+}
+
+async function* textBatches(stage: Stage, decision: { partChars?: number }): AsyncGenerator<TextBatch> {
+  const { options, files, heldOut } = stage;
+  const fresh = (): TextBatch => ({ texts: [], continues: [], bad: [], numEmpty: 0, numBytesRead: 0 });
+  let batch = fresh();
+  let numBytesRead = 0;
+  const documents: AsyncIterable<Document> = readFiles(files, options, {
+    onBadRecord: (bad) => batch.bad.push(bad),
+    onEmptyDocument: () => batch.numEmpty++,
+    onProgress: (counts) => {
+      numBytesRead = counts.numBytesRead;
+    },
+  });
+  let numChars = 0;
+  // A corpus that is only scored keeps its documents whole.
+  const pieces = toPieces(
+    documents,
+    options.role === 'evaluation' ? { ...heldOut, minDocuments: 0 } : heldOut,
+    decision,
+  );
+  for await (const { text, continues } of pieces) {
+    batch.texts.push(text);
+    batch.continues.push(continues);
+    numChars += text.length;
+    if (numChars < BATCH_CHARS) continue;
+    const full = { ...batch, numBytesRead };
+    batch = fresh();
+    numChars = 0;
+    yield full;
+  }
+  if (batch.texts.length > 0 || batch.bad.length > 0 || batch.numEmpty > 0) yield { ...batch, numBytesRead };
+}
+
+/** removed/bad-records.jsonl: a line for each record that was set aside. */
+class RemovedLog {
+  count = 0;
+  private readonly fd: number;
+  private readonly file: string;
+
+  constructor(file: string) {
+    this.file = file;
+    try {
+      fs.mkdirSync(path.dirname(file), { recursive: true });
+      this.fd = fs.openSync(file, 'w');
+    } catch (error) {
+      throw explainSystemError(error, file, 'writing it');
+    }
+  }
+
+  write(bad: BadRecord): void {
+    this.count++;
+    try {
+      fs.writeFileSync(this.fd, `${JSON.stringify(bad)}\n`);
+    } catch (error) {
+      throw explainSystemError(error, this.file, 'writing it');
+    }
+  }
+
+  close(): void {
+    fs.closeSync(this.fd);
+  }
+}
+
+interface ShardSource {
+  folder: string;
+  tokenizer: Tokenizer;
+  reader: ReturnType<typeof openShard>;
+  numBytes: Float64Array;
+}
+
+/** Start token and text, so that every token of the text is predicted, the first one too. PREFIX.bytes keeps each text's size. */
+function writeHeldOut(
+  { folder, tokenizer, reader, numBytes }: ShardSource,
+  documents: readonly number[],
+): ShardManifest {
+  const prefix = path.join(folder, 'heldout');
+  const writer = new ShardWriter(prefix, tokenizer.vocabSize);
+  const sizes = Buffer.alloc(4 * documents.length);
+  documents.forEach((i, k) => {
+    writer.beginDocument();
+    writer.append([tokenizer.documentStart]);
+    writer.append(reader.read(...reader.documentRange(i)));
+    writer.endDocument();
+    sizes.writeUInt32LE(numBytes[i], 4 * k);
+  });
+  writer.finish();
+  try {
+    fs.writeFileSync(`${prefix}.bytes`, sizes);
+  } catch (error) {
+    throw explainSystemError(error, `${prefix}.bytes`, 'writing it');
+  }
+  return {
+    prefix: 'heldout',
+    numDocuments: documents.length,
+    numTokens: writer.numTokens - documents.length,
+    numBytes: documents.reduce((sum, i) => sum + numBytes[i], 0),
+  };
+}
+
+/** Start token, text, end token; parts of one document that stand side by side become one again. Cut at `limit` tokens exactly. */
+function writeTraining(
+  { folder, tokenizer, reader, numBytes }: ShardSource,
+  isKept: (i: number) => boolean,
+  continues: Float64Array,
+  limit: number,
+): ShardManifest {
+  const writer = new ShardWriter(path.join(folder, 'train'), tokenizer.vocabSize);
+  const append = (ids: ArrayLike<number> & { slice(start: number, end: number): ArrayLike<number> }) =>
+    writer.append(ids.length <= limit - writer.numTokens ? ids : ids.slice(0, limit - writer.numTokens));
+  let bytes = 0;
+  for (let i = 0; i < numBytes.length && writer.numTokens < limit; i++) {
+    if (!isKept(i)) continue;
+    const joins = i > 0 && continues[i] === 1 && isKept(i - 1);
+    if (!joins) {
+      writer.beginDocument();
+      append([tokenizer.documentStart]);
+    }
+    const before = writer.numTokens;
+    const [first, length] = reader.documentRange(i);
+    append(reader.read(first, length));
+    bytes += Math.round(numBytes[i] * (length > 0 ? (writer.numTokens - before) / length : 1));
+    const goesOn = i + 1 < numBytes.length && continues[i + 1] === 1 && isKept(i + 1);
+    if (goesOn && writer.numTokens < limit) continue;
+    append([tokenizer.documentEnd]);
+    writer.endDocument();
+  }
+  writer.finish();
+  return { prefix: 'train', numDocuments: writer.numDocuments, numTokens: writer.numTokens, numBytes: bytes };
+}

@@ -1,0 +1,63 @@
+// A worker thread that turns batches of texts into token ids and content hashes. It keeps no state between batches, so the output does
+// not depend on which worker took which batch.
+import { createHash } from 'node:crypto';
+import { parentPort, workerData } from 'node:worker_threads';
+import { loadTokenizer } from '../tokenizer/index.ts';
+
+export interface TokenizeRequest {
+  batch: number;
+  texts: string[];
+}
+
+export type TokenizeResponse =
+  | {
+      batch: number;
+      /** Ids of all texts in a row. */
+      ids: Int32Array;
+      /** Tokens a text. */
+      lengths: Float64Array;
+      /** UTF-8 bytes a text. */
+      numBytes: Float64Array;
+      /** First 53 bits of each text's SHA-256, as a number in [0, 1). */
+      hashes: Float64Array;
+    }
+  | { batch: number; error: string };
+
+const port = parentPort!;
+const { modelFolder } = workerData as { modelFolder: string };
+const tokenizer = loadTokenizer(modelFolder);
+
+function tokenize({ batch, texts }: TokenizeRequest): TokenizeResponse {
+  const encoded = texts.map((text) => tokenizer.encode(text));
+  const ids = new Int32Array(encoded.reduce((sum, list) => sum + list.length, 0));
+  let at = 0;
+  for (const list of encoded) {
+    ids.set(list, at);
+    at += list.length;
+  }
+  return {
+    batch,
+    ids,
+    lengths: Float64Array.from(encoded, (list) => list.length),
+    numBytes: Float64Array.from(texts, (text) => Buffer.byteLength(text)),
+    hashes: Float64Array.from(texts, contentHash),
+  };
+}
+
+function contentHash(text: string): number {
+  const digest = createHash('sha256').update(text).digest();
+  return (digest.readUInt32BE(0) * 2 ** 21 + (digest.readUInt32BE(4) >>> 11)) / 2 ** 53;
+}
+
+port.on('message', (request: TokenizeRequest) => {
+  try {
+    const response = tokenize(request);
+    port.postMessage(response, 'ids' in response ? [response.ids.buffer as ArrayBuffer] : []);
+  } catch (error) {
+    const { batch } = request;
+    port.postMessage({
+      batch,
+      error: error instanceof Error ? error.message : String(error),
+    } satisfies TokenizeResponse);
+  }
+});
