@@ -96,7 +96,12 @@ export async function fetchModel(id: string, cacheFolder: string, options: Fetch
     revision,
     files: files.map(({ path: name, size, oid }) => ({ name, size, oid })),
   });
-  fs.renameSync(part, folder);
+  try {
+    fs.renameSync(part, folder);
+  } catch (error) {
+    // Another process may have finished the same download first.
+    if (!fs.existsSync(folder)) throw explainSystemError(error, folder, 'completing the download');
+  }
   progress.update(total);
   progress.finish();
   return folder;

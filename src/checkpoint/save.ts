@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { explainSystemError, writeFolderAtomic } from '../base/files.ts';
 import { tensorBytes, writeSafetensors } from './safetensors.ts';
-import type { ModelToWrite, TensorToWrite } from './types.ts';
+import type { HfConfig, ModelToWrite, TensorDtype, TensorToWrite } from './types.ts';
 
 const DEFAULT_SHARD_BYTES = 5_000_000_000;
 
@@ -16,7 +16,7 @@ export async function saveModel(folder: string, model: ModelToWrite): Promise<vo
 /** Writes the model's files into an existing folder that the caller makes durable (see writeFolderAtomic). */
 export function writeModelInto(folder: string, model: ModelToWrite): void {
   try {
-    writeJson(folder, 'config.json', model.config);
+    writeJson(folder, 'config.json', withDtype(model));
     if (model.generationConfig) writeJson(folder, 'generation_config.json', model.generationConfig);
     writeJson(folder, 'tokenizer.json', model.tokenizerFiles['tokenizer.json']);
     writeJson(folder, 'tokenizer_config.json', model.tokenizerFiles['tokenizer_config.json']);
@@ -25,6 +25,25 @@ export function writeModelInto(folder: string, model: ModelToWrite): void {
   } catch (error) {
     throw explainSystemError(error, folder, 'writing the model');
   }
+}
+
+const DTYPE_NAMES: Record<TensorDtype, string | undefined> = {
+  F32: 'float32',
+  F16: 'float16',
+  BF16: 'bfloat16',
+  U16: undefined,
+};
+
+/** config.json says how most of the weights are stored. transformers 4 reads torch_dtype, 5 prefers dtype: they must not differ. */
+function withDtype({ config, tensors }: ModelToWrite): HfConfig {
+  const bytes = new Map<string, number>();
+  for (const { shape, dtype } of tensors) {
+    const name = DTYPE_NAMES[dtype];
+    if (name) bytes.set(name, (bytes.get(name) ?? 0) + tensorBytes(shape, dtype));
+  }
+  const main = [...bytes].sort((a, b) => b[1] - a[1])[0]?.[0];
+  if (!main) return config;
+  return { ...config, torch_dtype: main, ...('dtype' in config ? { dtype: main } : {}) };
 }
 
 function writeJson(folder: string, name: string, value: unknown): void {

@@ -46,7 +46,8 @@ describe('save and open', () => {
       expectSameFloats(sharded.readF32(name), whole.readF32(name));
       expect(sharded.readBf16(name)).toEqual(whole.readBf16(name));
     }
-    expect(whole.config).toEqual(TINY_CONFIG);
+    const torchDtype = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }[dtype];
+    expect(whole.config).toEqual({ ...TINY_CONFIG, torch_dtype: torchDtype });
   });
 
   it('keeps configuration, generation settings, tokenizer and model card', async () => {
@@ -59,6 +60,14 @@ describe('save and open', () => {
     expect(tokenizer.vocabSize).toBe(28);
     expect(tokenizer.decode(tokenizer.encode('a bc'))).toBe('a bc');
     expect(source.tokenizer()).toBe(tokenizer);
+  });
+
+  it('corrects the dtype of config.json under both of its names', async () => {
+    const config = { ...TINY_CONFIG, dtype: 'float32' };
+    expect(open(await saved({ config, tensors: tinyTensors('BF16') })).config).toMatchObject({
+      dtype: 'bfloat16',
+      torch_dtype: 'bfloat16',
+    });
   });
 
   it('writes an index that other tools understand', async () => {
