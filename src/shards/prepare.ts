@@ -38,8 +38,12 @@ export interface PrepareOptions {
   heldOut?: Partial<HeldOutOptions>;
   /** Folder with tokenizer.json. */
   modelFolder: string;
+  /** Rows of the model's embedding; the tokenizer's own vocabulary by default. An id beyond it is refused. */
+  vocabSize?: number;
   /** Folder of stage outputs. */
-  cache: string;
+  cacheFolder: string;
+  /** Do it again even if it was done. */
+  fresh?: boolean;
   /** Threads; all cores by default. Has no influence on the output. */
   numWorkers?: number;
   quiet?: boolean;
@@ -96,7 +100,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
   const found = findInputFiles(options.paths, options.baseFolder);
   const tokenizer = loadTokenizer(options.modelFolder);
   const whole = options.role === 'evaluation';
-  const defaults = whole ? { share: 1, minDocuments: 1, maxTokens: Number.MAX_SAFE_INTEGER } : DEFAULT_HELD_OUT;
+  const defaults = whole ? { share: 1, documents: 1, tokens: Number.MAX_SAFE_INTEGER } : DEFAULT_HELD_OUT;
   const heldOut = { ...defaults, ...withoutUndefined(options.heldOut ?? {}) };
   const tokenizerDigest = fingerprint([
     tokenizer.files['tokenizer.json'],
@@ -120,8 +124,8 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
     limitTokens: options.limitTokens,
     maxBadShare: options.maxBadShare,
   });
-  const folder = path.join(options.cache, `corpus-${options.name.replace(/[^\w.-]/g, '_')}-${stageFingerprint}`);
-  const existing = readManifest(folder, stageFingerprint);
+  const folder = path.join(options.cacheFolder, `corpus-${options.name.replace(/[^\w.-]/g, '_')}-${stageFingerprint}`);
+  const existing = options.fresh ? undefined : readManifest(folder, stageFingerprint);
   if (existing) return describe(options, folder, true, existing);
 
   const start = performance.now();
@@ -219,8 +223,8 @@ async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
       staged.continues.array(),
       limit,
     );
-    if (heldOut.numDocuments < limits.minDocuments || (!whole && train.numTokens === 0))
-      throw tooSmall(stage, hashes.array(), heldOut, limits);
+    if (heldOut.numDocuments < stage.heldOut.documents || (!whole && train.numTokens === 0))
+      throw tooSmall(stage, hashes.array(), heldOut);
     return {
       train,
       heldOut,
@@ -234,17 +238,12 @@ async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
   }
 }
 
-function tooSmall(
-  { options, files }: Stage,
-  hashes: Float64Array,
-  heldOut: ShardManifest,
-  limits: HeldOutOptions,
-): DataError {
+function tooSmall({ options, files, heldOut: limits }: Stage, hashes: Float64Array, heldOut: ShardManifest): DataError {
   const numDistinct = new Set(hashes).size;
   return new DataError(
     files[0].path,
     `corpus "${options.name}" is smaller than its held-out split: it has ${hashes.length} documents or parts (${numDistinct} distinct), ` +
-      `of which ${limits.minDocuments} must be held out and at least one kept for training; ${heldOut.numDocuments} could be held out. ` +
+      `of which ${limits.documents} must be held out and at least one kept for training; ${heldOut.numDocuments} could be held out. ` +
       'Add documents, or hold out fewer.',
   );
 }
@@ -281,7 +280,8 @@ async function tokenizePieces(stage: Stage, folder: string): Promise<Staged> {
     numBytes: new GrowingFloat64(),
     continues: new GrowingFloat64(),
   };
-  const enough = (options.limitTokens ?? Number.POSITIVE_INFINITY) + heldOut.maxTokens;
+  const checkIds = idChecker(options, tokenizer);
+  const enough = (options.limitTokens ?? Number.POSITIVE_INFINITY) + heldOut.tokens;
   const numWorkers = Math.max(
     1,
     Math.min(options.numWorkers ?? os.availableParallelism(), Math.ceil(totalBytes / BATCH_CHARS)),
@@ -303,6 +303,7 @@ async function tokenizePieces(stage: Stage, folder: string): Promise<Staged> {
       for (let i = 0; i < batch.texts.length; i++) {
         const ids = result.ids.subarray(at, at + result.lengths[i]);
         at += ids.length;
+        checkIds(ids);
         writer.addDocument(ids);
         staged.hashes.push(result.hashes[i]);
         staged.numBytes.push(result.numBytes[i]);
@@ -323,6 +324,22 @@ async function tokenizePieces(stage: Stage, folder: string): Promise<Staged> {
   return { ...staged, partChars: decision.partChars, numEmpty, numBad: removed.count };
 }
 
+/** An id without an embedding row means that tokenizer and model do not belong together. */
+function idChecker({ modelFolder, vocabSize }: PrepareOptions, tokenizer: Tokenizer): (ids: ArrayLike<number>) => void {
+  const limit = Math.min(vocabSize ?? tokenizer.vocabSize, tokenizer.vocabSize);
+  const check = (ids: ArrayLike<number>) => {
+    for (let i = 0; i < ids.length; i++)
+      if (!(ids[i] >= 0 && ids[i] < limit))
+        throw new DataError(
+          path.join(modelFolder, 'tokenizer.json'),
+          `its token ${ids[i]} (${JSON.stringify(tokenizer.idToToken(ids[i]))}) has no row in the model's embedding of ${limit}. ` +
+            'Do tokenizer and model belong together?',
+        );
+  };
+  check([tokenizer.documentStart, tokenizer.documentEnd]);
+  return check;
+}
+
 async function* textBatches(stage: Stage, decision: { partChars?: number }): AsyncGenerator<TextBatch> {
   const { options, files, heldOut } = stage;
   const fresh = (): TextBatch => ({ texts: [], continues: [], bad: [], numEmpty: 0, numBytesRead: 0 });
@@ -337,11 +354,7 @@ async function* textBatches(stage: Stage, decision: { partChars?: number }): Asy
   });
   let numChars = 0;
   // A corpus that is only scored keeps its documents whole.
-  const pieces = toPieces(
-    documents,
-    options.role === 'evaluation' ? { ...heldOut, minDocuments: 0 } : heldOut,
-    decision,
-  );
+  const pieces = toPieces(documents, options.role === 'evaluation' ? { ...heldOut, documents: 0 } : heldOut, decision);
   for await (const { text, continues } of pieces) {
     batch.texts.push(text);
     batch.continues.push(continues);
