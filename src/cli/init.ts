@@ -4,7 +4,7 @@ import * as readline from 'node:readline/promises';
 import type { Command } from 'commander';
 import { ConfigError } from '../base/errors.ts';
 import { type ConfigAnswers, PRESET_NAMES, writeConfig } from '../config/index.ts';
-import { collect, declare } from './command.ts';
+import { collect, declare, EXIT_INTERRUPTED, Exit } from './command.ts';
 import type { Output } from './output.ts';
 
 interface InitOptions {
@@ -42,21 +42,29 @@ export function initCommand(output: Output): Command {
         throw new ConfigError(
           `${options.out}: exists already. Edit it, choose another name with --out, or overwrite it with --force.`,
         );
-      const answers = options.yes ? options : await ask(options);
+      const answers = options.yes ? options : await ask(options, output);
       writeConfig(toConfig(answers), options.out, { overwrite: options.force });
       output.print(`Wrote ${options.out}. Next: continuo plan ${options.out}`);
     });
 }
 
-async function ask(options: InitOptions): Promise<InitOptions> {
+async function ask(options: InitOptions, output: Output): Promise<InitOptions> {
   const open = (['model', 'domain'] as const).filter((name) => options[name] === undefined);
   if (!process.stdin.isTTY) {
     if (open.length === 0) return options;
     throw new ConfigError(`There is no terminal to ask on. Give ${open.map((name) => `--${name}`).join(' and ')}.`);
   }
   const terminal = readline.createInterface({ input: process.stdin, output: process.stderr });
-  const question = async (text: string): Promise<string | undefined> =>
-    (await terminal.question(`${text}: `)).trim() || undefined;
+  const question = async (text: string): Promise<string | undefined> => {
+    try {
+      return (await terminal.question(`${text}: `)).trim() || undefined;
+    } catch (error) {
+      // Ctrl-C or Ctrl-D instead of an answer.
+      if ((error as Error).name !== 'AbortError') throw error;
+      output.note('');
+      throw new Exit(EXIT_INTERRUPTED);
+    }
+  };
   const list = async (text: string): Promise<string[] | undefined> => (await question(text))?.split(/\s+/);
   try {
     return {
