@@ -5,12 +5,12 @@ export interface HeldOutOptions {
   /** Share of the documents; 0.02 by default. */
   share: number;
   /** At least this many documents; 8 by default. */
-  documents: number;
+  minDocuments: number;
   /** At most this many tokens of text; 200 000 by default. */
-  tokens: number;
+  maxTokens: number;
 }
 
-export const DEFAULT_HELD_OUT: HeldOutOptions = { share: 0.02, documents: 8, tokens: 200_000 };
+export const DEFAULT_HELD_OUT: HeldOutOptions = { share: 0.02, minDocuments: 8, maxTokens: 200_000 };
 
 export interface HeldOutChoice {
   /** Indices of held-out documents, by ascending hash: any prefix is a random sample. */
@@ -23,20 +23,20 @@ export interface HeldOutChoice {
 const MAX_COPIES_SHARE = 0.01;
 
 /** The longest document that may be held out, so that the token limit never gets in the way of the smallest number of documents. */
-export function maxHeldOutLength({ documents, tokens }: HeldOutOptions): number {
-  return Math.floor(tokens / documents);
+export function maxHeldOutLength({ minDocuments, maxTokens }: HeldOutOptions): number {
+  return Math.floor(maxTokens / minDocuments);
 }
 
 /**
  * @param hashes content hashes in [0, 1); @param lengths tokens a document
- * @returns fewer than `documents` only where the corpus has no more that qualify
+ * @returns fewer than `minDocuments` only where the corpus has no more that qualify
  */
 export function chooseHeldOut(
   hashes: Float64Array,
   lengths: ArrayLike<number>,
   options: HeldOutOptions,
 ): HeldOutChoice {
-  const target = Math.max(options.documents, Math.round(options.share * hashes.length));
+  const target = Math.max(options.minDocuments, Math.round(options.share * hashes.length));
   // Candidates are those below a bound that is raised until there are enough: sorting 10^7 documents to keep 200 would be waste.
   for (let bound = Math.min(1, (2 * target + 1000) / hashes.length); ; bound = Math.min(1, 4 * bound)) {
     const choice = chooseBelow(bound, target, hashes, lengths, options);
@@ -63,7 +63,7 @@ function chooseBelow(
     const first = candidates[start];
     while (end < candidates.length && hashes[candidates[end]] === hashes[first]) end++;
     if (end - start > maxCopies || lengths[first] > maxLength) continue;
-    if (heldOut.length >= target || numTokens + lengths[first] > options.tokens)
+    if (heldOut.length >= target || numTokens + lengths[first] > options.maxTokens)
       return { heldOut, copies, enough: true };
     heldOut.push(first);
     numTokens += lengths[first];

@@ -23,7 +23,7 @@ export async function* toPieces(
   options: HeldOutOptions,
   decision: { partChars?: number },
 ): AsyncGenerator<Piece> {
-  const numWanted = 2 * options.documents;
+  const numWanted = 2 * options.minDocuments;
   // Tokens are at least as long as a character of ASCII, so this many characters never exceed the longest held-out document.
   const shortChars = maxHeldOutLength(options);
   const probe: Document[] = [];
@@ -33,7 +33,7 @@ export async function* toPieces(
   const decide = () => {
     decided = true;
     if (numShort >= numWanted) return;
-    const aim = Math.floor(probeChars / (PARTS_PER_HELD_OUT * options.documents));
+    const aim = Math.floor(probeChars / (PARTS_PER_HELD_OUT * options.minDocuments));
     decision.partChars = Math.max(MIN_PART_CHARS, Math.min(PART_CHARS, shortChars, aim));
   };
   for await (const document of documents) {

@@ -100,7 +100,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
   const found = findInputFiles(options.paths, options.baseFolder);
   const tokenizer = loadTokenizer(options.modelFolder);
   const whole = options.role === 'evaluation';
-  const defaults = whole ? { share: 1, documents: 1, tokens: Number.MAX_SAFE_INTEGER } : DEFAULT_HELD_OUT;
+  const defaults = whole ? { share: 1, minDocuments: 1, maxTokens: Number.MAX_SAFE_INTEGER } : DEFAULT_HELD_OUT;
   const heldOut = { ...defaults, ...withoutUndefined(options.heldOut ?? {}) };
   const tokenizerDigest = fingerprint([
     tokenizer.files['tokenizer.json'],
@@ -223,7 +223,7 @@ async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
       staged.continues.array(),
       limit,
     );
-    if (heldOut.numDocuments < stage.heldOut.documents || (!whole && train.numTokens === 0))
+    if (heldOut.numDocuments < stage.heldOut.minDocuments || (!whole && train.numTokens === 0))
       throw tooSmall(stage, hashes.array(), heldOut);
     return {
       train,
@@ -243,7 +243,7 @@ function tooSmall({ options, files, heldOut: limits }: Stage, hashes: Float64Arr
   return new DataError(
     files[0].path,
     `corpus "${options.name}" is smaller than its held-out split: it has ${hashes.length} documents or parts (${numDistinct} distinct), ` +
-      `of which ${limits.documents} must be held out and at least one kept for training; ${heldOut.numDocuments} could be held out. ` +
+      `of which ${limits.minDocuments} must be held out and at least one kept for training; ${heldOut.numDocuments} could be held out. ` +
       'Add documents, or hold out fewer.',
   );
 }
@@ -281,7 +281,7 @@ async function tokenizePieces(stage: Stage, folder: string): Promise<Staged> {
     continues: new GrowingFloat64(),
   };
   const checkIds = idChecker(options, tokenizer);
-  const enough = (options.limitTokens ?? Number.POSITIVE_INFINITY) + heldOut.tokens;
+  const enough = (options.limitTokens ?? Number.POSITIVE_INFINITY) + heldOut.maxTokens;
   const numWorkers = Math.max(
     1,
     Math.min(options.numWorkers ?? os.availableParallelism(), Math.ceil(totalBytes / BATCH_CHARS)),
@@ -354,7 +354,11 @@ async function* textBatches(stage: Stage, decision: { partChars?: number }): Asy
   });
   let numChars = 0;
   // A corpus that is only scored keeps its documents whole.
-  const pieces = toPieces(documents, options.role === 'evaluation' ? { ...heldOut, documents: 0 } : heldOut, decision);
+  const pieces = toPieces(
+    documents,
+    options.role === 'evaluation' ? { ...heldOut, minDocuments: 0 } : heldOut,
+    decision,
+  );
   for await (const { text, continues } of pieces) {
     batch.texts.push(text);
     batch.continues.push(continues);
