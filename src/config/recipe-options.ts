@@ -26,6 +26,8 @@ const replayEach = z.union(
 export const RECIPE_OPTIONS = {
   'reuse-dont-retrain': map({
     ...schedule,
+    /** Start at pretraining's final LR (the paper), or in the middle between its final and its peak LR (text new to the model). */
+    startAt: oneOf(['final', 'middle']).optional(),
     /** Share of general text in both phases, or in each. */
     replay: replayEach.optional(),
     /** The second phase begins when the LR is at most this share of its peak. */

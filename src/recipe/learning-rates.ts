@@ -68,6 +68,18 @@ export function pretrainingFinalLr(model: ModelFactsForPlan): LrFact {
   };
 }
 
+/** The geometric middle of final and peak LR. */
+export function pretrainingMiddleLr(model: ModelFactsForPlan): LrFact {
+  const final = pretrainingFinalLr(model);
+  const peak = pretrainingPeakLr(model);
+  return {
+    lr: Number(Math.sqrt(final.lr * peak.lr).toPrecision(2)),
+    isRecorded: final.isRecorded && peak.isRecorded,
+    why: `between the final LR (${formatLr(final.lr)}) and the peak LR (${formatLr(peak.lr)}) of pretraining`,
+    source: final.isRecorded ? final.source : peak.source,
+  };
+}
+
 /** 0.000045 -> "4.5e-5". */
 export function formatLr(lr: number): string {
   return lr === 0

@@ -49,14 +49,17 @@ const lrAbovePretrainingFinal: Pitfall = {
   id: 'lr-above-pretraining-final',
   severity: 'warning',
   source: 'Parmar et al. 2024; Ibrahim et al. 2024 (re-warming adapts more and forgets more)',
-  check({ model }, plan) {
+  check({ config, model }, plan) {
     const final = pretrainingFinalLr(model);
     if (plan.preset === 'from-scratch' || !final.isRecorded || plan.schedule.peakLr <= final.lr * 1.001)
       return undefined;
-    const isMeant = plan.preset === 'rewarm-replay';
+    const { preset, options } = config.recipe;
+    const isMeant =
+      preset === 'rewarm-replay' ||
+      (preset === 'reuse-dont-retrain' && options.startAt === 'middle' && options.peakLr === undefined);
     return {
       severity: isMeant ? 'note' : 'warning',
-      message: `The LR starts above the one at which pretraining ended, which undoes its annealing${isMeant ? ' (this recipe means to)' : ''}.`,
+      message: `The LR starts above the one at which pretraining ended, which undoes its annealing${isMeant ? ' (as this recipe means to)' : ''}.`,
       evidence: `peak LR ${formatLr(plan.schedule.peakLr)}, pretraining's final LR ${formatLr(final.lr)}`,
       fix: isMeant
         ? 'Watch the general loss; raise recipe.replay if it stays high.'

@@ -22,7 +22,7 @@ export type Schedule =
 /** @param step 0-based, below numSteps */
 export function lrAt(schedule: Schedule, step: number): number {
   const { peakLr, warmupSteps, numSteps } = schedule;
-  if (step < warmupSteps) return (peakLr * (step + 1)) / warmupSteps;
+  if (step < warmupSteps) return peakLr * ((step + 1) / warmupSteps);
   if (schedule.kind === 'constant') return peakLr;
   const { floorLr } = schedule;
   if (schedule.kind === 'wsd') {

@@ -76,6 +76,14 @@ describe('reuse-dont-retrain', () => {
     expect(plan.schedule.peakLr).toBeCloseTo(3e-4, 10);
   });
 
+  it('starts between final and peak LR of pretraining when asked to', () => {
+    const middle = 'budget: { tokens: 4M }\nrecipe: { preset: reuse-dont-retrain, startAt: middle }';
+    const plan = makePlan(inputs([HANDBOOK, WEB], middle));
+    expect(plan.schedule).toMatchObject({ peakLr: 6.3e-4, floorLr: 6.3e-6 });
+    expect(reason(plan, 'peak LR')!.why).toContain('between the final LR (2e-4) and the peak LR (2e-3) of pretraining');
+    expect(plan.warnings).toMatchObject([{ id: 'lr-above-pretraining-final', severity: 'note' }]);
+  });
+
   it('takes what the user sets, and names the file as the reason', () => {
     const plan = makePlan(
       inputs(

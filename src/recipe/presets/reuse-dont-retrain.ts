@@ -4,7 +4,7 @@
 // One difference from the paper must be known: nearly all of its text had been seen in pretraining, while a team's documents are new to
 // the model. So the paper gives the schedule (start LR, floor, switch), and the shares of general text follow studies of new text.
 import { ConfigError } from '../../base/errors.ts';
-import { chosen, formatLr, formatShare, pretrainingFinalLr } from '../learning-rates.ts';
+import { chosen, formatLr, formatShare, pretrainingFinalLr, pretrainingMiddleLr } from '../learning-rates.ts';
 import type { BlendRule, DesignPhase, Reason } from '../types.ts';
 import { chooseLr, DEFAULT_MAX_EPOCHS, DEFAULT_MIN_STEPS, type DesignFacts, hasRole, type Preset } from './preset.ts';
 
@@ -23,13 +23,9 @@ export const reuseDontRetrain: Preset<'reuse-dont-retrain'> = {
   name: 'reuse-dont-retrain',
   title: "continue at pretraining's final LR, two blends, replay (Parmar et al. 2024, arXiv 2407.07263)",
   design(facts, options) {
-    const peak = pretrainingFinalLr(facts.model);
+    const peak = startLr(facts, options);
     const lr = chooseLr(options, {
-      peak: {
-        lr: peak.lr,
-        why: `${peak.why}: an annealed model goes on from there, downwards`,
-        source: peak.isRecorded ? `Parmar et al. 2024; ${peak.source}` : peak.source,
-      },
+      peak,
       floor: {
         share: FLOOR_SHARE,
         why: 'a hundredth of the peak was best among /10, /100 and 0 (54.8, 55.7, 55.4)',
@@ -70,6 +66,25 @@ export const reuseDontRetrain: Preset<'reuse-dont-retrain'> = {
 };
 
 type Options = Parameters<typeof reuseDontRetrain.design>[1];
+
+/**
+ * The paper starts at the final LR, on text seen before. On new text that learns slowly: at a constant final LR, German came to 1.21
+ * nats, at half the peak to 1.13, at the peak to 1.11 (Ibrahim et al. 2024); and a cosine has only half of the LR area of a constant.
+ * The geometric middle is an assumption.
+ */
+function startLr({ model }: DesignFacts, { startAt }: Options): { lr: number; why: string; source: string } {
+  if (startAt === 'middle') {
+    const { lr, why } = pretrainingMiddleLr(model);
+    const reason = `${why}, as you asked: text new to the model is learned slowly at the final LR (1.21 nats after German, 1.13 at half the peak)`;
+    return { lr, why: reason, source: 'Ibrahim et al. 2024, 405M; the middle itself: assumption' };
+  }
+  const { lr, why, source, isRecorded } = pretrainingFinalLr(model);
+  return {
+    lr,
+    why: `${why}: an annealed model goes on from there, downwards. If the domain is learned too slowly, set recipe.startAt: middle`,
+    source: isRecorded ? `Parmar et al. 2024; ${source}` : source,
+  };
+}
 
 function chooseBlends(
   facts: DesignFacts,
