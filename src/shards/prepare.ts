@@ -41,7 +41,7 @@ export interface PrepareOptions {
   /** Rows of the model's embedding; the tokenizer's own vocabulary by default. An id beyond it is refused. */
   vocabSize?: number;
   /** Folder of stage outputs. */
-  cacheFolder: string;
+  cache: string;
   /** Do it again even if it was done. */
   fresh?: boolean;
   /** Threads; all cores by default. Has no influence on the output. */
@@ -124,7 +124,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
     limitTokens: options.limitTokens,
     maxBadShare: options.maxBadShare,
   });
-  const folder = path.join(options.cacheFolder, `corpus-${options.name.replace(/[^\w.-]/g, '_')}-${stageFingerprint}`);
+  const folder = path.join(options.cache, `corpus-${options.name.replace(/[^\w.-]/g, '_')}-${stageFingerprint}`);
   const existing = options.fresh ? undefined : readManifest(folder, stageFingerprint);
   if (existing) return describe(options, folder, true, existing);
 
