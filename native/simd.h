@@ -215,19 +215,20 @@ INLINE vf zipHalf(vf a, vf b, bool high, Indices<I...>) {
   return high ? __builtin_shuffle(a, b, vi{(W / 2 + I / 2 + I % 2 * W)...}) : __builtin_shuffle(a, b, vi{(I / 2 + I % 2 * W)...});
 }
 
-/// Transposes a W x W block of 32-bit elements held in W vectors: log2(W) perfect shuffles.
-INLINE void transpose(vf (&r)[W]) {
+/// Interleaves N vectors by log2(N) perfect shuffles: element j of vector i moves to place j * N + i of all. N = W transposes.
+template <int N>
+INLINE void interleave(vf (&r)[N]) {
   typedef typename MakeIndices<W>::type All;
 #pragma GCC unroll 4
-  for (int round = 1; round < W; round *= 2) {
-    vf t[W];
+  for (int round = 1; round < N; round *= 2) {
+    vf t[N];
 #pragma GCC unroll 16
-    for (int i = 0; i < W / 2; i++) {
-      t[2 * i] = zipHalf(r[i], r[i + W / 2], false, All());
-      t[2 * i + 1] = zipHalf(r[i], r[i + W / 2], true, All());
+    for (int i = 0; i < N / 2; i++) {
+      t[2 * i] = zipHalf(r[i], r[i + N / 2], false, All());
+      t[2 * i + 1] = zipHalf(r[i], r[i + N / 2], true, All());
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < W; i++) r[i] = t[i];
+    for (int i = 0; i < N; i++) r[i] = t[i];
   }
 }
 

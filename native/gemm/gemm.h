@@ -14,6 +14,15 @@ constexpr long kTaskRows = 64;
 /// C[i][j] = tile[i][j] + addends, for the part of the tile inside C. Addends are where C's element is, in their own array.
 INLINE void finishTile(const Floats& c, size_t ldc, size_t at, const float* tile, int rows, int cols, const float* partial, size_t ldPartial,
                        const Floats& addend) {
+  if (rows == MR && cols == NR && !addend.p) {  // the common case, without a test a vector
+    for (int i = 0; i < MR; i++)
+      for (int j = 0; j < NR; j += W) {
+        vf v = load(tile + i * NR + j);
+        if (partial) v += load(partial + i * ldPartial + j);
+        store(c, at + i * ldc + j, v);
+      }
+    return;
+  }
   for (int i = 0; i < rows; i++)
     for (int j = 0; j < cols; j += W) {
       const int n = cols - j;
@@ -114,7 +123,7 @@ static void gemm(Floats c, Floats a, Floats b, long m, long n, long k, bool tran
       });
       const bool first = block == 0, last = block == numBlocksK - 1;
       const Floats target = sums && !last ? Floats{sums, false} : c;
-      const size_t ldTarget = sums && !last ? blockN : n;
+      const size_t ldTarget = sums && !last ? blockN : n, elementBytes = target.bf16 ? 2 : 4;
       const Floats tileAddend = (sums ? last : first) ? addend : Floats{nullptr, false};
       parallelFor(numTasks, [&](long task) {
         const long tile0 = task * numTiles / numTasks, tile1 = (task + 1) * numTiles / numTasks, row0 = tile0 * MR;
@@ -126,14 +135,18 @@ static void gemm(Floats c, Floats a, Floats b, long m, long n, long k, bool tran
             const float* at = packedA + (t - tile0) * MR * steps;
             const float* bt = packedB + panel * NR * steps;
             const int width = (int)minOf<long>(NR, cols - panel * NR);
+            const long row = t * MR, col = panel * NR;
+            const size_t at0 = target.p == sums ? row * ldTarget + col : row * ldTarget + n0 + col;
+            // The tile of C is needed when the product is done: ask for it now.
+            for (long i = 0; i < minOf<long>(MR, m - row); i++)
+              for (long byte = 0; byte < width * elementBytes; byte += 64)
+                __builtin_prefetch(static_cast<const char*>(target.p) + (at0 + i * ldTarget) * elementBytes + byte, 1);
             if (pairs)
               multiplyPanel<Product::kPairs>(tile, at, bt, steps, (int)divideUp(width, W));
             else
               multiplyPanel<Product::kFloats>(tile, at, bt, steps, (int)divideUp(width, W));
-            const long row = t * MR, col = panel * NR;
             // The running sum of earlier blocks: in `sums`, or in C itself.
             const float* partial = first ? nullptr : sums ? sums + row * blockN + col : static_cast<float*>(c.p) + row * n + n0 + col;
-            const size_t at0 = target.p == sums ? row * ldTarget + col : row * ldTarget + n0 + col;
             finishTile(target, ldTarget, at0, tile, (int)minOf<long>(MR, m - row), width, partial, sums ? blockN : n, tileAddend);
           }
       });

@@ -42,7 +42,7 @@ static void transposeTile(float* out, const float* tile, long padded) {
       vf r[W];
 #pragma GCC unroll 16
       for (int l = 0; l < W; l++) r[l] = load(tile + (i + l) * padded + j);
-      transpose(r);
+      interleave(r);
 #pragma GCC unroll 16
       for (int l = 0; l < W; l++) store(out + (j + l) * B + i, r[l]);
     }
