@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError, DataError } from '../base/errors.ts';
 import { readJson, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
-import { type ModelSource, type TensorToWrite, openModel, openSafetensors, writeModelInto, writeSafetensors } from '../checkpoint/index.ts';
+import { type ModelSource, SafetensorsFile, type TensorToWrite, openModel, writeModelInto, writeSafetensors } from '../checkpoint/index.ts';
 import { type Decoder, type Parameter, exportTensors } from '../nn/index.ts';
 
 interface TrainerState {
@@ -87,8 +87,7 @@ export function restoreCheckpoint(folder: string, jobFingerprint: string, decode
   if (state.precision !== decoder.precision)
     throw new DataError(stateFile, `precision: expected ${decoder.precision}, found ${state.precision}.`);
   const weights = openModel(folder);
-  const optimizerFile = path.join(folder, 'trainer', 'optimizer.safetensors');
-  const trainer = openSafetensors(optimizerFile);
+  const trainer = new SafetensorsFile(path.join(folder, 'trainer', 'optimizer.safetensors'));
   try {
     for (const parameter of decoder.list()) {
       let row = 0;
@@ -97,12 +96,7 @@ export function restoreCheckpoint(folder: string, jobFingerprint: string, decode
         parameter.data.set(values, row * parameter.cols);
         row += part.rows;
       }
-      const read = (kind: string, into: Float32Array | Uint16Array) => {
-        const bytes = trainer.readBytes(`${kind}.${parameter.parts[0]!.name}`);
-        if (bytes.byteLength !== into.byteLength)
-          throw new DataError(optimizerFile, `tensor ${kind}.${parameter.parts[0]!.name}: expected ${into.byteLength} bytes, found ${bytes.byteLength}.`);
-        new Uint8Array(into.buffer, into.byteOffset, into.byteLength).set(bytes);
-      };
+      const read = (kind: string, into: Float32Array | Uint16Array) => trainer.readRaw(`${kind}.${parameter.parts[0]!.name}`, into);
       read('m', parameter.m!);
       read('v', parameter.v!);
       if (parameter.low) read('low', parameter.low);

@@ -12,7 +12,7 @@ import { exportTensors, initDecoder } from '../nn/index.ts';
 import { loadTokenizer, type Tokenizer, trainBpe } from '../tokenizer/index.ts';
 
 /** Text that a new tokenizer is trained on, characters: more changes little in the merges of a small vocabulary. */
-const TOKENIZER_SAMPLE = 40_000_000;
+const TOKENIZER_SAMPLE = 100_000_000;
 const DOCUMENT_END = '<|endoftext|>';
 
 /** @returns an absolute folder that openModel reads */

@@ -6,7 +6,7 @@ import { cacheFolder } from '../base/package.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { nativeInfo } from '../kernels/index.ts';
 import { type HardwareFacts, type ModelFactsForPlan, type Plan, explainPlan, makePlan } from '../recipe/index.ts';
-import { type PreparedCorpus, prepareCorpus } from '../shards/index.ts';
+import { type PrepareOptions, type PreparedCorpus, prepareCorpus } from '../shards/index.ts';
 import { corpusFacts, modelFacts } from './facts.ts';
 import { prepareModel } from './model.ts';
 import type { PipelineOptions, PlanResult, StageRecord } from './types.ts';
@@ -58,16 +58,21 @@ export async function prepare(configFile: string, options: PipelineOptions, over
   for (const corpus of config.corpora) {
     corpora.push(
       await stages.run(`corpus ${corpus.name}`, async () => {
-        const value = await prepareCorpus({
+        
+        const request: PrepareOptions = {
           ...corpus,
+          heldOut: corpus.heldOut,
           baseFolder: config.folder,
           modelFolder: model,
-          vocabSize: facts.vocabSize,
           cacheFolder: cache,
-          numWorkers: options.threads ?? os.availableParallelism(),
+          numWorkers: options.threads,
           quiet: options.quiet,
-          fresh: options.fresh,
-        });
+        };
+        const value = await prepareCorpus(request);
+        if (value.reused && options.fresh) {
+          fs.rmSync(value.folder, { recursive: true });
+          return { value: await prepareCorpus(request), reused: false };
+        }
         return { value, reused: value.reused };
       }),
     );
