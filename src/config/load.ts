@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { LineCounter, parseDocument } from 'yaml';
+import { type Document, LineCounter, parseDocument } from 'yaml';
 import { readText } from '../base/files.ts';
 import { locate, type Problem, problemsOf, refuse } from './problems.ts';
 import type { PresetName, RecipeConfig } from './recipe-options.ts';
@@ -20,14 +20,14 @@ export function loadConfig(file: string): Config {
 /** As loadConfig, on text already read; `file` is named in messages and relative paths start at its folder. */
 export function parseConfig(source: string, file: string): Config {
   const lines = new LineCounter();
-  const document = parseDocument(source, { lineCounter: lines, uniqueKeys: true });
+  const document = parseDocument(source, { lineCounter: lines, uniqueKeys: true, logLevel: 'error' });
   const broken = [...document.errors, ...document.warnings];
   if (broken.length > 0)
     refuse(
       file,
       broken.map((error) => ({ ...position(error.pos[0], lines), message: wordYamlError(error.message) })),
     );
-  const data: unknown = document.toJS();
+  const data = plainValues(document, file);
   if (data === null || typeof data !== 'object' || Array.isArray(data))
     refuse(file, [
       {
@@ -50,6 +50,15 @@ export function parseConfig(source: string, file: string): Config {
       problems.map((problem) => locate(problem, document, lines)),
     );
   return config;
+}
+
+/** Aliases are resolved here; one that names nothing, or a pile of them that would fill the memory, is refused. */
+function plainValues(document: Document, file: string): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    return refuse(file, [{ line: 1, column: 1, message: wordYamlError((error as Error).message) }]);
+  }
 }
 
 function position(offset: number, lines: LineCounter): { line: number; column: number } {

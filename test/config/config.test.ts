@@ -1,6 +1,7 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig, parseConfig, renderConfig, writeConfig } from '../../src/config/index.ts';
 
@@ -213,6 +214,33 @@ training: { beta1: 1.5, precision: fp8 }
     );
     expect(refusal(MINIMAL.replace('20M', '20M steps'))).toContain('budget.tokens: expected a count of tokens');
     expect(refusal(MINIMAL.replace('20M', '0'))).toContain('found 0');
+  });
+
+  it('refuses aliases that name nothing or explode', () => {
+    expect(refusal(MINIMAL.replace('docs', '*nothing'))).toMatch(/not valid YAML: .*nothing/);
+    const bomb = Array.from(
+      { length: 30 },
+      (_, i) => `b${i}: &b${i} [${i === 0 ? '1' : `*b${i - 1}, *b${i - 1}, *b${i - 1}`}]`,
+    );
+    expect(refusal(`${MINIMAL}${bomb.join('\n')}\n`)).toMatch(/continuo\.yaml:/);
+  });
+
+  it('answers any damaged file with a configuration or a ConfigError with a place', () => {
+    const whole = `${MINIMAL}recipe: { preset: reuse-dont-retrain, replay: { first: 0.2, second: 0.1 } }\ntraining: { seqLen: 512 }\n`;
+    const edit = fc.record({ at: fc.nat(whole.length), remove: fc.nat(12), insert: fc.string({ maxLength: 6 }) });
+    fc.assert(
+      fc.property(fc.array(edit, { minLength: 1, maxLength: 3 }), (edits) => {
+        let text = whole;
+        for (const { at, remove, insert } of edits) text = text.slice(0, at) + insert + text.slice(at + remove);
+        try {
+          expect(parse(text).corpora.length).toBeGreaterThan(0);
+        } catch (error) {
+          expect((error as Error).name, (error as Error).stack).toBe('ConfigError');
+          expect((error as Error).message).toMatch(/continuo\.yaml:\d+:\d+: /);
+        }
+      }),
+      { numRuns: 400 },
+    );
   });
 
   it('names a file that is not there', () => {
