@@ -1,6 +1,6 @@
 // Code points as Hugging Face tokenizers sees them, and the GPT-2 byte alphabet. Not a Unicode library: only what patterns and
 // vocabularies need. The one fact to know: its regular expressions (Oniguruma) know Unicode 16 while Node 20 knows 17, so what 17
-// added is listed here and taken out of every property; all 1,112,064 code points were compared (test/python/tokenizer_classes.py).
+// added is listed here and taken out of every property; all 1,112,064 code points were compared (test/python/tokenizer_fixtures.py).
 
 /** Code points assigned in Unicode 17, as the body of a character class: letters, digits and symbols for JS, unassigned for Oniguruma. */
 const ADDED_IN_UNICODE_17 =
