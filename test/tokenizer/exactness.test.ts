@@ -120,8 +120,7 @@ describe('long runs without a break', () => {
     for (const name of ['smollm', 'llama3', 'o200k-removed', 'llama2']) encodesQuickly(name, long, 10_000);
   });
 
-  it('beyond what the matcher’s stack holds are cut, not refused', () => {
-    expect(() => / ?[^\s\p{L}\p{N}]+/u.test('?!'.repeat(3_000_000))).toThrow(RangeError);
+  it('of six million characters are encoded, though they can overflow the matcher’s stack', () => {
     encodesQuickly('smollm', '?!'.repeat(3_000_000), 60_000);
   });
 });
