@@ -15,8 +15,8 @@ export interface Table {
 export interface Warning {
   severity: string;
   message: string;
-  evidence: string;
-  fix: string;
+  /** Evidence and remedy. */
+  detail: string;
   source: string;
 }
 
@@ -49,8 +49,7 @@ export function contentOf(run: Run, summary: RunSummary): Content {
     warnings: (run.plan?.warnings ?? []).map(({ severity, message, evidence, fix, source }) => ({
       severity,
       message,
-      evidence,
-      fix,
+      detail: [evidence, fix].filter(Boolean).map(asSentence).join(' '),
       source,
     })),
     facts: factsOf(run, summary),
@@ -214,7 +213,8 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
   const { plan, job } = run;
   const start = run.events.findLast((event) => event.type === 'start' || event.type === 'resume');
   const facts: [string, string | undefined][] = [
-    ['model', job?.model ?? plan?.model.name],
+    ['model', plan?.model.name ?? job?.model],
+    ['read from', plan && job?.model],
     [
       'parameters',
       plan &&
@@ -244,7 +244,7 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
       'peak memory',
       summary.peakRssBytes === undefined
         ? undefined
-        : `${formatBytes(summary.peakRssBytes)}${plan ? ` (planned: ${formatBytes(plan.expected.memoryBytes)})` : ''}`,
+        : `${formatBytes(summary.peakRssBytes)}${plan ? ` of the whole process (estimated for the tensors alone: ${formatBytes(plan.expected.memoryBytes)})` : ''}`,
     ],
     ['interruptions', interruptions(summary)],
     ['checkpoint', summary.checkpoint ?? 'none yet'],
@@ -261,6 +261,10 @@ function interruptions({ numStops, numCrashes }: RunSummary): string {
   return numStops + numCrashes === 0
     ? 'none'
     : `${parts.filter(Boolean).join(', ')}; resumed from the newest checkpoint`;
+}
+
+function asSentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 function times(n: number): string {

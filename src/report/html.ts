@@ -107,7 +107,7 @@ function warningsHtml(content: Content): string {
     .map(
       (warning) =>
         `<div class="pitfall ${escapeXml(warning.severity)}"><p><b>${escapeXml(warning.severity)}:</b> ${escapeXml(warning.message)}</p>` +
-        `<p class="aside">${escapeXml([warning.evidence, warning.fix].filter(Boolean).join(' '))}${warning.source ? ` (${escapeXml(warning.source)})` : ''}</p></div>`,
+        `<p class="aside">${escapeXml(warning.detail)}${warning.source ? ` (${escapeXml(warning.source)})` : ''}</p></div>`,
     )
     .join('');
 }

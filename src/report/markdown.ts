@@ -50,7 +50,7 @@ function warnings(content: Content): string {
   return bullets(
     content.warnings.map(
       (warning) =>
-        `**${warning.severity}**: ${warning.message} ${[warning.evidence, warning.fix].filter(Boolean).join(' ')}${warning.source ? ` (${warning.source})` : ''}`,
+        `**${warning.severity}**: ${warning.message} ${warning.detail}${warning.source ? ` (${warning.source})` : ''}`,
     ),
   );
 }
