@@ -41,7 +41,7 @@ export interface PrepareOptions {
   /** Rows of the model's embedding; the tokenizer's own vocabulary by default. An id beyond it is refused. */
   vocabSize?: number;
   /** Folder of stage outputs. */
-  cache: string;
+  cacheFolder: string;
   /** Do it again even if it was done. */
   fresh?: boolean;
   /** Threads; all cores by default. Has no influence on the output. */
@@ -124,10 +124,15 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
     limitTokens: options.limitTokens,
     maxBadShare: options.maxBadShare,
   });
-  const folder = path.join(options.cache, `corpus-${options.name.replace(/[^\w.-]/g, '_')}-${stageFingerprint}`);
+  const folder = path.join(options.cacheFolder, `corpus-${options.name.replace(/[^\w.-]/g, '_')}-${stageFingerprint}`);
   const existing = options.fresh ? undefined : readManifest(folder, stageFingerprint);
   if (existing) return describe(options, folder, true, existing);
 
+  try {
+    fs.mkdirSync(options.cacheFolder, { recursive: true });
+  } catch (error) {
+    throw explainSystemError(error, options.cacheFolder, 'making the cache folder');
+  }
   const start = performance.now();
   const stage = { options, files: found.files, tokenizer, heldOut, totalBytes: inputs.numBytes };
   let manifest: CorpusManifest | undefined;

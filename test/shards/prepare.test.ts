@@ -1,0 +1,239 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sha256File } from '../../src/base/hash.ts';
+import type { PreparedCorpus, PrepareOptions } from '../../src/shards/index.ts';
+import { openShard, prepareCorpus } from '../../src/shards/index.ts';
+import { END, makeFolder, words, writeByteTokenizer, writeJsonl } from './fixtures.ts';
+
+let folder: string;
+let modelFolder: string;
+beforeAll(() => {
+  folder = makeFolder('prepare');
+  modelFolder = writeByteTokenizer(path.join(folder, 'model'));
+});
+afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+const prepare = (name: string, paths: string, options: Partial<PrepareOptions> = {}): Promise<PreparedCorpus> =>
+  prepareCorpus({
+    name,
+    role: 'domain',
+    paths,
+    modelFolder,
+    cacheFolder: path.join(folder, 'cache'),
+    numWorkers: 2,
+    quiet: true,
+    ...options,
+  });
+
+/** Token ids of every document. */
+function documents(prefix: string): number[][] {
+  const shard = openShard(prefix);
+  const all = Array.from({ length: shard.numDocuments }, (_, i) => Array.from(shard.read(...shard.documentRange(i))));
+  shard.close();
+  return all;
+}
+const textOf = (ids: readonly number[]) => Buffer.from(ids.filter((id) => id !== END)).toString('utf8');
+const digests = (corpus: PreparedCorpus) =>
+  ['train.bin', 'train.idx', 'heldout.bin', 'heldout.idx', 'heldout.bytes'].map((file) =>
+    sha256File(path.join(corpus.folder, file)),
+  );
+
+describe('prepareCorpus', () => {
+  const texts = Array.from({ length: 1000 }, (_, i) => `${i} ünï ${words(i, 20 + (i % 60))}`);
+
+  it('splits documents between training and held-out, each text once, with start and end tokens', async () => {
+    const corpus = await prepare('plain', writeJsonl(path.join(folder, 'plain.jsonl'), texts));
+    const train = documents(corpus.trainPrefix);
+    const heldOut = documents(corpus.heldOutPrefix);
+    expect(heldOut).toHaveLength(20);
+    expect(train).toHaveLength(980);
+    expect([...train, ...heldOut].map(textOf).sort()).toEqual([...texts].sort());
+    for (const ids of train) expect([ids[0], ids.at(-1)]).toEqual([END, END]);
+    for (const ids of heldOut) {
+      expect(ids[0]).toBe(END);
+      expect(ids.at(-1)).not.toBe(END);
+    }
+    const bytesOf = (docs: number[][]) => docs.reduce((sum, ids) => sum + Buffer.byteLength(textOf(ids)), 0);
+    const { manifest } = corpus;
+    expect(manifest.train).toMatchObject({
+      numDocuments: 980,
+      numTokens: train.flat().length,
+      numBytes: bytesOf(train),
+    });
+    expect(manifest.heldOut).toMatchObject({
+      numDocuments: 20,
+      numTokens: heldOut.flat().length - 20,
+      numBytes: bytesOf(heldOut),
+    });
+    const sizes = fs.readFileSync(`${corpus.heldOutPrefix}.bytes`);
+    expect(heldOut.map((_, i) => sizes.readUInt32LE(4 * i))).toEqual(
+      heldOut.map((ids) => Buffer.byteLength(textOf(ids))),
+    );
+    expect(manifest.partChars).toBeUndefined();
+    expect(fs.readdirSync(corpus.folder).sort()).toEqual(
+      ['heldout.bin', 'heldout.bytes', 'heldout.idx', 'manifest.json', 'removed', 'train.bin', 'train.idx'].sort(),
+    );
+  });
+
+  it('gives the same bytes with one, two and three workers, and for the same documents in other files the same split', async () => {
+    const big = Array.from({ length: 2000 }, (_, i) => words(i % 7, 250) + i);
+    const file = writeJsonl(path.join(folder, 'big.jsonl'), big);
+    const runs: PreparedCorpus[] = [];
+    for (const numWorkers of [1, 2, 3])
+      runs.push(await prepare('big', file, { numWorkers, cacheFolder: path.join(folder, `cache-${numWorkers}`) }));
+    expect(digests(runs[1])).toEqual(digests(runs[0]));
+    expect(digests(runs[2])).toEqual(digests(runs[0]));
+    writeJsonl(path.join(folder, 'halves/a.jsonl'), big.slice(1000));
+    writeJsonl(path.join(folder, 'halves/b.jsonl'), big.slice(0, 1000));
+    const halves = await prepare('halves', path.join(folder, 'halves'));
+    expect(documents(halves.heldOutPrefix)).toEqual(documents(runs[0].heldOutPrefix));
+  });
+
+  it('is reused while nothing changed, and made again when a file, an option or the tokenizer did', async () => {
+    const file = writeJsonl(path.join(folder, 'reuse.jsonl'), texts);
+    const first = await prepare('reuse', file);
+    const again = await prepare('reuse', file);
+    expect([first.reused, again.reused]).toEqual([false, true]);
+    expect(again.manifest).toEqual(first.manifest);
+    expect((await prepare('reuse', file, { heldOut: { minDocuments: 9 } })).reused).toBe(false);
+    expect((await prepare('reuse', file, { fresh: true })).reused).toBe(false);
+    fs.truncateSync(path.join(first.folder, 'train.bin'), 1000);
+    const repaired = await prepare('reuse', file);
+    expect(repaired.reused).toBe(false);
+    expect(digests(repaired)).toEqual(digests(await prepare('reuse', file)));
+    fs.appendFileSync(file, `${JSON.stringify({ text: 'one more' })}\n`);
+    const longer = await prepare('reuse', file);
+    expect(longer.reused).toBe(false);
+    expect(longer.folder).not.toBe(first.folder);
+  });
+
+  it('never trains on a copy of a held-out text', async () => {
+    const file = writeJsonl(path.join(folder, 'copies.jsonl'), [...texts, ...texts.slice(0, 500)]);
+    const corpus = await prepare('copies', file, { heldOut: { share: 0.1 } });
+    const heldOut = new Set(documents(corpus.heldOutPrefix).map(textOf));
+    const train = documents(corpus.trainPrefix).map(textOf);
+    expect(heldOut.size).toBe(150);
+    expect(train.filter((text) => heldOut.has(text))).toEqual([]);
+    expect(corpus.manifest.removed.heldOutCopies).toBeGreaterThan(0);
+    expect(train.length + heldOut.size + corpus.manifest.removed.heldOutCopies).toBe(1500);
+  });
+
+  it('holds parts of a single book out, and joins the rest again', async () => {
+    const book = `${words(5, 60_000)}\nEnd.`;
+    fs.mkdirSync(path.join(folder, 'book'), { recursive: true });
+    fs.writeFileSync(path.join(folder, 'book/book.txt'), book);
+    const corpus = await prepare('book', path.join(folder, 'book'));
+    const { manifest } = corpus;
+    expect(manifest.partChars).toBeGreaterThan(10_000);
+    const heldOut = documents(corpus.heldOutPrefix).map(textOf);
+    const train = documents(corpus.trainPrefix).map(textOf);
+    expect(heldOut).toHaveLength(8);
+    expect(train.length).toBeLessThanOrEqual(9);
+    for (const text of heldOut)
+      expect(book.includes(text) && (text.endsWith('\n\n') || text.endsWith('End.'))).toBe(true);
+    // Put back where they were, all pieces make the book.
+    const pieces = [...heldOut, ...train].sort((a, b) => book.indexOf(a) - book.indexOf(b));
+    expect(pieces.join('') === book).toBe(true);
+  });
+
+  it('stops at exactly limitTokens', async () => {
+    const file = writeJsonl(path.join(folder, 'limit.jsonl'), texts);
+    const corpus = await prepare('limit', file, { limitTokens: 10_000, heldOut: { maxTokens: 8000 } });
+    expect(corpus.manifest.train.numTokens).toBe(10_000);
+    expect(corpus.manifest.limitTokens).toBe(10_000);
+    expect(documents(corpus.trainPrefix).flat()).toHaveLength(10_000);
+    const unlimited = await prepare('limit', file, { limitTokens: 10_000_000 });
+    expect(unlimited.manifest.limitTokens).toBeUndefined();
+  });
+
+  it('keeps to the token limit of the held-out set', async () => {
+    const corpus = await prepare('caps', writeJsonl(path.join(folder, 'caps.jsonl'), texts), {
+      heldOut: { share: 0.5, maxTokens: 8000 },
+    });
+    expect(corpus.manifest.heldOut.numTokens).toBeLessThanOrEqual(8000);
+    expect(corpus.manifest.heldOut.numTokens).toBeGreaterThan(7000);
+  });
+
+  it('holds out the whole of an evaluation corpus', async () => {
+    const corpus = await prepare('eval', writeJsonl(path.join(folder, 'eval.jsonl'), texts.slice(0, 3)), {
+      role: 'evaluation',
+    });
+    expect(corpus.manifest.heldOut.numDocuments).toBe(3);
+    expect(corpus.manifest.train.numTokens).toBe(0);
+  });
+
+  it('writes bad records down', async () => {
+    const file = writeJsonl(path.join(folder, 'bad.jsonl'), texts);
+    fs.appendFileSync(file, 'not json\n{"text":""}\n');
+    const corpus = await prepare('bad', file);
+    expect(corpus.manifest.removed).toEqual({ badRecords: 1, emptyDocuments: 1, heldOutCopies: 0 });
+    const log = fs.readFileSync(path.join(corpus.folder, 'removed/bad-records.jsonl'), 'utf8').trim().split('\n');
+    expect(log.map((line) => JSON.parse(line))).toMatchObject([
+      { file, line: 1001, reason: expect.stringMatching(/not valid JSON/) },
+    ]);
+  });
+
+  it('says with numbers why a corpus cannot be used, and leaves nothing behind', async () => {
+    const cacheFolder = path.join(folder, 'cache-errors');
+    const empty = writeJsonl(path.join(folder, 'empty.jsonl'), ['', ' \n']);
+    await expect(prepare('empty', empty, { cacheFolder })).rejects.toThrow(
+      /corpus "empty" is empty: 1 files, 2 empty documents, 0 bad records/,
+    );
+    const small = writeJsonl(
+      path.join(folder, 'small.jsonl'),
+      texts.slice(0, 8).map((text) => text.slice(0, 30)),
+    );
+    await expect(prepare('small', small, { cacheFolder })).rejects.toThrow(
+      /smaller than its held-out split: it has 8 documents or parts \(8 distinct\), of which 8 must be held out/,
+    );
+    const same = writeJsonl(path.join(folder, 'same.jsonl'), Array(50).fill('the same text'));
+    await expect(prepare('same', same, { cacheFolder })).rejects.toThrow(/50 documents or parts \(1 distinct\)/);
+    expect(fs.readdirSync(cacheFolder)).toEqual([]);
+    const file = writeJsonl(path.join(folder, 'ok.jsonl'), texts);
+    await expect(prepare('ok', file, { vocabSize: 200 })).rejects.toThrow(
+      /tokenizer\.json: its token 256 \("<\|endoftext\|>"\) has no row/,
+    );
+    fs.writeFileSync(path.join(folder, 'blocked'), 'a file');
+    await expect(prepare('ok', file, { cacheFolder: path.join(folder, 'blocked/cache') })).rejects.toThrow(
+      /a part of this path is a file/,
+    );
+  });
+
+  it('survives being killed: what is there without a manifest is done again', async () => {
+    const big = Array.from({ length: 2000 }, (_, i) => words(i % 7, 300) + i);
+    const file = writeJsonl(path.join(folder, 'killed.jsonl'), big);
+    const cacheFolder = path.join(folder, 'cache-killed');
+    const request = {
+      name: 'killed',
+      role: 'domain',
+      paths: file,
+      modelFolder,
+      cacheFolder,
+      numWorkers: 1,
+      quiet: true,
+    };
+    const entry = path.resolve('dist/shards/index.js');
+    const script = `import(${JSON.stringify(entry)}).then((m) => m.prepareCorpus(${JSON.stringify(request)}))`;
+    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'inherit', 'inherit'] });
+    const staged = async () => {
+      for (let i = 0; i < 400; i++) {
+        const left = fs.existsSync(cacheFolder) ? fs.readdirSync(cacheFolder) : [];
+        if (left.length > 0) return left;
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      return [];
+    };
+    expect(await staged()).toEqual([expect.stringMatching(/^corpus-killed-.*\.tmp$/)]);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    const redone = await prepare('killed', file, { cacheFolder });
+    expect(redone.reused).toBe(false);
+    expect(fs.readdirSync(cacheFolder)).toEqual([path.basename(redone.folder)]);
+    expect(digests(redone)).toEqual(
+      digests(await prepare('killed', file, { cacheFolder: path.join(folder, 'cache-other') })),
+    );
+  });
+});
