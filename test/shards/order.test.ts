@@ -1,0 +1,281 @@
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sha256File } from '../../src/base/hash.ts';
+import { Rng } from '../../src/base/rng.ts';
+import { compileEvalOrder, compileOrder, readOrderFile, type Segment, ShardWriter } from '../../src/shards/index.ts';
+import { BlendPicker } from '../../src/shards/order.ts';
+import { makeFolder } from './fixtures.ts';
+
+let folder: string;
+beforeAll(() => {
+  folder = makeFolder('order');
+});
+afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+/** A shard of documents with these lengths; tokens count up from 0. */
+function shardOf(name: string, lengths: readonly number[]): { prefix: string; corpus: string } {
+  const prefix = path.join(folder, name);
+  const writer = new ShardWriter(prefix, 1 << 20);
+  let next = 0;
+  for (const length of lengths) writer.addDocument(Array.from({ length }, () => next++));
+  writer.finish();
+  fs.writeFileSync(`${prefix}.bytes`, Buffer.from(Uint32Array.from(lengths, (n) => 3 * n).buffer));
+  return { prefix, corpus: name };
+}
+
+/** [corpus of the sequence, its segments] for each sequence. */
+function readOrder(out: string, files: readonly { file: string }[]): Segment[][] {
+  return files.flatMap(({ file }) => {
+    const order = readOrderFile(path.join(out, file));
+    return Array.from({ length: order.numSequences }, (_, i) => order.segments(i));
+  });
+}
+
+const lengthsOf = (seed: number, n: number, max: number) => {
+  const rng = new Rng(seed);
+  return Array.from({ length: n }, () => rng.below(max));
+};
+
+describe('the blend', () => {
+  it('keeps every prefix within one sequence of its shares', () => {
+    const shares = fc
+      .array(fc.integer({ min: 0, max: 1000 }), { minLength: 1, maxLength: 7 })
+      .filter((list) => list.some((x) => x > 0));
+    fc.assert(
+      fc.property(shares, (weights) => {
+        const sum = weights.reduce((a, b) => a + b, 0);
+        const picker = new BlendPicker(weights.map((w) => w / sum));
+        const used = weights.map(() => 0);
+        for (let n = 1; n <= 500; n++) {
+          used[picker.next()]++;
+          weights.forEach((w, i) => {
+            expect(Math.abs(used[i] - (w / sum) * n)).toBeLessThanOrEqual(1);
+            if (w === 0) expect(used[i]).toBe(0);
+          });
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('names the phase when a blend is wrong', () => {
+    const shards = [shardOf('handbook', [10, 20])];
+    const compile = (blend: Record<string, number>) => () =>
+      compileOrder({ phases: [{ name: 'first', numSequences: 1, blend }], shards, seqLen: 4, seed: 1, folder });
+    expect(compile({ handbok: 1 })).toThrow(
+      /Phase "first" blends corpus "handbok", which is not among: handbook\. Did you mean "handbook"\?/,
+    );
+    expect(compile({ handbook: 0.5 })).toThrow(/shares sum to 0\.5, expected 1/);
+    expect(compile({ handbook: -1 })).toThrow(/has share -1/);
+  });
+});
+
+describe('compileOrder', () => {
+  it('uses each pair of a corpus exactly once an epoch and fills every sequence', () => {
+    const seqLen = 16;
+    const lengths = [...lengthsOf(1, 200, 60), 0, 1, 2, 500];
+    const shards = [
+      shardOf('once-a', lengths.slice(0, 150)),
+      { ...shardOf('once-b', lengths.slice(150)), corpus: 'once-a' },
+    ];
+    const pairs = lengths.reduce((sum, n) => sum + Math.max(0, n - 1), 0);
+    const numSequences = Math.floor((3 * pairs) / seqLen);
+    const out = path.join(folder, 'once');
+    const { files, statistics } = compileOrder({
+      phases: [{ name: 'all', numSequences, blend: { 'once-a': 1 } }],
+      shards,
+      seqLen,
+      seed: 7,
+      folder: out,
+      sequencesPerFile: 50,
+    });
+    expect(files.length).toBe(Math.ceil(numSequences / 50));
+    expect(files.map((file) => file.firstSequence)).toEqual(files.map((_, i) => 50 * i));
+    const order = readOrder(out, files);
+    expect(order).toHaveLength(numSequences);
+    for (const segments of order) expect(segments.reduce((sum, s) => sum + s.length, 0)).toBe(seqLen);
+    // Pairs in the order of use, as shard:first token; three epochs, the last not quite complete.
+    const used = order
+      .flat()
+      .flatMap(({ shard, first, length }) => Array.from({ length }, (_, k) => `${shard}:${first + k}`));
+    for (let epoch = 0; epoch < 2; epoch++)
+      expect(new Set(used.slice(epoch * pairs, (epoch + 1) * pairs)).size).toBe(pairs);
+    expect(used.slice(0, 100)).not.toEqual(used.slice(pairs, pairs + 100));
+    // No pair crosses from one document into the next.
+    const ends = (list: readonly number[]) =>
+      new Set(list.map((_, i) => list.slice(0, i + 1).reduce((a, b) => a + b, 0) - 1));
+    const lastTokens = [ends(lengths.slice(0, 150)), ends(lengths.slice(150))];
+    for (const { shard, first, length } of order.flat())
+      for (let k = 0; k < length; k++) expect(lastTokens[shard].has(first + k)).toBe(false);
+    expect(statistics.corpora).toEqual([
+      {
+        corpus: 'once-a',
+        numTokens: numSequences * seqLen,
+        numEpochs: (numSequences * seqLen) / pairs,
+        numTokensPerEpoch: pairs,
+      },
+    ]);
+  });
+
+  it('follows the blend phase by phase, mixes inside short stretches, and goes on where a corpus stopped', () => {
+    const shards = [
+      shardOf('web', lengthsOf(2, 300, 40)),
+      shardOf('docs', lengthsOf(3, 300, 40)),
+      shardOf('unused', [50]),
+    ];
+    const phases = [
+      { name: 'general', numSequences: 300, blend: { web: 0.7, docs: 0.3 } },
+      { name: 'domain', numSequences: 100, blend: { web: 0.2, docs: 0.8 } },
+    ];
+    const out = path.join(folder, 'phases');
+    const { files, statistics } = compileOrder({ phases, shards, seqLen: 8, seed: 1, folder: out });
+    const corpora = readOrder(out, files).map((segments) => shards[segments[0].shard].corpus);
+    const count = (from: number, to: number, corpus: string) =>
+      corpora.slice(from, to).filter((c) => c === corpus).length;
+    expect([count(0, 300, 'web'), count(300, 400, 'web')]).toEqual([210, 20]);
+    for (let start = 0; start + 10 <= 300; start += 10)
+      expect(Math.abs(count(start, start + 10, 'web') - 7)).toBeLessThanOrEqual(1);
+    expect(statistics.phases.map(({ corpora: use }) => use.map((c) => c.numTokens))).toEqual([
+      [1680, 720],
+      [160, 640],
+    ]);
+    // docs ran 720 + 640 pairs without a repeat inside its first epoch, across the phases' border.
+    const docs = readOrder(out, files)
+      .flat()
+      .filter((s) => s.shard === 1);
+    const pairs = docs.flatMap(({ first, length }) => Array.from({ length }, (_, k) => first + k));
+    const perEpoch = statistics.corpora.find((c) => c.corpus === 'docs')!.numTokensPerEpoch;
+    expect(new Set(pairs.slice(0, perEpoch)).size).toBe(Math.min(perEpoch, pairs.length));
+  });
+
+  it('is the same for the same seed, whatever the file size, and another for another seed', () => {
+    const shards = [shardOf('seeded', lengthsOf(4, 500, 30))];
+    const compile = (seed: number, sequencesPerFile: number) => {
+      const out = path.join(folder, `seed-${seed}-${sequencesPerFile}`);
+      const phases = [{ name: 'all', numSequences: 200, blend: { seeded: 1 } }];
+      return readOrder(out, compileOrder({ phases, shards, seqLen: 32, seed, folder: out, sequencesPerFile }).files);
+    };
+    const first = compile(1, 1000);
+    expect(compile(1, 33)).toEqual(first);
+    expect(compile(2, 1000)).not.toEqual(first);
+  });
+
+  it('refuses a corpus without a pair', () => {
+    const shards = [shardOf('pairless', [1, 0, 1])];
+    const phases = [{ name: 'all', numSequences: 1, blend: { pairless: 1 } }];
+    expect(() => compileOrder({ phases, shards, seqLen: 4, seed: 1, folder })).toThrow(
+      /corpus "pairless" has no document of two tokens or more/,
+    );
+  });
+
+  it('shuffles a million documents in seconds', () => {
+    const prefix = path.join(folder, 'million');
+    const writer = new ShardWriter(prefix, 1000);
+    for (let i = 0; i < 1_000_000; i++) writer.addDocument([i % 1000, 1, 2]);
+    writer.finish();
+    const out = path.join(folder, 'million-order');
+    const phases = [{ name: 'all', numSequences: 4000, blend: { million: 1 } }];
+    const start = performance.now();
+    const { files } = compileOrder({
+      phases,
+      shards: [{ prefix, corpus: 'million' }],
+      seqLen: 512,
+      seed: 1,
+      folder: out,
+    });
+    expect(performance.now() - start).toBeLessThan(15_000);
+    const firsts = readOrder(out, files)
+      .flat()
+      .filter((s) => s.length === 2)
+      .map((s) => s.first);
+    expect(new Set(firsts.slice(0, 1_000_000)).size).toBe(Math.min(firsts.length, 1_000_000));
+  });
+});
+
+describe('order files', () => {
+  it('have the documented bytes', () => {
+    const out = path.join(folder, 'bytes');
+    const { files } = compileOrder({
+      phases: [{ name: 'all', numSequences: 2, blend: { bytes: 1 } }],
+      shards: [shardOf('bytes', [9])],
+      seqLen: 4,
+      seed: 1,
+      folder: out,
+    });
+    const hex = fs.readFileSync(path.join(out, files[0].file)).toString('hex');
+    const units = [0, 4];
+    const body = readOrder(out, files).map(([s]) => s.first);
+    expect([...body].sort()).toEqual(units);
+    const u32 = (n: number) => Buffer.from(Uint32Array.of(n).buffer).toString('hex');
+    const header = Buffer.from('CNTORDER').toString('hex') + u32(1) + u32(4) + u32(2) + u32(2) + u32(0) + u32(0);
+    const index = u32(0) + u32(1) + u32(2);
+    const segments = body.map((first) => u32(0) + u32(first) + u32(0) + u32(4)).join('');
+    expect(hex).toBe(header + index + segments);
+  });
+
+  it('answer thousands of mutations with a DataError or with sequences that fit', () => {
+    const out = path.join(folder, 'fuzz');
+    const { files } = compileOrder({
+      phases: [{ name: 'all', numSequences: 40, blend: { fuzz: 1 } }],
+      shards: [shardOf('fuzz', lengthsOf(5, 100, 20))],
+      seqLen: 16,
+      seed: 1,
+      folder: out,
+    });
+    const whole = fs.readFileSync(path.join(out, files[0].file));
+    const rng = new Rng(9);
+    const file = path.join(out, 'mutated.bin');
+    for (let i = 0; i < 4000; i++) {
+      const bytes = Buffer.from(whole);
+      for (let k = 0; k <= i % 3; k++) bytes[i % 2 ? rng.below(36) : rng.below(whole.length)] = rng.below(256);
+      fs.writeFileSync(file, i % 7 ? bytes : bytes.subarray(0, rng.below(whole.length)));
+      try {
+        const order = readOrderFile(file);
+        for (let s = 0; s < order.numSequences; s++)
+          expect(order.segments(s).reduce((sum, { length }) => sum + length, 0)).toBeLessThanOrEqual(order.seqLen);
+      } catch (error) {
+        expect((error as Error).name).toBe('DataError');
+      }
+    }
+  });
+});
+
+describe('compileEvalOrder', () => {
+  it('covers whole documents, each pair once, in windows of at most seqLen, and counts their bytes', () => {
+    const lengths = [...lengthsOf(6, 60, 50), 100];
+    const { prefix } = shardOf('eval', lengths);
+    const file = path.join(folder, 'eval-order.bin');
+    const counts = compileEvalOrder({ prefix, shard: 5, seqLen: 16, file });
+    const pairs = lengths.reduce((sum, n) => sum + Math.max(0, n - 1), 0);
+    const bytes = 3 * lengths.reduce((a, b) => a + b, 0);
+    expect(counts).toMatchObject({ numTokens: pairs, numDocuments: lengths.length, numBytes: bytes });
+    const segments = readOrder(folder, [{ file: 'eval-order.bin' }]);
+    expect(segments).toHaveLength(counts.numSequences);
+    expect(counts.numSequences).toBeLessThan(1.1 * (pairs / 16) + 2);
+    expect(segments.flat().every((s) => s.shard === 5 && s.length <= 16)).toBe(true);
+    const used = segments.flat().flatMap(({ first, length }) => Array.from({ length }, (_, k) => first + k));
+    expect(new Set(used).size).toBe(pairs);
+    expect(used).toHaveLength(pairs);
+  });
+
+  it('cuts at maxTokens between documents, at least one, and is the same every time', () => {
+    const { prefix } = shardOf('eval-cut', [11, 21, 31]);
+    const file = path.join(folder, 'eval-cut-order.bin');
+    const cut = (maxTokens: number) => compileEvalOrder({ prefix, shard: 0, seqLen: 16, maxTokens, file });
+    expect(cut(30)).toMatchObject({ numTokens: 30, numDocuments: 2, numBytes: 96 });
+    expect(cut(29)).toMatchObject({ numTokens: 10, numDocuments: 1, numBytes: 33 });
+    const digest = sha256File(file);
+    expect(cut(1)).toMatchObject({ numTokens: 10, numDocuments: 1 });
+    expect(sha256File(file)).toBe(digest);
+  });
+
+  it('refuses a set whose byte counts are missing', () => {
+    const { prefix } = shardOf('eval-nobytes', [5]);
+    fs.rmSync(`${prefix}.bytes`);
+    expect(() => compileEvalOrder({ prefix, shard: 0, seqLen: 4, file: path.join(folder, 'x.bin') })).toThrow(
+      /eval-nobytes\.bytes: 0 bytes, expected 4/,
+    );
+  });
+});
