@@ -2,7 +2,7 @@
 // A merge is chosen by lowest rank, leftmost on ties, as Hugging Face tokenizers does. Short words scan for the lowest rank; long
 // ones use a heap over a linked list, so that a megabyte without a space costs n log n. Results are cached by piece.
 import { ConfigError } from '../base/errors.ts';
-import { BYTE_CHARS } from './unicode.ts';
+import { BYTE_CHARS, detach } from './unicode.ts';
 
 export interface BpeOptions {
   /** Symbols to begin with: the UTF-8 bytes of the piece in the byte alphabet, or its characters. */
@@ -21,7 +21,7 @@ export interface BpeOptions {
 const SCAN_LIMIT = 40;
 /** Pieces up to this length are cached; longer ones seldom repeat. */
 const CACHED_LENGTH = 128;
-/** The cache is emptied when it holds this many pieces (about 60 MB). */
+/** The cache is emptied when it holds this many pieces. */
 const CACHE_LIMIT = 400_000;
 const POSITION_SPAN = 2 ** 32;
 
@@ -77,7 +77,7 @@ export class Bpe {
     for (let i = 0; i < n; i++) out.push(symbols[i]);
     if (piece.length > CACHED_LENGTH) return;
     if (this.cache.size >= CACHE_LIMIT) this.cache.clear();
-    this.cache.set(piece, n === 1 ? symbols[0] : symbols.slice(0, n));
+    this.cache.set(detach(piece), n === 1 ? symbols[0] : symbols.slice(0, n));
   }
 
   /** Leaves the ids in `this.symbols` and returns how many. */

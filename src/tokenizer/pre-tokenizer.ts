@@ -60,7 +60,7 @@ const prefixStage: Stage = (text, _isStart, emit) => emit(text.startsWith(' ') ?
 
 /**
  * SmolLM's and StarCoder's pipeline in one expression: every digit alone, then GPT-2's pattern on the runs between. A run ends at a
- * digit as a text ends, hence the lookahead. Exact, and three times as fast as two stages.
+ * digit as a text ends, hence the lookahead. Exact, and 1.7 times as fast as in stages (11.5 MB of English).
  */
 function digitsThenGpt2(): string {
   const [letter, space] = [translatePattern(String.raw`\p{L}`), translatePattern(String.raw`\s`)];

@@ -8,7 +8,7 @@ import { specialToken } from './load.ts';
 import { byteLevel, digits, LLAMA3_PATTERN, O200K_PATTERN, QWEN2_PATTERN, sequence, splits } from './patterns.ts';
 import { compilePreTokenizer } from './pre-tokenizer.ts';
 import type { TokenizerJson } from './types.ts';
-import { BYTE_CHARS, toWellFormed } from './unicode.ts';
+import { BYTE_CHARS, detach, toWellFormed } from './unicode.ts';
 
 export interface TrainOptions {
   /** Exact size: 256 bytes, the special tokens, and merges for the rest. */
@@ -81,7 +81,9 @@ function countWords(texts: Iterable<string>, component: Component): Map<string, 
   const counts = new Map<string, number>();
   for (const text of texts)
     preTokenizer.split(toWellFormed(text), true, (word) => {
-      counts.set(word, (counts.get(word) ?? 0) + 1);
+      const count = counts.get(word);
+      if (count === undefined) counts.set(detach(word), 1);
+      else counts.set(word, count + 1);
     });
   return counts;
 }
