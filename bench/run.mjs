@@ -5,7 +5,11 @@ import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const known = fs.readdirSync(here).filter((f) => f.endsWith('.mjs') && f !== 'run.mjs').map((f) => f.slice(0, -4)).sort();
+const known = fs
+  .readdirSync(here)
+  .filter((f) => f.endsWith('.mjs') && f !== 'run.mjs')
+  .map((f) => f.slice(0, -4))
+  .sort();
 const [name, ...rest] = process.argv.slice(2);
 if (!known.includes(name)) {
   console.error(`Usage: npm run bench -- NAME [--json]   where NAME is one of: ${known.join(', ')}`);

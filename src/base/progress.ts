@@ -58,7 +58,11 @@ export class Progress {
     const rate = (this.done - this.startDone) / Math.max(seconds, 1e-9);
     const parts = [total === undefined ? this.amount(this.done) : `${this.amount(this.done)}/${this.amount(total)}`];
     if (unit && unit !== 'bytes') parts[0] += ` ${unit}`;
-    parts.push(unit === 'steps' && rate < 1 ? `${(1 / Math.max(rate, 1e-9)).toFixed(2)} s/step` : `${this.amount(Number(rate.toPrecision(3)))}/s`);
+    parts.push(
+      unit === 'steps' && rate < 1
+        ? `${(1 / Math.max(rate, 1e-9)).toFixed(2)} s/step`
+        : `${this.amount(Number(rate.toPrecision(3)))}/s`,
+    );
     if (final) parts.push(`in ${formatSeconds(seconds)}`);
     else if (total !== undefined && rate > 0) parts.push(`${formatSeconds((total - this.done) / rate)} left`);
     if (this.note) parts.push(this.note);

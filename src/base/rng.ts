@@ -10,7 +10,8 @@ export class Rng {
   /** @param seed any number; @param labels strings that separate independent streams of one seed */
   constructor(seed: number, ...labels: (string | number)[]) {
     let h = (seed ^ (Math.floor(seed / 2 ** 32) * 0x9e3779b1)) >>> 0;
-    for (const label of labels) for (const c of String(label) + '\0') h = Math.imul(h ^ c.charCodeAt(0), 0x01000193) >>> 0;
+    for (const label of labels)
+      for (const c of String(label) + '\0') h = Math.imul(h ^ c.charCodeAt(0), 0x01000193) >>> 0;
     const next = () => {
       h = (h + 0x9e3779b9) >>> 0;
       let z = h;

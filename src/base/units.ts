@@ -8,22 +8,37 @@ export function parseCount(value: string | number, what: string): number {
   if (typeof value === 'number') {
     if (Number.isFinite(value) && value >= 0) return Math.round(value);
   } else {
-    const match = /^\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([kmbgt]?)\s*(?:tokens?|documents?|docs?|steps?|bytes?)?\s*$/i.exec(value);
+    const match =
+      /^\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([kmbgt]?)\s*(?:tokens?|documents?|docs?|steps?|bytes?)?\s*$/i.exec(
+        value,
+      );
     if (match) return Math.round(Number(match[1]!.replaceAll('_', '')) * SCALES[match[2]!.toLowerCase()]!);
   }
-  throw new ConfigError(`${what}: expected a count such as 300000, 20M or "1.5B tokens", found ${JSON.stringify(value)}.`);
+  throw new ConfigError(
+    `${what}: expected a count such as 300000, 20M or "1.5B tokens", found ${JSON.stringify(value)}.`,
+  );
 }
 
 /** 1234567 -> "1.23M". Decimal scales; three significant digits. */
 export function formatCount(n: number): string {
-  for (const [suffix, scale] of [['T', 1e12], ['B', 1e9], ['M', 1e6], ['k', 1e3]] as const)
+  for (const [suffix, scale] of [
+    ['T', 1e12],
+    ['B', 1e9],
+    ['M', 1e6],
+    ['k', 1e3],
+  ] as const)
     if (Math.abs(n) >= scale) return `${significant(n / scale)}${suffix}`;
   return significant(n);
 }
 
 /** Bytes in binary units: 1.5 GiB. */
 export function formatBytes(n: number): string {
-  for (const [suffix, scale] of [['TiB', 2 ** 40], ['GiB', 2 ** 30], ['MiB', 2 ** 20], ['KiB', 2 ** 10]] as const)
+  for (const [suffix, scale] of [
+    ['TiB', 2 ** 40],
+    ['GiB', 2 ** 30],
+    ['MiB', 2 ** 20],
+    ['KiB', 2 ** 10],
+  ] as const)
     if (n >= scale) return `${significant(n / scale)} ${suffix}`;
   return `${n} B`;
 }

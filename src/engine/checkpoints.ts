@@ -4,8 +4,15 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError, DataError } from '../base/errors.ts';
 import { readJson, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
-import { type ModelSource, SafetensorsFile, type TensorToWrite, openModel, writeModelInto, writeSafetensors } from '../checkpoint/index.ts';
-import { type Decoder, type Parameter, exportTensors } from '../nn/index.ts';
+import {
+  type ModelSource,
+  openModel,
+  SafetensorsFile,
+  type TensorToWrite,
+  writeModelInto,
+  writeSafetensors,
+} from '../checkpoint/index.ts';
+import { type Decoder, exportTensors, type Parameter } from '../nn/index.ts';
 
 interface TrainerState {
   formatVersion: 1;
@@ -33,6 +40,14 @@ export function listCheckpoints(runFolder: string): { step: number; folder: stri
     .sort((a, b) => a.step - b.step);
 }
 
+/** What a killed process left half written or half removed. Only for the holder of the run's lock. */
+export function removeLeftovers(runFolder: string): void {
+  const parent = path.join(runFolder, 'checkpoints');
+  if (!fs.existsSync(parent)) return;
+  for (const name of fs.readdirSync(parent))
+    if (name.endsWith('.tmp')) fs.rmSync(path.join(parent, name), { recursive: true, force: true });
+}
+
 function stateTensors(parameter: Parameter): TensorToWrite[] {
   const tensor = (kind: string, data: Float32Array | Uint16Array): TensorToWrite => ({
     name: `${kind}.${parameter.parts[0]!.name}`,
@@ -40,7 +55,11 @@ function stateTensors(parameter: Parameter): TensorToWrite[] {
     dtype: data instanceof Float32Array ? 'F32' : 'U16',
     data: () => new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
   });
-  return [tensor('m', parameter.m!), tensor('v', parameter.v!), ...(parameter.low ? [tensor('low', parameter.low)] : [])];
+  return [
+    tensor('m', parameter.m!),
+    tensor('v', parameter.v!),
+    ...(parameter.low ? [tensor('low', parameter.low)] : []),
+  ];
 }
 
 export interface CheckpointContext {
@@ -52,13 +71,23 @@ export interface CheckpointContext {
 }
 
 /** Saves after `step` completed steps; removes older checkpoints beyond `keep`. Returns its folder. */
-export async function saveCheckpoint(context: CheckpointContext, decoder: Decoder, source: ModelSource, step: number, tokens: number): Promise<string> {
+export async function saveCheckpoint(
+  context: CheckpointContext,
+  decoder: Decoder,
+  source: ModelSource,
+  step: number,
+  tokens: number,
+): Promise<string> {
   const folder = path.join(context.runFolder, 'checkpoints', checkpointName(step));
   fs.mkdirSync(path.dirname(folder), { recursive: true });
   const dtype = decoder.precision === 'bf16' ? 'bfloat16' : 'float32';
   await writeFolderAtomic(folder, (temporary) => {
     writeModelInto(temporary, {
-      config: { ...source.config, torch_dtype: dtype, continuo: { ...(source.config['continuo'] as object), ...context.record, step, tokens } },
+      config: {
+        ...source.config,
+        torch_dtype: dtype,
+        continuo: { ...(source.config['continuo'] as object), ...context.record, step, tokens },
+      },
       generationConfig: source.generationConfig,
       tensors: exportTensors(decoder),
       tokenizerFiles: source.tokenizer().files,
@@ -66,7 +95,13 @@ export async function saveCheckpoint(context: CheckpointContext, decoder: Decode
     const trainer = path.join(temporary, 'trainer');
     fs.mkdirSync(trainer);
     writeSafetensors(path.join(trainer, 'optimizer.safetensors'), decoder.list().flatMap(stateTensors));
-    const state: TrainerState = { formatVersion: 1, step, tokens, jobFingerprint: context.jobFingerprint, precision: decoder.precision };
+    const state: TrainerState = {
+      formatVersion: 1,
+      step,
+      tokens,
+      jobFingerprint: context.jobFingerprint,
+      precision: decoder.precision,
+    };
     writeJsonAtomic(path.join(trainer, 'state.json'), state);
   });
   for (const old of listCheckpoints(context.runFolder).slice(0, -context.keep)) {
@@ -77,7 +112,11 @@ export async function saveCheckpoint(context: CheckpointContext, decoder: Decode
 }
 
 /** Puts weights, moments and low bits of a checkpoint into `decoder`. Returns where it stands. */
-export function restoreCheckpoint(folder: string, jobFingerprint: string, decoder: Decoder): { step: number; tokens: number } {
+export function restoreCheckpoint(
+  folder: string,
+  jobFingerprint: string,
+  decoder: Decoder,
+): { step: number; tokens: number } {
   const stateFile = path.join(folder, 'trainer', 'state.json');
   const state = readJson<TrainerState>(stateFile, 'resuming');
   if (state.jobFingerprint !== jobFingerprint)
@@ -96,7 +135,8 @@ export function restoreCheckpoint(folder: string, jobFingerprint: string, decode
         parameter.data.set(values, row * parameter.cols);
         row += part.rows;
       }
-      const read = (kind: string, into: Float32Array | Uint16Array) => trainer.readRaw(`${kind}.${parameter.parts[0]!.name}`, into);
+      const read = (kind: string, into: Float32Array | Uint16Array) =>
+        trainer.readRaw(`${kind}.${parameter.parts[0]!.name}`, into);
       read('m', parameter.m!);
       read('v', parameter.v!);
       if (parameter.low) read('low', parameter.low);

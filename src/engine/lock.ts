@@ -1,44 +1,112 @@
-// One engine a run folder: a lock file that holds the owner's process id. A lock whose process is gone is taken over.
+// One engine a run folder: a lock file that names its owner and the owner's parent. A lock whose owner is gone is taken over; an owner
+// whose parent is gone would leave after its current step anyway and is ended, so that a killed command can be started again at once.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { explainSystemError } from '../base/files.ts';
 
-/** @returns releases the lock */
+const WAIT_MS = 50;
+/** How long a lock without content may be one that is being written. */
+const MAX_EMPTY_MS = 500;
+/** How long an ended owner may take to go; it may hang in a disk write. */
+const MAX_LEAVING_MS = 30_000;
+
+/** @returns releases the lock @throws ConfigError when another engine works in this folder */
 export function lockRun(runFolder: string): () => void {
   const file = path.join(runFolder, 'engine.lock');
-  for (let attempt = 0; attempt < 2; attempt++) {
-    try {
-      fs.writeFileSync(file, `${process.pid} ${startTime(process.pid)}\n`, { flag: 'wx' });
-      return () => fs.rmSync(file, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw explainSystemError(error, file, 'locking the run');
-    }
-    const [pid = '', started = ''] = fs.readFileSync(file, 'utf8').trim().split(' ');
-    if (isAlive(Number(pid)) && startTime(Number(pid)) === started)
-      throw new ConfigError(
-        `${runFolder}: another engine (process ${pid}) is working in this run folder. Wait for it, stop it, or give this run another name.`,
-      );
-    fs.rmSync(file, { force: true });
+  const deadline = performance.now() + MAX_LEAVING_MS;
+  let emptyMs = 0;
+  while (performance.now() < deadline) {
+    if (takeLock(file)) return () => fs.rmSync(file, { force: true });
+    const content = readLock(file);
+    const [owner, parent] = parse(content);
+    if (!owner && emptyMs < MAX_EMPTY_MS) {
+      emptyMs += WAIT_MS;
+      pause();
+    } else if (!owner || !isRunning(owner)) {
+      if (readLock(file) === content) fs.rmSync(file, { force: true });
+    } else if (parent && !isRunning(parent)) {
+      // Its start time proves that the process id was not given to another program since.
+      if (owner.started) endProcess(owner.pid);
+      pause();
+    } else break;
   }
-  throw new ConfigError(`${runFolder}: its lock is being taken by another process right now. Try again.`);
+  const pid = parse(readLock(file))[0]?.pid;
+  throw new ConfigError(
+    `${runFolder}: another engine (process ${pid ?? 'unknown'}) is working in this run folder. Wait for it, stop it, or give this run another name.`,
+  );
 }
 
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid < 1) return false;
+interface ProcessId {
+  pid: number;
+  /** Start tick; empty where the system does not tell. */
+  started: string;
+}
+
+function takeLock(file: string): boolean {
+  let fd: number;
   try {
-    process.kill(pid, 0);
-    return true;
+    fd = fs.openSync(file, 'wx');
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw explainSystemError(error, file, 'locking the run');
   }
+  try {
+    const text = [process.pid, process.ppid].map((pid) => `${pid} ${startTime(pid)}\n`);
+    fs.writeFileSync(fd, text.join(''));
+  } catch (error) {
+    fs.rmSync(file, { force: true });
+    throw explainSystemError(error, file, 'locking the run');
+  } finally {
+    fs.closeSync(fd);
+  }
+  return true;
 }
 
-/** Linux: the process's start tick, which tells a re-used process id apart; elsewhere nothing. */
-function startTime(pid: number): string {
+function readLock(file: string): string {
   try {
-    return fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')[19]!;
+    return fs.readFileSync(file, 'utf8');
   } catch {
     return '';
   }
+}
+
+/** Owner and its parent. */
+function parse(content: string): ProcessId[] {
+  return content.split('\n').flatMap((line) => {
+    const [pid = '', started = ''] = line.split(' ');
+    return Number(pid) >= 1 ? [{ pid: Number(pid), started }] : [];
+  });
+}
+
+function isRunning({ pid, started }: ProcessId): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
+  }
+  return startTime(pid) === started;
+}
+
+function endProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It left in between, or belongs to somebody else: then it is waited for.
+  }
+}
+
+/** Linux: the process's start tick, which tells a re-used process id apart, and nothing for one that has ended; elsewhere nothing. */
+function startTime(pid: number): string {
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? '' : fields[19]!;
+  } catch {
+    return '';
+  }
+}
+
+function pause(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WAIT_MS);
 }

@@ -8,16 +8,40 @@ import { ConfigError, DataError, EngineError, isUserError } from '../base/errors
 import { explainSystemError, writeAll, writeJsonAtomic } from '../base/files.ts';
 import { openModel } from '../checkpoint/index.ts';
 import { pickKernels } from '../kernels/index.ts';
-import { type Decoder, adamwStep, gradNorm, loadDecoder, prepareTraining } from '../nn/index.ts';
-import { type JobReader, type Sequence, openJob } from '../shards/index.ts';
-import { type CheckpointContext, checkpointName, listCheckpoints, restoreCheckpoint, saveCheckpoint } from './checkpoints.ts';
+import { adamwStep, type Decoder, gradNorm, loadDecoder, type Parameter, prepareTraining } from '../nn/index.ts';
+import { type JobReader, openJob, type Sequence } from '../shards/index.ts';
+import {
+  type CheckpointContext,
+  checkpointName,
+  listCheckpoints,
+  removeLeftovers,
+  restoreCheckpoint,
+  saveCheckpoint,
+} from './checkpoints.ts';
 import { scoreSet, toBatch } from './evaluate.ts';
 import { lockRun } from './lock.ts';
-import { EXIT_FATAL, EXIT_FINISHED, EXIT_STOPPED, type EngineMessage, type EvalResult, PROTOCOL_VERSION, type StepMetrics } from './protocol.ts';
+import {
+  type EngineMessage,
+  type EvalResult,
+  EXIT_FATAL,
+  EXIT_FINISHED,
+  EXIT_STOPPED,
+  PROTOCOL_VERSION,
+  type StepMetrics,
+} from './protocol.ts';
 
 function send(message: EngineMessage): void {
-  writeAll(1, Buffer.from(`${JSON.stringify(message)}\n`));
+  try {
+    writeAll(1, Buffer.from(`${JSON.stringify(message)}\n`));
+  } catch (error) {
+    // Nobody reads any more: the parent went away.
+    if ((error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(EXIT_STOPPED);
+    throw error;
+  }
 }
+
+/** Leaves an evaluation that a signal cut short: it is made again when the run goes on. */
+class Interrupted extends Error {}
 
 /** Appends whole lines; a line torn by an earlier crash is closed first. */
 class LineLog {
@@ -26,7 +50,11 @@ class LineLog {
 
   constructor(file: string) {
     this.file = file;
-    this.fd = fs.openSync(file, 'a+');
+    try {
+      this.fd = fs.openSync(file, 'a+');
+    } catch (error) {
+      throw explainSystemError(error, file, 'opening it');
+    }
     const { size } = fs.fstatSync(this.fd);
     const last = Buffer.alloc(1);
     if (size > 0 && fs.readSync(this.fd, last, 0, 1, size - 1) === 1 && last[0] !== 10) this.write('\n');
@@ -77,7 +105,14 @@ class Training {
     this.reader = reader;
     const kernels = pickKernels();
     kernels.setNumThreads(threads);
-    send({ type: 'hello', protocol: PROTOCOL_VERSION, engine: 'native', kernels: kernels.variant, threads: kernels.numThreads, pid: process.pid });
+    send({
+      type: 'hello',
+      protocol: PROTOCOL_VERSION,
+      engine: 'native',
+      kernels: kernels.variant,
+      threads: kernels.numThreads,
+      pid: process.pid,
+    });
     this.source = openModel(job.model);
     this.decoder = loadDecoder(this.source, job.precision, kernels);
     prepareTraining(this.decoder.list());
@@ -97,30 +132,32 @@ class Training {
     this.event(step > 0 ? 'resume' : 'start', { step, kernels: kernels.variant, threads: kernels.numThreads });
     send({ type: step > 0 ? 'resume' : 'start', step, numSteps: job.numSteps });
     await this.evaluate(step);
-    while (step < job.numSteps) {
+    while (step < job.numSteps && !stopRequested) {
       this.announcePhase(step);
       const metrics = this.step(step);
       step++;
       this.metrics.append(metrics);
       send({ type: 'step', ...metrics });
-      const last = step === job.numSteps;
-      if (!last && step % job.evaluation.everySteps === 0) await this.evaluate(step);
       await breathe();
-      if (last || stopRequested || step % job.checkpoint.everySteps === 0) await this.checkpoint(step);
-      if (last) await this.evaluate(step);
-      if (stopRequested && !last) {
-        this.event('stop', { step });
-        send({ type: 'stopped', step });
-        return EXIT_STOPPED;
-      }
+      if (step === job.numSteps || step % job.checkpoint.everySteps === 0) await this.checkpoint(step);
+      await this.evaluate(step);
     }
+    if (step < job.numSteps || this.isEvaluationDue(step)) return this.stop(step);
     const folder = path.join(this.runFolder, 'checkpoints', checkpointName(job.numSteps));
     this.event('finish', { step });
     send({ type: 'finished', step, folder });
     return EXIT_FINISHED;
   }
 
+  private async stop(step: number): Promise<number> {
+    if (step > 0) await this.checkpoint(step);
+    this.event('stop', { step });
+    send({ type: 'stopped', step });
+    return EXIT_STOPPED;
+  }
+
   private resume(): number {
+    removeLeftovers(this.runFolder);
     const newest = listCheckpoints(this.runFolder).at(-1);
     if (!newest) return 0;
     const { step, tokens } = restoreCheckpoint(newest.folder, this.reader.job.fingerprint, this.decoder);
@@ -137,8 +174,13 @@ class Training {
     const { job } = this.reader;
     const start = performance.now();
     const { sequencesPerStep, sequencesPerMicroBatch } = job.batch;
-    const sequences = Array.from({ length: sequencesPerStep }, (_, i) => this.reader.sequence(step * sequencesPerStep + i));
-    const numTargets = sequences.reduce((sum, s) => sum + s.targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0), 0);
+    const sequences = Array.from({ length: sequencesPerStep }, (_, i) =>
+      this.reader.sequence(step * sequencesPerStep + i),
+    );
+    const numTargets = sequences.reduce(
+      (sum, s) => sum + s.targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0),
+      0,
+    );
     const byCorpus = new Map<string, { nats: number; tokens: number }>();
     let nats = 0;
     for (let from = 0; from < sequencesPerStep; from += sequencesPerMicroBatch) {
@@ -170,7 +212,11 @@ class Training {
   }
 
   /** Sums a micro-batch's losses into `byCorpus`; returns their total, nats. */
-  private addLosses(losses: Float32Array, sequences: readonly Sequence[], byCorpus: Map<string, { nats: number; tokens: number }>): number {
+  private addLosses(
+    losses: Float32Array,
+    sequences: readonly Sequence[],
+    byCorpus: Map<string, { nats: number; tokens: number }>,
+  ): number {
     const { seqLen } = this.reader.job.batch;
     let total = 0;
     sequences.forEach((sequence, row) => {
@@ -192,13 +238,24 @@ class Training {
     const good = listCheckpoints(this.runFolder).at(-1);
     throw new EngineError(
       `training stopped at step ${step}: the ${Number.isFinite(loss) ? 'gradient norm' : 'loss'} is not a number (loss ${loss}, gradient norm ${norm}, LR ${lr.toExponential(2)}). ` +
-        `The weights were not touched by this step; the last good checkpoint is ${good ? good.folder : 'the model that the run began with'}. ` +
-        'Most often the LR is too high: lower recipe.peakLr (a third is a good first try) and run under another name; or try training.precision: f32.',
+        `The weights were not touched by this step; the newest checkpoint is ${good ? good.folder : 'the model that the run began with'}. ${ON_DIVERGENCE}`,
+    );
+  }
+
+  /** A checkpoint that holds an infinity or NaN would push the good ones out. */
+  private checkWeights(step: number): void {
+    const broken = this.decoder.list().find((parameter) => !isSound(parameter));
+    if (!broken) return;
+    const good = listCheckpoints(this.runFolder).at(-1);
+    throw new EngineError(
+      `training stopped after ${step} steps: ${broken.parts[0]!.name} holds values that are not numbers, so no checkpoint was written. ` +
+        `The newest one is ${good ? good.folder : 'the model that the run began with'}. ${ON_DIVERGENCE}`,
     );
   }
 
   private async checkpoint(step: number): Promise<void> {
     if (listCheckpoints(this.runFolder).at(-1)?.step === step) return;
+    this.checkWeights(step);
     const start = performance.now();
     const folder = await saveCheckpoint(this.context, this.decoder, this.source, step, this.tokens);
     const seconds = (performance.now() - start) / 1000;
@@ -206,25 +263,66 @@ class Training {
     send({ type: 'checkpoint', step, folder, seconds });
   }
 
-  /** Scores every held-out set once a step; a result that exists already (before a resume) is kept. */
+  private evaluationFile(step: number): string {
+    return path.join(this.runFolder, 'evals', `${checkpointName(step)}.json`);
+  }
+
+  /** Before, every so many steps, and after; a result that exists already (before a resume) is kept. */
+  private isEvaluationDue(step: number): boolean {
+    const { numSteps, evaluation } = this.reader.job;
+    const due = step === 0 || step === numSteps || step % evaluation.everySteps === 0;
+    return due && evaluation.sets.length > 0 && !fs.existsSync(this.evaluationFile(step));
+  }
+
+  /** Scores every held-out set where that is due. Returns early, with nothing written, when a stop is asked for. */
   private async evaluate(step: number): Promise<void> {
+    if (!this.isEvaluationDue(step)) return;
+    try {
+      await this.scoreSets(step);
+    } catch (error) {
+      if (!(error instanceof Interrupted)) throw error;
+    }
+  }
+
+  private async scoreSets(step: number): Promise<void> {
     const { job } = this.reader;
-    const file = path.join(this.runFolder, 'evals', `${checkpointName(step)}.json`);
-    if (job.evaluation.sets.length === 0 || fs.existsSync(file)) return;
     const result: EvalResult = { step, time: new Date().toISOString(), sets: {} };
     const total = job.evaluation.sets.reduce((sum, set) => sum + set.order.numSequences, 0);
     let before = 0;
     for (const set of job.evaluation.sets) {
-      result.sets[set.name] = await scoreSet(this.decoder, set, (i) => this.reader.evalSequence(set, i), job.batch.sequencesPerMicroBatch, async (done) => {
-        send({ type: 'evalProgress', step, done: before + done, total });
-        await breathe();
-      });
+      result.sets[set.name] = await scoreSet(
+        this.decoder,
+        set,
+        (i) => this.reader.evalSequence(set, i),
+        job.batch.sequencesPerMicroBatch,
+        async (done) => {
+          send({ type: 'evalProgress', step, done: before + done, total });
+          await breathe();
+          if (stopRequested) throw new Interrupted();
+        },
+      );
       before += set.order.numSequences;
     }
-    writeJsonAtomic(file, result);
-    this.event('eval', { step, bitsPerByte: Object.fromEntries(Object.entries(result.sets).map(([name, set]) => [name, set.bitsPerByte])) });
+    writeJsonAtomic(this.evaluationFile(step), result);
+    this.event('eval', {
+      step,
+      bitsPerByte: Object.fromEntries(Object.entries(result.sets).map(([name, set]) => [name, set.bitsPerByte])),
+    });
     send({ type: 'eval', ...result });
   }
+}
+
+const ON_DIVERGENCE =
+  'Most often the LR is too high: lower recipe.peakLr (a third is a good first try) and run under another name; or try training.precision: f32.';
+
+/** In f32 and bf16 alike, infinities and NaN are the values whose exponent bits are all set. */
+function isSound({ data }: Parameter): boolean {
+  const [bits, exponent] =
+    data instanceof Float32Array
+      ? [new Uint32Array(data.buffer, data.byteOffset, data.length), 0x7f800000]
+      : [data, 0x7f80];
+  for (let i = 0; i < bits.length; i++) if ((bits[i]! & exponent) === exponent) return false;
+  return true;
 }
 
 async function main(args: string[]): Promise<number> {
@@ -239,7 +337,11 @@ async function main(args: string[]): Promise<number> {
   try {
     return await training.run();
   } catch (error) {
-    training.event('error', { message: (error as Error).message });
+    try {
+      training.event('error', { message: (error as Error).message });
+    } catch {
+      // The disk is full, for one: the error that came first is the one to tell.
+    }
     throw error;
   }
 }

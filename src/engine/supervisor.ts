@@ -1,10 +1,10 @@
 // Starts an engine, follows it, and starts it again when it crashes. Ctrl-C once: the engine checkpoints and stops; twice: it stops at once.
 import { spawn } from 'node:child_process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { entryFile } from '../base/entry.ts';
 import { ConfigError, DataError, EngineError } from '../base/errors.ts';
-import { EXIT_FATAL, EXIT_STOPPED, type EngineMessage, PROTOCOL_VERSION } from './protocol.ts';
+import { type EngineMessage, EXIT_FATAL, EXIT_STOPPED, PROTOCOL_VERSION } from './protocol.ts';
 
 export interface SuperviseOptions {
   jobFolder: string;
@@ -28,6 +28,8 @@ const MAX_RESTARTS = 3;
 const STDERR_LINES = 20;
 
 interface Ended {
+  /** The user asked for it. */
+  interrupted: boolean;
   code: number | null;
   signal: NodeJS.Signals | null;
   fatal: Extract<EngineMessage, { type: 'fatal' }> | undefined;
@@ -51,14 +53,17 @@ export async function superviseEngine(options: SuperviseOptions): Promise<Superv
       options.onMessage?.(message);
     });
     if (ended.code === 0) return { status: 'finished', ...state, numRestarts };
-    if (ended.code === EXIT_STOPPED) return { status: 'stopped', ...state, numRestarts };
+    if (ended.code === EXIT_STOPPED || (ended.interrupted && !ended.fatal))
+      return { status: 'stopped', ...state, numRestarts };
     if (ended.code === EXIT_FATAL && ended.fatal) throw toError(ended.fatal);
     crashes = state.step > stepBefore ? 1 : crashes + 1;
     const how = ended.signal ? `was killed by ${ended.signal}` : `ended with code ${ended.code}`;
     if (crashes > MAX_RESTARTS)
       throw new EngineError(
         `the engine ${how} ${crashes} times in a row without finishing a step. Its last words:\n${ended.stderr.join('\n') || '(none)'}\n` +
-          (ended.signal === 'SIGKILL' ? 'SIGKILL most often means that memory ran out: lower training.microBatch or training.seqLen.' : ''),
+          (ended.signal === 'SIGKILL'
+            ? 'SIGKILL most often means that memory ran out: lower training.microBatch or training.seqLen.'
+            : ''),
       );
     numRestarts++;
     const seconds = 2 ** (crashes - 1) * 0.5;
@@ -80,7 +85,11 @@ function toError(fatal: Extract<EngineMessage, { type: 'fatal' }>): Error {
   }
 }
 
-function runOnce(options: SuperviseOptions, say: (line: string) => void, onMessage: (message: EngineMessage) => void): Promise<Ended> {
+function runOnce(
+  options: SuperviseOptions,
+  say: (line: string) => void,
+  onMessage: (message: EngineMessage) => void,
+): Promise<Ended> {
   const args = [entryFile(import.meta.url, './native-engine.ts'), options.jobFolder];
   if (options.threads) args.push('--threads', String(options.threads));
   // Its own process group: Ctrl-C reaches it through us alone. stdin stays open as its sign that we live.
@@ -91,8 +100,13 @@ function runOnce(options: SuperviseOptions, say: (line: string) => void, onMessa
   let interrupts = 0;
   const forward = (signal: NodeJS.Signals) => {
     interrupts++;
-    say(interrupts === 1 ? 'Stopping: the engine saves a checkpoint first. Once more to stop at once.' : 'Stopping at once.');
-    child.kill(signal);
+    say(
+      interrupts === 1
+        ? 'Stopping: the engine saves a checkpoint first. Once more to stop at once.'
+        : 'Stopping at once.',
+    );
+    // An engine looks at signals between steps only, and a step may be long; what it has written is safe from being killed.
+    child.kill(interrupts === 1 ? signal : 'SIGKILL');
   };
   process.on('SIGINT', forward);
   process.on('SIGTERM', forward);
@@ -112,7 +126,9 @@ function runOnce(options: SuperviseOptions, say: (line: string) => void, onMessa
     if (message.type === 'hello') {
       greeted = true;
       if (message.protocol !== PROTOCOL_VERSION)
-        problem(`the engine speaks protocol ${message.protocol}, this version needs ${PROTOCOL_VERSION}. Build again: npm run build.`);
+        problem(
+          `the engine speaks protocol ${message.protocol}, this version needs ${PROTOCOL_VERSION}. Build again: npm run build.`,
+        );
     } else if (!greeted && message.type !== 'fatal') problem('the engine did not say hello first.');
     if (message.type === 'fatal') fatal = message;
     onMessage(message);
@@ -134,7 +150,7 @@ function runOnce(options: SuperviseOptions, say: (line: string) => void, onMessa
     child.on('close', (code, signal) => {
       done();
       if (fatal && code !== EXIT_FATAL) reject(toError(fatal));
-      else resolve({ code, signal, fatal, stderr });
+      else resolve({ code, signal, fatal, stderr, interrupted: interrupts > 0 });
     });
   });
 }

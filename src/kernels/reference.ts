@@ -3,7 +3,17 @@
 import { storeF32, toF32 } from './bf16.ts';
 import type { AdamWOptions, AttentionShape, Floats, Kernels } from './types.ts';
 
-function gemm(c: Floats, a: Floats, b: Floats, m: number, n: number, k: number, transA: boolean, transB: boolean, addend: Floats | null): void {
+function gemm(
+  c: Floats,
+  a: Floats,
+  b: Floats,
+  m: number,
+  n: number,
+  k: number,
+  transA: boolean,
+  transB: boolean,
+  addend: Floats | null,
+): void {
   const aF = toF32(a);
   const bF = toF32(b);
   const out = new Float32Array(m * n);
@@ -38,7 +48,15 @@ function embeddingBackward(dTable: Float32Array, dOut: Floats, ids: Int32Array, 
   for (let t = 0; t < ids.length; t++) for (let i = 0; i < d; i++) dTable[ids[t]! * d + i]! += g[t * d + i]!;
 }
 
-function rmsNormForward(out: Floats, rstd: Float32Array, x: Floats, weight: Floats, t: number, d: number, eps: number): void {
+function rmsNormForward(
+  out: Floats,
+  rstd: Float32Array,
+  x: Floats,
+  weight: Floats,
+  t: number,
+  d: number,
+  eps: number,
+): void {
   const xF = toF32(x);
   const w = toF32(weight);
   const y = new Float32Array(t * d);
@@ -117,7 +135,16 @@ function rope(
 }
 
 /** Scaled scores of query t (row `qAt`) against keys from..t of its sequence, into `scores`; returns their log-sum-exp. */
-function scoreRow(scores: Float64Array, q: Float32Array, qAt: number, k: Float32Array, kAt: (j: number) => number, from: number, t: number, shape: AttentionShape): number {
+function scoreRow(
+  scores: Float64Array,
+  q: Float32Array,
+  qAt: number,
+  k: Float32Array,
+  kAt: (j: number) => number,
+  from: number,
+  t: number,
+  shape: AttentionShape,
+): number {
   let max = -Infinity;
   for (let j = from; j <= t; j++) {
     let dot = 0;
@@ -131,7 +158,15 @@ function scoreRow(scores: Float64Array, q: Float32Array, qAt: number, k: Float32
   return max + Math.log(sum);
 }
 
-function attentionForward(out: Floats, lse: Float32Array, q: Floats, k: Floats, v: Floats, docStart: Int32Array, shape: AttentionShape): void {
+function attentionForward(
+  out: Floats,
+  lse: Float32Array,
+  q: Floats,
+  k: Floats,
+  v: Floats,
+  docStart: Int32Array,
+  shape: AttentionShape,
+): void {
   const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kvStride } = shape;
   const [qF, kF, vF] = [toF32(q), toF32(k), toF32(v)];
   const result = new Float32Array(batch * seqLen * numHeads * headDim);
@@ -159,7 +194,11 @@ function attentionForward(out: Floats, lse: Float32Array, q: Floats, k: Floats, 
 
 /** Adds nothing to what lies between the strided rows: only the head columns of each row are written. */
 function storeStrided(out: Floats, values: Float64Array, rows: number, width: number, stride: number): void {
-  for (let r = 0; r < rows; r++) storeF32(out.subarray(r * stride, r * stride + width) as Floats, Float32Array.from(values.subarray(r * width, (r + 1) * width)));
+  for (let r = 0; r < rows; r++)
+    storeF32(
+      out.subarray(r * stride, r * stride + width) as Floats,
+      Float32Array.from(values.subarray(r * width, (r + 1) * width)),
+    );
 }
 
 function attentionBackward(
@@ -245,7 +284,15 @@ function swigluBackward(dGateUp: Floats, dOut: Floats, gateUp: Floats, t: number
   storeF32(dGateUp, dx);
 }
 
-function crossEntropy(losses: Float32Array, dLogits: Floats | null, logits: Float32Array, targets: Int32Array, weights: Float32Array, t: number, v: number): void {
+function crossEntropy(
+  losses: Float32Array,
+  dLogits: Floats | null,
+  logits: Float32Array,
+  targets: Int32Array,
+  weights: Float32Array,
+  t: number,
+  v: number,
+): void {
   const row = new Float32Array(v);
   for (let r = 0; r < t; r++) {
     const target = targets[r]!;
@@ -278,7 +325,14 @@ function joinMaster(master: Float32Array, w: Uint16Array, low: Uint16Array): voi
   for (let i = 0; i < bits.length; i++) bits[i] = (w[i]! << 16) + ((low[i]! << 16) >> 16);
 }
 
-function adamw(w: Floats, low: Uint16Array | null, g: Float32Array, m: Float32Array, v: Float32Array, o: AdamWOptions): void {
+function adamw(
+  w: Floats,
+  low: Uint16Array | null,
+  g: Float32Array,
+  m: Float32Array,
+  v: Float32Array,
+  o: AdamWOptions,
+): void {
   const master = w instanceof Float32Array ? w : new Float32Array(w.length);
   if (w instanceof Uint16Array) joinMaster(master, w, low!);
   const decay = 1 - o.lr * o.weightDecay;

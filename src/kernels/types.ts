@@ -48,7 +48,17 @@ export interface Kernels {
    * C[M,N] = A B + addend, accumulated in f32. `transA`: A is stored [K,M]; `transB`: B is stored [N,K].
    * A and B have one dtype; C and `addend` (same dtype as C, may be C itself) have one dtype, which may differ from A's.
    */
-  gemm(c_MN: Floats, a: Floats, b: Floats, m: number, n: number, k: number, transA: boolean, transB: boolean, addend_MN: Floats | null): void;
+  gemm(
+    c_MN: Floats,
+    a: Floats,
+    b: Floats,
+    m: number,
+    n: number,
+    k: number,
+    transA: boolean,
+    transB: boolean,
+    addend_MN: Floats | null,
+  ): void;
 
   /** out[t] = table[ids[t]]. */
   embeddingForward(out_TD: Floats, table_VD: Floats, ids_T: Int32Array, d: number): void;
@@ -56,7 +66,15 @@ export interface Kernels {
   embeddingBackward(dTable_VD: Float32Array, dOut_TD: Floats, ids_T: Int32Array, d: number): void;
 
   /** out = x / sqrt(mean(x^2) + eps) * weight; saves 1/sqrt(...) a row (Zhang & Sennrich 2019). */
-  rmsNormForward(out_TD: Floats, rstd_T: Float32Array, x_TD: Floats, weight_D: Floats, t: number, d: number, eps: number): void;
+  rmsNormForward(
+    out_TD: Floats,
+    rstd_T: Float32Array,
+    x_TD: Floats,
+    weight_D: Floats,
+    t: number,
+    d: number,
+    eps: number,
+  ): void;
   /** dx = gradient through the norm (+ dResidual when given: the gradient that reaches x by the residual path). */
   rmsNormBackward(
     dx_TD: Floats,
@@ -75,15 +93,45 @@ export interface Kernels {
    * (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin), x1 the first half of a head. `inverse` rotates back (the gradient).
    * cos and sin are [positions, E/2].
    */
-  rope(x: Floats, cos: Float32Array, sin: Float32Array, positions_T: Int32Array, t: number, rowStride: number, numHeads: number, headDim: number, inverse: boolean): void;
+  rope(
+    x: Floats,
+    cos: Float32Array,
+    sin: Float32Array,
+    positions_T: Int32Array,
+    t: number,
+    rowStride: number,
+    numHeads: number,
+    headDim: number,
+    inverse: boolean,
+  ): void;
 
   /**
    * Causal attention inside documents: token t of a sequence sees tokens docStart[t]..t of that sequence (indices inside the sequence).
    * out rows are dense [T, H*E]; lse_HT [batch*H, seqLen] keeps log-sum-exp of the scaled scores for the gradient. Never a full score matrix.
    */
-  attentionForward(out: Floats, lse: Float32Array, q: Floats, k: Floats, v: Floats, docStart_T: Int32Array, shape: AttentionShape): void;
+  attentionForward(
+    out: Floats,
+    lse: Float32Array,
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    docStart_T: Int32Array,
+    shape: AttentionShape,
+  ): void;
   /** dq, dk, dv are SET and have the strides of q, k, v. dOut, out dense [T, H*E]. */
-  attentionBackward(dq: Floats, dk: Floats, dv: Floats, dOut: Floats, out: Floats, lse: Float32Array, q: Floats, k: Floats, v: Floats, docStart_T: Int32Array, shape: AttentionShape): void;
+  attentionBackward(
+    dq: Floats,
+    dk: Floats,
+    dv: Floats,
+    dOut: Floats,
+    out: Floats,
+    lse: Float32Array,
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    docStart_T: Int32Array,
+    shape: AttentionShape,
+  ): void;
 
   /** gateUp rows are [gate F | up F]; out = silu(gate) * up (Shazeer 2020). */
   swigluForward(out_TF: Floats, gateUp_T2F: Floats, t: number, f: number): void;
@@ -94,7 +142,15 @@ export interface Kernels {
    * losses[t] = logsumexp(logits[t]) - logits[t][targets[t]] in nats (0 where targets[t] < 0). When dLogits is given:
    * dLogits[t] = (softmax(logits[t]) - onehot) * weights[t] (0 where targets[t] < 0). dLogits may be the logits array itself.
    */
-  crossEntropy(losses_T: Float32Array, dLogits_TV: Floats | null, logits_TV: Float32Array, targets_T: Int32Array, weights_T: Float32Array, t: number, v: number): void;
+  crossEntropy(
+    losses_T: Float32Array,
+    dLogits_TV: Floats | null,
+    logits_TV: Float32Array,
+    targets_T: Int32Array,
+    weights_T: Float32Array,
+    t: number,
+    v: number,
+  ): void;
 
   /**
    * AdamW (Loshchilov & Hutter 2019), PyTorch's order of operations:
@@ -102,7 +158,14 @@ export interface Kernels {
    * f32 weights: w Float32Array, low null. bf16 weights: w holds the weight rounded half up to bf16 and `low` (Uint16Array, read as int16)
    * the rest, so that master bits = (w << 16) + int16(low), exactly an f32: 16 bytes a parameter with g, m and v.
    */
-  adamw(w: Floats, low: Uint16Array | null, g: Float32Array, m: Float32Array, v: Float32Array, options: AdamWOptions): void;
+  adamw(
+    w: Floats,
+    low: Uint16Array | null,
+    g: Float32Array,
+    m: Float32Array,
+    v: Float32Array,
+    options: AdamWOptions,
+  ): void;
 
   /** Splits f32 masters into (w, low) as adamw reads them. */
   splitMaster(w: Uint16Array, low: Uint16Array, master: Float32Array): void;

@@ -1,7 +1,7 @@
 // One decoder for every family: a model is its parameters and this forward pass; the tape derives the backward pass.
 import type { Kernels } from '../kernels/index.ts';
 import type { DecoderConfig } from './families/index.ts';
-import { type AttentionSizes, type Layout, attention, rotary } from './ops/attention.ts';
+import { type AttentionSizes, attention, type Layout, rotary } from './ops/attention.ts';
 import { crossEntropyHead } from './ops/cross-entropy.ts';
 import { embedding } from './ops/embedding.ts';
 import { linear } from './ops/linear.ts';
@@ -109,7 +109,7 @@ export class Decoder {
       tape.release(input);
     }
     const last = x;
-    x = rmsNorm(tape, last, parameters.finalNorm, config.normEps);
+    x = tape.scope(() => rmsNorm(tape, last, parameters.finalNorm, config.normEps));
     tape.release(last);
     return x;
   }

@@ -4,8 +4,8 @@ import { Rng } from '../base/rng.ts';
 import type { ModelSource, TensorToWrite } from '../checkpoint/index.ts';
 import type { Kernels } from '../kernels/index.ts';
 import { Decoder, type LayerParameters, type ModelParameters } from './decoder.ts';
-import { type DecoderConfig, type ModelSpecs, type ParameterSpec, findFamily } from './families/index.ts';
-import { type Parameter, type Precision, allocateFloats } from './tensor.ts';
+import { type DecoderConfig, findFamily, type ModelSpecs, type ParameterSpec } from './families/index.ts';
+import { allocateFloats, type Parameter, type Precision } from './tensor.ts';
 
 /** Reads f32 values of one checkpoint tensor. */
 type ReadTensor = (name: string, length: number) => Float32Array;
@@ -24,10 +24,20 @@ export function loadDecoder(source: ModelSource, precision: Precision, kernels: 
 }
 
 /** A decoder with random weights: normal, deviation 0.02, narrower by sqrt(2 layers) where a layer writes to the residual stream (Radford et al. 2019). */
-export function initDecoder(rawConfig: Record<string, unknown>, seed: number, precision: Precision, kernels: Kernels): Decoder {
+export function initDecoder(
+  rawConfig: Record<string, unknown>,
+  seed: number,
+  precision: Precision,
+  kernels: Kernels,
+): Decoder {
   const family = findFamily(rawConfig);
   const config = family.parse(rawConfig);
-  return new Decoder(config, buildParameters(family.specs(config), precision, kernels, randomReader(config, seed)), precision, kernels);
+  return new Decoder(
+    config,
+    buildParameters(family.specs(config), precision, kernels, randomReader(config, seed)),
+    precision,
+    kernels,
+  );
 }
 
 function randomReader(config: DecoderConfig, seed: number): ReadTensor {
@@ -130,4 +140,3 @@ export function exportTensors(decoder: Decoder): TensorToWrite[] {
     });
   });
 }
-

@@ -30,10 +30,25 @@ export function gradNorm(parameters: readonly Parameter[], kernels: Kernels): nu
  * One AdamW update; gradients are zero afterwards.
  * @param step 1-based @param norm as returned by gradNorm
  */
-export function adamwStep(parameters: readonly Parameter[], kernels: Kernels, settings: AdamWSettings, lr: number, step: number, norm: number): void {
+export function adamwStep(
+  parameters: readonly Parameter[],
+  kernels: Kernels,
+  settings: AdamWSettings,
+  lr: number,
+  step: number,
+  norm: number,
+): void {
   const { clipNorm, weightDecay, beta1, beta2, eps } = settings;
   // The small term is PyTorch's clip_grad_norm_.
   const gradScale = clipNorm > 0 ? Math.min(1, clipNorm / (norm + 1e-6)) : 1;
   for (const p of parameters)
-    kernels.adamw(p.data, p.low, p.grad!, p.m!, p.v!, { lr, beta1, beta2, eps, weightDecay: p.isVector ? 0 : weightDecay, gradScale, step });
+    kernels.adamw(p.data, p.low, p.grad!, p.m!, p.v!, {
+      lr,
+      beta1,
+      beta2,
+      eps,
+      weightDecay: p.isVector ? 0 : weightDecay,
+      gradScale,
+      step,
+    });
 }

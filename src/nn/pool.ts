@@ -1,6 +1,6 @@
 // Buffers for activations, reused by exact size. After the first step nothing is allocated: every later step asks for the same sizes.
 import type { Floats } from '../kernels/index.ts';
-import { type Precision, allocateFloats } from './tensor.ts';
+import { allocateFloats, type Precision } from './tensor.ts';
 
 export class BufferPool {
   private readonly free = new Map<string, Floats[]>();

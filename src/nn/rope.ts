@@ -69,5 +69,7 @@ export function parseRopeScaling(raw: unknown): RopeScaling {
       highFreqFactor: number('high_freq_factor'),
       originalContext: number('original_max_position_embeddings'),
     };
-  throw new ConfigError(`config.json: rope_scaling of type "${kind}" is not supported by the native engine (default, linear and llama3 are).`);
+  throw new ConfigError(
+    `config.json: rope_scaling of type "${kind}" is not supported by the native engine (default, linear and llama3 are).`,
+  );
 }

@@ -58,18 +58,30 @@ export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
   fs.mkdirSync(folder, { recursive: true });
   const results: Record<string, RunResult> = {};
   for (const name of ['naive', 'recipe']) {
-    options.log?.(name === 'naive' ? 'First naively: domain text only, constant LR, no replay.' : 'Then by the recipe: same tokens, two blends, replay, annealed LR.');
+    options.log?.(
+      name === 'naive'
+        ? 'First naively: domain text only, constant LR, no replay.'
+        : 'Then by the recipe: same tokens, two blends, replay, annealed LR.',
+    );
     const configFile = writeDemoConfig(folder, name, options.short === true);
     results[name] = await run(configFile, options);
     if (results[name].summary.status === 'stopped') break;
   }
-  return conclude(folder, results['naive']!, results['recipe'] ?? results['naive']!, (performance.now() - start) / 1000, options.short === true);
+  return conclude(
+    folder,
+    results['naive']!,
+    results['recipe'] ?? results['naive']!,
+    (performance.now() - start) / 1000,
+    options.short === true,
+  );
 }
 
 /** Copies a demo configuration beside the runs with the package's paths in it, so that it can be read, edited and run again. */
 function writeDemoConfig(folder: string, name: string, short: boolean): string {
   const template = fs.readFileSync(path.join(packageRoot(), 'recipes', 'demo', `${name}.yaml`), 'utf8');
-  const text = template.replaceAll('../..', packageRoot()).replace(/^budget: .*$/m, (line) => (short ? `budget: { steps: ${SHORT_STEPS} }` : line));
+  const text = template
+    .replaceAll('../..', packageRoot())
+    .replace(/^budget: .*$/m, (line) => (short ? `budget: { steps: ${SHORT_STEPS} }` : line));
   const file = path.join(folder, `${name}.yaml`);
   if (!fs.existsSync(file) || fs.readFileSync(file, 'utf8') !== text) writeFileAtomic(file, text);
   return file;
@@ -114,7 +126,8 @@ function conclude(folder: string, naive: RunResult, recipe: RunResult, seconds: 
 
 function page(summary: DemoSummary, report: string): string {
   const { base, naive, recipe } = summary;
-  const change = (now: number, before: number) => `${now.toFixed(4)} (${now >= before ? '+' : ''}${(100 * (now / before - 1)).toFixed(2)} %)`;
+  const change = (now: number, before: number) =>
+    `${now.toFixed(4)} (${now >= before ? '+' : ''}${(100 * (now / before - 1)).toFixed(2)} %)`;
   const rows = [
     ['', 'domain', 'general', 'tokens/s', 'training'],
     ['base', base.domain.toFixed(4), base.general.toFixed(4), '', ''],
@@ -127,7 +140,9 @@ function page(summary: DemoSummary, report: string): string {
     ]),
   ];
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
-  const lines = rows.map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('   '));
+  const lines = rows.map((row) =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('   '),
+  );
   return [
     'Bits per byte on held-out documents (lower is better)',
     '',

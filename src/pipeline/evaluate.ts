@@ -10,7 +10,7 @@ import { readCorpus } from '../corpus/index.ts';
 import { scoreSet } from '../engine/index.ts';
 import { pickKernels } from '../kernels/index.ts';
 import { loadDecoder } from '../nn/index.ts';
-import { type EvalSetRef, type Sequence, compileEvalOrder, openShard } from '../shards/index.ts';
+import { compileEvalOrder, type EvalSetRef, openShard, type Sequence } from '../shards/index.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
 import { toFolder } from './model.ts';
 import { prepare } from './stages.ts';
@@ -31,7 +31,14 @@ export interface EvaluateRequest {
 export interface EvalTable {
   model: string;
   seqLen: number;
-  rows: { name: string; bitsPerByte: number; perplexity: number; numTokens: number; numBytes: number; numDocuments: number }[];
+  rows: {
+    name: string;
+    bitsPerByte: number;
+    perplexity: number;
+    numTokens: number;
+    numBytes: number;
+    numDocuments: number;
+  }[];
 }
 
 const MAX_DEFAULT_WINDOW = 1024;
@@ -47,7 +54,11 @@ interface TextSet {
   numDocuments: number;
 }
 
-export async function evaluate(model: string, request: EvaluateRequest, options: PipelineOptions = {}): Promise<EvalTable> {
+export async function evaluate(
+  model: string,
+  request: EvaluateRequest,
+  options: PipelineOptions = {},
+): Promise<EvalTable> {
   if (request.data.length === 0 && !request.configFile)
     throw new ConfigError('nothing to score: give --data PATH (may be repeated) or --config continuo.yaml.');
   const cache = cacheFolder(process.cwd());
@@ -63,8 +74,17 @@ export async function evaluate(model: string, request: EvaluateRequest, options:
       : await Promise.all(request.data.map((data) => textSet(data, source.tokenizer(), seqLen, request)));
     const rows: EvalTable['rows'] = [];
     for (const set of sets) {
-      const progress = new Progress({ label: `scoring ${set.name}`, total: set.numSequences * seqLen, unit: 'tokens', quiet: options.quiet });
-      const ref: EvalSetRef = { ...set, role: 'evaluation', order: { file: '', firstSequence: 0, numSequences: set.numSequences } };
+      const progress = new Progress({
+        label: `scoring ${set.name}`,
+        total: set.numSequences * seqLen,
+        unit: 'tokens',
+        quiet: options.quiet,
+      });
+      const ref: EvalSetRef = {
+        ...set,
+        role: 'evaluation',
+        order: { file: '', firstSequence: 0, numSequences: set.numSequences },
+      };
       const batchSize = Math.max(1, Math.floor(TOKENS_AT_ONCE / seqLen));
       const score = await scoreSet(decoder, ref, set.sequence, batchSize, (done) => progress.update(done * seqLen));
       progress.finish();
@@ -83,16 +103,28 @@ export async function evaluate(model: string, request: EvaluateRequest, options:
   }
 }
 
-async function heldOutSets(configFile: string, seqLen: number, tokens: number | undefined, options: PipelineOptions): Promise<TextSet[]> {
+async function heldOutSets(
+  configFile: string,
+  seqLen: number,
+  tokens: number | undefined,
+  options: PipelineOptions,
+): Promise<TextSet[]> {
   const { corpora } = await prepare(configFile, options);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-eval-'));
   try {
     return corpora.map(({ name, heldOutPrefix }) => {
       // The same documents that training measures on, and their bytes.
-      const counts = compileEvalOrder({ prefix: heldOutPrefix, shard: 0, seqLen, maxTokens: tokens, file: path.join(folder, 'order.bin') });
+      const counts = compileEvalOrder({
+        prefix: heldOutPrefix,
+        shard: 0,
+        seqLen,
+        maxTokens: tokens,
+        file: path.join(folder, 'order.bin'),
+      });
       const sequences: Sequence[] = [];
       const shard = openShard(heldOutPrefix);
-      for (let i = 0; i < counts.numDocuments; i++) sequences.push(...windows(shard.read(...shard.documentRange(i)), seqLen));
+      for (let i = 0; i < counts.numDocuments; i++)
+        sequences.push(...windows(shard.read(...shard.documentRange(i)), seqLen));
       shard.close();
       return { ...counts, name, numSequences: sequences.length, sequence: (i: number) => sequences[i]! };
     });
@@ -116,7 +148,14 @@ async function textSet(data: string, tokenizer: Tokenizer, seqLen: number, reque
     if (request.tokens && numTokens >= request.tokens) break;
   }
   if (numTokens === 0) throw new ConfigError(`${data}: holds no text to score.`);
-  return { name: data, numSequences: sequences.length, sequence: (i) => sequences[i]!, numBytes, numTokens, numDocuments };
+  return {
+    name: data,
+    numSequences: sequences.length,
+    sequence: (i) => sequences[i]!,
+    numBytes,
+    numTokens,
+    numDocuments,
+  };
 }
 
 /** Cuts a document so that each of its tokens but the first is predicted once. */

@@ -1,6 +1,6 @@
 // Facts for the planner, gathered from an opened model and prepared corpora.
 import { ConfigError } from '../base/errors.ts';
-import { type ModelFacts, describeModel, openModel } from '../checkpoint/index.ts';
+import { describeModel, type ModelFacts, openModel } from '../checkpoint/index.ts';
 import { findFamily } from '../nn/index.ts';
 import type { CorpusFacts, ModelFactsForPlan, PretrainingFacts } from '../recipe/index.ts';
 import type { PreparedCorpus } from '../shards/index.ts';
@@ -11,7 +11,8 @@ export function modelFacts(folder: string, name: string): ModelFactsForPlan {
   try {
     const decoder = findFamily(source.config).parse(source.config);
     const facts = describeModel(source);
-    if (facts.tokenizerProblem) throw new ConfigError(`${folder}: its tokenizer cannot be used: ${facts.tokenizerProblem}`);
+    if (facts.tokenizerProblem)
+      throw new ConfigError(`${folder}: its tokenizer cannot be used: ${facts.tokenizerProblem}`);
     return {
       name,
       numParameters: facts.parameters.total,

@@ -42,7 +42,12 @@ export async function toFolder(target: string, cache: string, say: (line: string
     await saveModel(folder, {
       config: { ...source.config, torch_dtype: 'float32' },
       generationConfig: source.generationConfig,
-      tensors: [...source.tensors.values()].map(({ name, shape }) => ({ name, shape, dtype: 'F32', data: () => bytesOf(source, name) })),
+      tensors: [...source.tensors.values()].map(({ name, shape }) => ({
+        name,
+        shape,
+        dtype: 'F32',
+        data: () => bytesOf(source, name),
+      })),
       tokenizerFiles: source.tokenizer().files,
     });
     return folder;
@@ -56,7 +61,12 @@ function bytesOf(source: ModelSource, name: string): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
-async function newModel(config: Config, sizes: NewModelConfig, cache: string, say: (line: string) => void): Promise<string> {
+async function newModel(
+  config: Config,
+  sizes: NewModelConfig,
+  cache: string,
+  say: (line: string) => void,
+): Promise<string> {
   const corpora = config.corpora.map(({ name, paths, field, limitTokens }) => ({ name, paths, field, limitTokens }));
   const tokenizerDigest = sizes.tokenizer ? sha256File(tokenizerFile(sizes.tokenizer)) : corpora;
   const seed = config.training.seed ?? 0;
@@ -78,7 +88,11 @@ function tokenizerFile(given: string): string {
   return given.endsWith('.json') ? given : path.join(given, 'tokenizer.json');
 }
 
-async function trainTokenizer(config: Config, vocabSize: number, say: (line: string) => void): Promise<Tokenizer['files']> {
+async function trainTokenizer(
+  config: Config,
+  vocabSize: number,
+  say: (line: string) => void,
+): Promise<Tokenizer['files']> {
   say(`Training a tokenizer of ${vocabSize} tokens.`);
   const texts: string[] = [];
   // The same share of every corpus, so that a large one does not use up the sample.

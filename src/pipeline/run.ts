@@ -6,7 +6,7 @@ import { readJson, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
 import { type EngineMessage, listCheckpoints, superviseEngine } from '../engine/index.ts';
-import { type Plan, lrCurve } from '../recipe/index.ts';
+import { lrCurve, type Plan } from '../recipe/index.ts';
 import { writeReport } from '../report/index.ts';
 import { type RunSummary, readRun, summarise } from '../runs/index.ts';
 import { compileJob } from '../shards/index.ts';
@@ -14,7 +14,11 @@ import { type Overrides, type Prepared, prepare } from './stages.ts';
 import type { PipelineOptions, RunResult } from './types.ts';
 
 /** All stages of a configuration. Interrupted at any moment, the same call goes on where it was. */
-export async function run(configFile: string, options: PipelineOptions = {}, overrides: Overrides = {}): Promise<RunResult> {
+export async function run(
+  configFile: string,
+  options: PipelineOptions = {},
+  overrides: Overrides = {},
+): Promise<RunResult> {
   const prepared = await prepare(configFile, options, overrides);
   const { runFolder, stages } = prepared;
   if (options.fresh) moveAside(runFolder, options);
@@ -42,7 +46,9 @@ export async function trainJob(folder: string, options: PipelineOptions = {}): P
   const runFolder = fs.existsSync(path.join(absolute, 'job.json')) ? path.dirname(absolute) : absolute;
   const jobFolder = path.join(runFolder, 'job');
   if (!fs.existsSync(path.join(jobFolder, 'job.json')))
-    throw new ConfigError(`${absolute}: neither a run folder nor a job folder (no job.json). \`continuo run\` compiles jobs.`);
+    throw new ConfigError(
+      `${absolute}: neither a run folder nor a job folder (no job.json). \`continuo run\` compiles jobs.`,
+    );
   await train(jobFolder, readJson<Plan>(path.join(runFolder, 'plan.json')), options);
   return { folder: runFolder, ...outcome(runFolder) };
 }
@@ -67,7 +73,12 @@ function moveAside(runFolder: string, options: PipelineOptions): void {
 async function decidePlan(prepared: Prepared): Promise<{ value: Plan; reused: boolean }> {
   const { config, runFolder, plan, facts, corpora } = prepared;
   const { corpora: listed, file: _file, folder: _folder, output: _output, ...asked } = config;
-  const inputs = fingerprint({ asked, roles: listed.map(({ name, role, weight }) => ({ name, role, weight })), facts, corpora: corpora.map((c) => c.manifest.fingerprint) });
+  const inputs = fingerprint({
+    asked,
+    roles: listed.map(({ name, role, weight }) => ({ name, role, weight })),
+    facts,
+    corpora: corpora.map((c) => c.manifest.fingerprint),
+  });
   const inputsFile = path.join(runFolder, 'inputs.json');
   const planFile = path.join(runFolder, 'plan.json');
   if (fs.existsSync(inputsFile) && fs.existsSync(planFile)) {
@@ -97,7 +108,12 @@ async function compile(prepared: Prepared, plan: Plan): Promise<boolean> {
   const job = path.join(runFolder, 'job');
   const stamp = path.join(runFolder, 'job-inputs.json');
   const inputs = { fingerprint: fingerprint({ plan, model, corpora: corpora.map((c) => c.manifest.fingerprint) }) };
-  if (fs.existsSync(path.join(job, 'job.json')) && fs.existsSync(stamp) && readJson<typeof inputs>(stamp).fingerprint === inputs.fingerprint) return false;
+  if (
+    fs.existsSync(path.join(job, 'job.json')) &&
+    fs.existsSync(stamp) &&
+    readJson<typeof inputs>(stamp).fingerprint === inputs.fingerprint
+  )
+    return false;
   await compileJob({
     folder: job,
     name: plan.name,
@@ -105,15 +121,26 @@ async function compile(prepared: Prepared, plan: Plan): Promise<boolean> {
     precision: plan.precision,
     seed: plan.seed,
     numSteps: plan.numSteps,
-    batch: { seqLen: plan.seqLen, sequencesPerStep: plan.sequencesPerStep, sequencesPerMicroBatch: plan.sequencesPerMicroBatch },
+    batch: {
+      seqLen: plan.seqLen,
+      sequencesPerStep: plan.sequencesPerStep,
+      sequencesPerMicroBatch: plan.sequencesPerMicroBatch,
+    },
     optimizer: { name: 'adamw', ...plan.optimizer },
     schedule: lrCurve(plan.schedule),
     phases: plan.phases.map(({ name, firstStep, numSteps, blend }) => ({ name, firstStep, numSteps, blend })),
-    shards: corpora.filter(({ role }) => role !== 'evaluation').map(({ name, trainPrefix }) => ({ corpus: name, prefix: trainPrefix })),
+    shards: corpora
+      .filter(({ role }) => role !== 'evaluation')
+      .map(({ name, trainPrefix }) => ({ corpus: name, prefix: trainPrefix })),
     checkpoint: plan.checkpoint,
     evaluation: {
       everySteps: plan.evaluation.everySteps,
-      sets: corpora.map(({ name, role, heldOutPrefix }) => ({ name, role, prefix: heldOutPrefix, maxTokens: plan.evaluation.tokensPerSet })),
+      sets: corpora.map(({ name, role, heldOutPrefix }) => ({
+        name,
+        role,
+        prefix: heldOutPrefix,
+        maxTokens: plan.evaluation.tokensPerSet,
+      })),
     },
     record: { recipe: plan.preset, ...(plan.recordsPretraining ? { pretraining: plan.recordsPretraining } : {}) },
   });
@@ -138,7 +165,12 @@ function followTraining(plan: Plan, options: PipelineOptions) {
     switch (message.type) {
       case 'start':
       case 'resume':
-        progress = new Progress({ label: `training ${plan.name}`, total: message.numSteps, unit: 'steps', quiet: options.quiet });
+        progress = new Progress({
+          label: `training ${plan.name}`,
+          total: message.numSteps,
+          unit: 'steps',
+          quiet: options.quiet,
+        });
         progress.resumeAt(message.step);
         break;
       case 'step':
@@ -148,7 +180,11 @@ function followTraining(plan: Plan, options: PipelineOptions) {
         );
         break;
       case 'evalProgress':
-        scoring ??= new Progress({ label: `measuring step ${message.step}`, total: message.total, quiet: options.quiet });
+        scoring ??= new Progress({
+          label: `measuring step ${message.step}`,
+          total: message.total,
+          quiet: options.quiet,
+        });
         scoring.update(message.done);
         break;
       case 'eval': {

@@ -5,8 +5,8 @@ import * as path from 'node:path';
 import { cacheFolder } from '../base/package.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { nativeInfo } from '../kernels/index.ts';
-import { type HardwareFacts, type ModelFactsForPlan, type Plan, explainPlan, makePlan } from '../recipe/index.ts';
-import { type PrepareOptions, type PreparedCorpus, prepareCorpus } from '../shards/index.ts';
+import { explainPlan, type HardwareFacts, type ModelFactsForPlan, makePlan, type Plan } from '../recipe/index.ts';
+import { type PreparedCorpus, type PrepareOptions, prepareCorpus } from '../shards/index.ts';
 import { corpusFacts, modelFacts } from './facts.ts';
 import { prepareModel } from './model.ts';
 import type { PipelineOptions, PlanResult, StageRecord } from './types.ts';
@@ -42,7 +42,11 @@ export interface Overrides {
 }
 
 /** Model, corpora and plan of a configuration. */
-export async function prepare(configFile: string, options: PipelineOptions, overrides: Overrides = {}): Promise<Prepared> {
+export async function prepare(
+  configFile: string,
+  options: PipelineOptions,
+  overrides: Overrides = {},
+): Promise<Prepared> {
   const config = loadConfig(configFile);
   const cache = cacheFolder(config.folder);
   const say = options.log ?? (() => {});
@@ -58,7 +62,6 @@ export async function prepare(configFile: string, options: PipelineOptions, over
   for (const corpus of config.corpora) {
     corpora.push(
       await stages.run(`corpus ${corpus.name}`, async () => {
-        
         const request: PrepareOptions = {
           ...corpus,
           heldOut: corpus.heldOut,
@@ -78,7 +81,15 @@ export async function prepare(configFile: string, options: PipelineOptions, over
     );
   }
   const plan = makePlan({ config, model: facts, corpora: corpora.map(corpusFacts), hardware: hardwareFacts(facts) });
-  return { config, model, facts, corpora, plan, runFolder: overrides.runFolder ?? path.join(config.output, config.name), stages };
+  return {
+    config,
+    model,
+    facts,
+    corpora,
+    plan,
+    runFolder: overrides.runFolder ?? path.join(config.output, config.name),
+    stages,
+  };
 }
 
 export async function planRun(configFile: string, options: PipelineOptions = {}): Promise<PlanResult> {

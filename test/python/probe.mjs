@@ -20,7 +20,13 @@ const batch = {
 };
 const rows = batch.inputs.length;
 const out = [];
-const f32 = (name, shape, values) => out.push({ name, shape, dtype: 'F32', data: () => new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
+const f32 = (name, shape, values) =>
+  out.push({
+    name,
+    shape,
+    dtype: 'F32',
+    data: () => new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+  });
 const numTargets = batch.targets.filter((t) => t >= 0).length;
 const weights = new Float32Array(rows).fill(1 / numTargets);
 const mean = (losses) => losses.reduce((a, b) => a + b, 0) / numTargets;
@@ -58,7 +64,11 @@ if (request.steps) {
 }
 if (request.export) {
   fs.mkdirSync(request.export, { recursive: true });
-  writeModelInto(request.export, { config: source.config, tensors: exportTensors(decoder), tokenizerFiles: source.tokenizer().files });
+  writeModelInto(request.export, {
+    config: source.config,
+    tensors: exportTensors(decoder),
+    tokenizerFiles: source.tokenizer().files,
+  });
 }
 writeSafetensors(outFile, out);
 process.stdout.write(`${JSON.stringify({ kernels: kernels.variant })}\n`);

@@ -18,7 +18,13 @@ function parse(config: Record<string, unknown>): DecoderConfig {
       throw new ConfigError(`config.json: ${key}: expected a positive number, found ${JSON.stringify(value)}.`);
     return value;
   };
-  const [vocabSize, hidden, numLayers, numHeads, ffn] = SIZES.map((key) => size(key)) as [number, number, number, number, number];
+  const [vocabSize, hidden, numLayers, numHeads, ffn] = SIZES.map((key) => size(key)) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
   for (const key of ['attention_bias', 'mlp_bias'])
     if (config[key]) throw new ConfigError(`config.json: ${key} is true: this engine's Llama has no biases yet.`);
   if ((config['hidden_act'] ?? 'silu') !== 'silu')
@@ -26,7 +32,9 @@ function parse(config: Record<string, unknown>): DecoderConfig {
   const numKvHeads = size('num_key_value_heads', numHeads);
   const headDim = size('head_dim', hidden / numHeads);
   if (numHeads % numKvHeads !== 0)
-    throw new ConfigError(`config.json: num_attention_heads (${numHeads}) must be a multiple of num_key_value_heads (${numKvHeads}).`);
+    throw new ConfigError(
+      `config.json: num_attention_heads (${numHeads}) must be a multiple of num_key_value_heads (${numKvHeads}).`,
+    );
   if (headDim % 2 !== 0) throw new ConfigError(`config.json: head_dim: expected an even number, found ${headDim}.`);
   const parameters = config['rope_parameters'] as Record<string, unknown> | undefined;
   return {
@@ -53,7 +61,11 @@ function specs(config: DecoderConfig): ModelSpecs {
     cols,
     isVector: false,
   });
-  const vector = (name: string): ParameterSpec => ({ parts: [{ name: `${name}.weight`, rows: 1 }], cols: hidden, isVector: true });
+  const vector = (name: string): ParameterSpec => ({
+    parts: [{ name: `${name}.weight`, rows: 1 }],
+    cols: hidden,
+    isVector: true,
+  });
   const qRows = config.numHeads * headDim;
   const kvRows = config.numKvHeads * headDim;
   return {
@@ -63,7 +75,12 @@ function specs(config: DecoderConfig): ModelSpecs {
       const attention = `${layer}.self_attn`;
       return {
         attentionNorm: vector(`${layer}.input_layernorm`),
-        qkv: matrix(hidden, [`${attention}.q_proj`, qRows], [`${attention}.k_proj`, kvRows], [`${attention}.v_proj`, kvRows]),
+        qkv: matrix(
+          hidden,
+          [`${attention}.q_proj`, qRows],
+          [`${attention}.k_proj`, kvRows],
+          [`${attention}.v_proj`, kvRows],
+        ),
         attentionOut: matrix(qRows, [`${attention}.o_proj`, hidden]),
         ffnNorm: vector(`${layer}.post_attention_layernorm`),
         gateUp: matrix(hidden, [`${layer}.mlp.gate_proj`, ffn], [`${layer}.mlp.up_proj`, ffn]),

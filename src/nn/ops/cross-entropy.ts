@@ -23,7 +23,8 @@ export function crossEntropyHead(
   const [vocab, hidden] = [head.rows, head.cols];
   const chunkRows = Math.max(1, Math.min(x.rows, Math.floor(CHUNK_ELEMENTS / vocab)));
   const dx = training ? tape.newGrad(x) : undefined;
-  const part = (values: Floats, from: number, rows: number) => values.subarray(from * hidden, (from + rows) * hidden) as Floats;
+  const part = (values: Floats, from: number, rows: number) =>
+    values.subarray(from * hidden, (from + rows) * hidden) as Floats;
   tape.withScratch(chunkRows * vocab, (logits) => {
     const dLogits = precision === 'f32' ? logits : training ? tape.buffer(chunkRows * vocab, 'bf16') : undefined;
     for (let from = 0; from < x.rows; from += chunkRows) {
@@ -32,7 +33,15 @@ export function crossEntropyHead(
       const lossPart = losses.subarray(from, from + rows);
       kernels.gemm(logits, xPart, head.data, rows, vocab, hidden, false, true, null);
       const d = training ? dLogits! : null;
-      kernels.crossEntropy(lossPart, d, logits, targets.subarray(from, from + rows), weights.subarray(from, from + rows), rows, vocab);
+      kernels.crossEntropy(
+        lossPart,
+        d,
+        logits,
+        targets.subarray(from, from + rows),
+        weights.subarray(from, from + rows),
+        rows,
+        vocab,
+      );
       if (!d) continue;
       kernels.gemm(part(dx!, from, rows), d, head.data, rows, hidden, vocab, false, false, null);
       if (head.grad) kernels.gemm(head.grad, d, xPart, vocab, hidden, rows, true, false, head.grad);
