@@ -105,7 +105,7 @@ function freeDisk(folder: string): number | undefined {
 }
 
 async function findPython(): Promise<PythonFacts | undefined> {
-  const named = process.env['CONTINUO_PYTHON'];
+  const named = process.env.CONTINUO_PYTHON;
   for (const command of named ? [named] : ['python3', 'python']) {
     const output = await outputOf(command, ['-c', PYTHON_PROBE]);
     if (output === undefined) continue;
@@ -128,7 +128,7 @@ async function findGpus(): Promise<GpuFacts[]> {
 }
 
 async function findCompiler(): Promise<string | undefined> {
-  for (const command of process.env['CXX'] ? [process.env['CXX']] : ['c++', 'g++', 'clang++']) {
+  for (const command of process.env.CXX ? [process.env.CXX] : ['c++', 'g++', 'clang++']) {
     const output = await outputOf(command, ['--version']);
     if (output) return output.split('\n')[0]!.trim();
   }

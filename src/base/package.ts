@@ -15,5 +15,5 @@ export function packageVersion(): string {
 
 /** Where models fetched or converted and stages' outputs are kept: $CONTINUO_CACHE, or .continuo-cache beside `folder`. */
 export function cacheFolder(folder: string): string {
-  return path.resolve(process.env['CONTINUO_CACHE'] ?? path.join(folder, '.continuo-cache'));
+  return path.resolve(process.env.CONTINUO_CACHE ?? path.join(folder, '.continuo-cache'));
 }

@@ -86,7 +86,7 @@ export async function saveCheckpoint(
       config: {
         ...source.config,
         torch_dtype: dtype,
-        continuo: { ...(source.config['continuo'] as object), ...context.record, step, tokens },
+        continuo: { ...(source.config.continuo as object), ...context.record, step, tokens },
       },
       generationConfig: source.generationConfig,
       tensors: exportTensors(decoder),

@@ -12,7 +12,7 @@ let said = false;
 
 /** Native kernels when available; CONTINUO_KERNELS=reference (or an instruction set's name) forces a choice. */
 export function pickKernels(say: (line: string) => void = (line) => process.stderr.write(`${line}\n`)): Kernels {
-  const native = process.env['CONTINUO_KERNELS'] === 'reference' ? undefined : loadNative();
+  const native = process.env.CONTINUO_KERNELS === 'reference' ? undefined : loadNative();
   if (native) return native;
   if (!said) {
     said = true;

@@ -54,7 +54,7 @@ export function ropeTable(headDim: number, theta: number, scaling: RopeScaling, 
 export function parseRopeScaling(raw: unknown): RopeScaling {
   if (!raw || typeof raw !== 'object') return { kind: 'none' };
   const o = raw as Record<string, unknown>;
-  const kind = String(o['rope_type'] ?? o['type'] ?? 'default');
+  const kind = String(o.rope_type ?? o.type ?? 'default');
   const number = (key: string): number => {
     if (typeof o[key] === 'number') return o[key];
     throw new ConfigError(`config.json: rope_scaling.${key}: expected a number, found ${JSON.stringify(o[key])}.`);

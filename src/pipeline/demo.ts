@@ -69,8 +69,8 @@ export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
   }
   return conclude(
     folder,
-    results['naive']!,
-    results['recipe'] ?? results['naive']!,
+    results.naive!,
+    results.recipe ?? results.naive!,
     (performance.now() - start) / 1000,
     options.short === true,
   );

@@ -67,7 +67,7 @@ export async function evaluate(
   try {
     const kernels = pickKernels();
     kernels.setNumThreads(options.threads ?? os.availableParallelism());
-    const decoder = loadDecoder(source, source.config['torch_dtype'] === 'float32' ? 'f32' : 'bf16', kernels);
+    const decoder = loadDecoder(source, source.config.torch_dtype === 'float32' ? 'f32' : 'bf16', kernels);
     const seqLen = request.seqLen ?? Math.min(decoder.config.context, MAX_DEFAULT_WINDOW);
     const sets = request.configFile
       ? await heldOutSets(request.configFile, seqLen, request.tokens, options)

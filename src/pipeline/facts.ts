@@ -39,7 +39,7 @@ export function modelFacts(folder: string, name: string): ModelFactsForPlan {
 
 /** What our own checkpoints record of their pretraining in config.json, under continuo.pretraining. */
 function pretrainingFacts(facts: ModelFacts): PretrainingFacts | undefined {
-  const recorded = facts.training?.['pretraining'];
+  const recorded = facts.training?.pretraining;
   if (!recorded || typeof recorded !== 'object') return undefined;
   const number = (key: string): number | undefined => {
     const value = (recorded as Record<string, unknown>)[key];

@@ -8,7 +8,7 @@ const FAMILIES: readonly Family[] = [llama];
 export const SUPPORTED_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((family) => family.modelTypes);
 
 export function findFamily(config: Record<string, unknown>): Family {
-  const modelType = String(config['model_type'] ?? '(none)');
+  const modelType = String(config.model_type ?? '(none)');
   const family = FAMILIES.find((candidate) => candidate.modelTypes.includes(modelType));
   if (family) return family;
   throw new ConfigError(

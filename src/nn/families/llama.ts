@@ -27,8 +27,8 @@ function parse(config: Record<string, unknown>): DecoderConfig {
   ];
   for (const key of ['attention_bias', 'mlp_bias'])
     if (config[key]) throw new ConfigError(`config.json: ${key} is true: this engine's Llama has no biases yet.`);
-  if ((config['hidden_act'] ?? 'silu') !== 'silu')
-    throw new ConfigError(`config.json: hidden_act: expected "silu", found ${JSON.stringify(config['hidden_act'])}.`);
+  if ((config.hidden_act ?? 'silu') !== 'silu')
+    throw new ConfigError(`config.json: hidden_act: expected "silu", found ${JSON.stringify(config.hidden_act)}.`);
   const numKvHeads = size('num_key_value_heads', numHeads);
   const headDim = size('head_dim', hidden / numHeads);
   if (numHeads % numKvHeads !== 0)
@@ -36,7 +36,7 @@ function parse(config: Record<string, unknown>): DecoderConfig {
       `config.json: num_attention_heads (${numHeads}) must be a multiple of num_key_value_heads (${numKvHeads}).`,
     );
   if (headDim % 2 !== 0) throw new ConfigError(`config.json: head_dim: expected an even number, found ${headDim}.`);
-  const parameters = config['rope_parameters'] as Record<string, unknown> | undefined;
+  const parameters = config.rope_parameters as Record<string, unknown> | undefined;
   return {
     family: 'llama',
     vocabSize,
@@ -47,10 +47,10 @@ function parse(config: Record<string, unknown>): DecoderConfig {
     headDim,
     ffn,
     normEps: real('rms_norm_eps', 1e-6),
-    ropeTheta: typeof parameters?.['rope_theta'] === 'number' ? parameters['rope_theta'] : real('rope_theta', 10_000),
-    ropeScaling: parseRopeScaling(config['rope_scaling'] ?? parameters),
+    ropeTheta: typeof parameters?.rope_theta === 'number' ? parameters.rope_theta : real('rope_theta', 10_000),
+    ropeScaling: parseRopeScaling(config.rope_scaling ?? parameters),
     context: size('max_position_embeddings', 2048),
-    tied: config['tie_word_embeddings'] === true,
+    tied: config.tie_word_embeddings === true,
   };
 }
 
