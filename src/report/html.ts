@@ -21,7 +21,7 @@ export function runPage(
     content.scores &&
       section(
         'Held-out scores',
-        `${tableHtml(content.scores)}<p class="aside">${BITS_PER_BYTE_NOTE} ${CHANGE_NOTE}</p>`,
+        `${tableHtml(content.scores)}<p class="aside">${BITS_PER_BYTE_NOTE}${hasErrors(content.scores) ? ` ${CHANGE_NOTE}` : ''}</p>`,
       ),
     figures.length > 0 && section('What happened', figuresHtml(figures)),
     section(
@@ -96,6 +96,10 @@ export function commandsHtml(commands: Content['commands']): string {
   return commands
     .map(({ what, command }) => `<p class="aside">${escapeXml(what)}</p><pre>${escapeXml(command)}</pre>`)
     .join('');
+}
+
+function hasErrors(scores: Table): boolean {
+  return scores.rows.some((row) => row.some((cell) => cell.includes('±')));
 }
 
 const CHANGE_NOTE =

@@ -44,9 +44,9 @@ function linearScale(min: number, max: number, { numTicks = 5, nice = true }: Sc
     [min, max] = min >= 0 && middle - spread / 2 < 0 ? [0, spread] : [middle - spread / 2, middle + spread / 2];
   }
   const step = niceStep((max - min) / numTicks);
-  // A hair of tolerance keeps 0.3 on the tick 3 * 0.1.
-  const low = nice ? Math.floor(min / step + 1e-9) : Math.ceil(min / step - 1e-9);
-  const high = nice ? Math.ceil(max / step - 1e-9) : Math.floor(max / step + 1e-9);
+  // A hair of tolerance keeps 0.3 on the tick 3 * 0.1, and a learning rate that went through f32 on its own.
+  const low = nice ? Math.floor(min / step + 1e-6) : Math.ceil(min / step - 1e-6);
+  const high = nice ? Math.ceil(max / step - 1e-6) : Math.floor(max / step + 1e-6);
   const ticks = Array.from({ length: high - low + 1 }, (_, i) => Number(((low + i) * step).toPrecision(12)));
   return { kind: 'linear', min: nice ? ticks[0]! : min, max: nice ? ticks.at(-1)! : max, ticks };
 }
