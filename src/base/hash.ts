@@ -38,3 +38,9 @@ export function sha256File(file: string): string {
   }
   return hash.digest('hex');
 }
+
+/** SHA-256 of `text` as a number in [0, 1), 53 bits: the same on every machine, so it can decide where a document goes. */
+export function hashFraction(text: string): number {
+  const digest = createHash('sha256').update(text).digest();
+  return (digest.readUInt32BE(0) * 2 ** 21 + (digest.readUInt32BE(4) >>> 11)) / 2 ** 53;
+}

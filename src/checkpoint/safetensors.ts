@@ -92,7 +92,7 @@ export class SafetensorsFile {
 
   /** Raw bytes of a tensor into `out`, which must have exactly its size. */
   readRaw(name: string, out: Float32Array | Uint16Array): void {
-    const entry = this.realEntry(name);
+    const entry = this.entry(name);
     if (entry.end - entry.start !== out.byteLength)
       throw new DataError(
         this.file,

@@ -129,7 +129,13 @@ class Training {
     const { job } = this.reader;
     let step = this.resume();
     const kernels = this.decoder.kernels;
-    this.event(step > 0 ? 'resume' : 'start', { step, kernels: kernels.variant, threads: kernels.numThreads });
+    this.event(step > 0 ? 'resume' : 'start', {
+      step,
+      engine: 'native',
+      kernels: kernels.variant,
+      threads: kernels.numThreads,
+      machine: os.cpus()[0]?.model.trim(),
+    });
     send({ type: step > 0 ? 'resume' : 'start', step, numSteps: job.numSteps });
     await this.evaluate(step);
     while (step < job.numSteps && !stopRequested) {

@@ -1,7 +1,7 @@
 // A worker thread that turns batches of texts into token ids and content hashes. It keeps no state between batches, so the output does
 // not depend on which worker took which batch.
-import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
+import { hashFraction } from '../base/hash.ts';
 import { loadTokenizer } from '../tokenizer/index.ts';
 
 export interface TokenizeRequest {
@@ -40,13 +40,8 @@ function tokenize({ batch, texts }: TokenizeRequest): TokenizeResponse {
     ids,
     lengths: Float64Array.from(encoded, (list) => list.length),
     numBytes: Float64Array.from(texts, (text) => Buffer.byteLength(text)),
-    hashes: Float64Array.from(texts, contentHash),
+    hashes: Float64Array.from(texts, hashFraction),
   };
-}
-
-function contentHash(text: string): number {
-  const digest = createHash('sha256').update(text).digest();
-  return (digest.readUInt32BE(0) * 2 ** 21 + (digest.readUInt32BE(4) >>> 11)) / 2 ** 53;
 }
 
 port.on('message', (request: TokenizeRequest) => {
