@@ -25,14 +25,30 @@ static void multiplyTiles(float* out, size_t outRow, const float* a, size_t aRow
 }
 
 /// tile[B][padded] in f32 from rows of a strided array; zero outside.
+template <class T>
+static void loadTile(float* tile, long padded, const T* x, size_t stride, long rows, long width) {
+  if (rows < B || width < padded) std::memset(tile, 0, B * padded * sizeof(float));
+  for (long r = 0; r < rows; r++)
+    forVectors(width, [&](long i, int n) { storeUpTo(n, tile + r * padded + i, loadUpTo(n, x + r * stride + i)); });
+}
 static void loadTile(float* tile, long padded, Floats x, size_t at, size_t stride, long rows, long width) {
-  for (long r = 0; r < B; r++) {
-    float* to = tile + r * padded;
-    if (r < rows)
-      forVectors(width, [&](long i, int n) { storeUpTo(n, to + i, loadUpTo(n, x, at + r * stride + i)); });
-    const long from = r < rows ? width : 0;
-    if (from < padded) std::memset(to + from, 0, (padded - from) * sizeof(float));
-  }
+  if (x.bf16)
+    loadTile(tile, padded, static_cast<const bf16*>(x.p) + at, stride, rows, width);
+  else
+    loadTile(tile, padded, static_cast<const float*>(x.p) + at, stride, rows, width);
+}
+
+/// All keys or values in f32, a head's rows one after another: [batch][numKvHeads][seqLen rounded up to B][padded]. Made once, since
+/// every block of queries reads them again, and rows of one head lie far apart in the model's arrays.
+static const float* gatherHeads(ScratchSlot slot, Floats x, const AttentionShape& shape, long padded) {
+  const long numBlocks = divideUp(shape.seqLen, B), numHeads = shape.numKvHeads;
+  float* all = scratch<float>(slot, shape.batch * numHeads * numBlocks * B * padded);
+  parallelFor(shape.batch * numHeads * numBlocks, [&](long task) {
+    const long first = task % numBlocks * B, head = task / numBlocks, sequence = head / numHeads;
+    const size_t at = (sequence * shape.seqLen + first) * shape.kvStride + head % numHeads * shape.headDim;
+    loadTile(all + task * B * padded, padded, x, at, shape.kvStride, minOf<long>(B, shape.seqLen - first), shape.headDim);
+  });
+  return all;
 }
 
 /// out[padded][B] = tile[B][padded] transposed.
@@ -84,13 +100,15 @@ INLINE void scoreTile(float* scores, const QueryBlock& block, long k0, const flo
 static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats v, const int32_t* docStart, const AttentionShape& shape) {
   const long seqLen = shape.seqLen, headDim = shape.headDim, padded = roundUp(headDim, NQ);
   const long numBlocks = divideUp(seqLen, B), numTasks = shape.batch * shape.numHeads * numBlocks;
+  const float* allKeys = gatherHeads(kShared0, k, shape, padded);
+  const float* allValues = gatherHeads(kShared1, v, shape, padded);
   parallelFor(numTasks, [&](long task) {
     // Long blocks (late queries) first, so that the last tasks are short.
     const long blockIndex = numBlocks - 1 - task / (shape.batch * shape.numHeads), head = task % (shape.batch * shape.numHeads);
     const long sequence = head / shape.numHeads, h = head % shape.numHeads, kvHead = h / (shape.numHeads / shape.numKvHeads);
-    float* memory = scratch<float>(kTask0, 5 * B * padded + B * B);
-    float *queries = memory, *queriesT = queries + B * padded, *keys = queriesT + B * padded, *values = keys + B * padded,
-          *sums = values + B * padded, *scores = sums + B * padded;
+    const size_t headAt = (sequence * shape.numKvHeads + kvHead) * numBlocks * B * padded;
+    float* memory = scratch<float>(kTask0, 3 * B * padded + B * B);
+    float *queries = memory, *queriesT = queries + B * padded, *sums = queriesT + B * padded, *scores = sums + B * padded;
     alignas(64) float top[B], total[B], factor[B];
     const QueryBlock block(docStart + sequence * seqLen, blockIndex * B, seqLen);
     const long row0 = sequence * seqLen + block.first;
@@ -101,34 +119,27 @@ static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats 
     for (int i = 0; i < B; i++) top[i] = -__builtin_inff(), total[i] = 0;
 
     for (long k0 = block.firstKeyBlock(); k0 <= block.last(); k0 += B) {
-      const long numKeys = minOf<long>(B, seqLen - k0), at = (sequence * seqLen + k0) * shape.kvStride + kvHead * headDim;
-      loadTile(keys, padded, k, at, shape.kvStride, numKeys, headDim);
-      loadTile(values, padded, v, at, shape.kvStride, numKeys, headDim);
+      const float *keys = allKeys + headAt + k0 * padded, *values = allValues + headAt + k0 * padded;
       scoreTile(scores, block, k0, keys, queriesT, headDim, padded);
 
       vi moved = {};
       for (long c = 0; c < B; c += W) {
         const long seen = block.visible(c + W - 1, k0);
-        const vf scale = splat(shape.scale), before = load(top + c);
-        vf max = before;
-        if (block.needsMask(c, k0, seen))
-          for (long key = 0; key < seen; key++) {
-            const vf s = block.mask(c, k0 + key) ? load(scores + key * B + c) * scale : splat(-__builtin_inff());
-            store(scores + key * B + c, s);
-            max = maximum(max, s);
-          }
-        else
-          for (long key = 0; key < seen; key++) {
-            const vf s = load(scores + key * B + c) * scale;
-            store(scores + key * B + c, s);
-            max = maximum(max, s);
-          }
+        const vf scale = splat(shape.scale), before = load(top + c), lowest = splat(-__builtin_inff());
+        const bool masked = block.needsMask(c, k0, seen);
+        if (masked)
+          for (long key = 0; key < seen; key++)
+            store(scores + key * B + c, block.mask(c, k0 + key) ? load(scores + key * B + c) : lowest);
+        vf highest[2] = {lowest, lowest};  // two chains, since one would wait for its own latency
+        for (long key = 0; key < seen; key++) highest[key % 2] = maximum(highest[key % 2], load(scores + key * B + c));
+        const vf max = maximum(maximum(highest[0], highest[1]) * scale, before);
         // A query that has seen no key yet keeps -inf as its maximum; subtracting 0 instead makes its weights e^-inf = 0.
-        const vf shift = max == splat(-__builtin_inff()) ? splat(0) : max;
+        const vf shift = max == lowest ? splat(0) : max;
         const vf correction = exponential(before - shift);
         vf weights = load(total + c) * correction;
         for (long key = 0; key < seen; key++) {
-          const vf p = exponential(load(scores + key * B + c) - shift);
+          vf p = exponentialAtMost88(fma(load(scores + key * B + c), scale, -shift));
+          if (masked) p = block.mask(c, k0 + key) ? p : splat(0);
           store(scores + key * B + c, p);
           weights += p;
         }
@@ -158,15 +169,15 @@ static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats 
 }
 
 /// One task of the gradient: writes dq of its queries, adds to dKeys and dValues [seqLen rounded up to B][padded].
-static void attentionBackwardHead(float* dKeys, float* dValues, Floats dq, Floats dOut, Floats out, const float* lse, Floats q, Floats k,
-                                  Floats v, const int32_t* docStart, const AttentionShape& shape, long sequence, long h, long split,
+static void attentionBackwardHead(float* dKeys, float* dValues, Floats dq, Floats dOut, Floats out, const float* lse, Floats q,
+                                  const float* allKeys, const float* allValues, const int32_t* docStart, const AttentionShape& shape, long sequence, long h, long split,
                                   long numSplits) {
   const long seqLen = shape.seqLen, headDim = shape.headDim, padded = roundUp(headDim, NQ);
   const long kvHead = h / (shape.numHeads / shape.numKvHeads);
-  float* memory = scratch<float>(kTask0, 8 * B * padded + 2 * B * B);
+  const size_t headAt = (sequence * shape.numKvHeads + kvHead) * roundUp(seqLen, B) * padded;
+  float* memory = scratch<float>(kTask0, 6 * B * padded + 2 * B * B);
   float *queries = memory, *queriesT = queries + B * padded, *grads = queriesT + B * padded, *gradsT = grads + B * padded,
-        *keys = gradsT + B * padded, *values = keys + B * padded, *dQueries = values + B * padded, *outs = dQueries + B * padded,
-        *weights = outs + B * padded, *dScores = weights + B * B;
+        *dQueries = gradsT + B * padded, *outs = dQueries + B * padded, *weights = outs + B * padded, *dScores = weights + B * B;
   alignas(64) float delta[B], norm[B];
   const vf scale = splat(shape.scale);
   std::memset(dKeys, 0, roundUp(seqLen, B) * padded * sizeof(float));
@@ -190,9 +201,7 @@ static void attentionBackwardHead(float* dKeys, float* dValues, Floats dq, Float
     std::memset(dQueries, 0, B * padded * sizeof(float));
 
     for (long k0 = block.firstKeyBlock(); k0 <= block.last(); k0 += B) {
-      const long numKeys = minOf<long>(B, seqLen - k0), at = (sequence * seqLen + k0) * shape.kvStride + kvHead * headDim;
-      loadTile(keys, padded, k, at, shape.kvStride, numKeys, headDim);
-      loadTile(values, padded, v, at, shape.kvStride, numKeys, headDim);
+      const float *keys = allKeys + headAt + k0 * padded, *values = allValues + headAt + k0 * padded;
       scoreTile(weights, block, k0, keys, queriesT, headDim, padded);
       scoreTile(dScores, block, k0, values, gradsT, headDim, padded);
       for (long c = 0; c < B; c += W) {
@@ -200,22 +209,26 @@ static void attentionBackwardHead(float* dKeys, float* dValues, Floats dq, Float
         const bool masked = block.needsMask(c, k0, seen);
         const vf normC = load(norm + c), deltaC = load(delta + c);
         for (long key = 0; key < seen; key++) {
-          vf p = exponential(load(weights + key * B + c) * scale - normC);
+          vf p = exponential(fma(load(weights + key * B + c), scale, -normC));
           if (masked) p = block.mask(c, k0 + key) ? p : splat(0);
           store(weights + key * B + c, p);
           store(dScores + key * B + c, p * (load(dScores + key * B + c) - deltaC) * scale);
         }
         for (long key = seen; key < B; key++) store(weights + key * B + c, splat(0)), store(dScores + key * B + c, splat(0));
       }
+      // One product at a time, so that its operands stay in L1. Keys i.. are seen by the queries from k0 + i - q0 on.
       for (long i = 0; i < B; i += MR) {
-        // Keys i.. are seen by the queries from `skip` on; queries i.. see the first `seen` keys.
         const long skip = maxOf<long>(0, minOf<long>(B, k0 + i - q0));
         multiplyTiles<Store::kAdd>(dValues + (k0 + i) * padded, padded, weights + i * B + skip, B, 1, grads + skip * padded, padded, MR, padded,
                                    B - skip);
+      }
+      for (long i = 0; i < B; i += MR) {
+        const long skip = maxOf<long>(0, minOf<long>(B, k0 + i - q0));
         multiplyTiles<Store::kAdd>(dKeys + (k0 + i) * padded, padded, dScores + i * B + skip, B, 1, queries + skip * padded, padded, MR, padded,
                                    B - skip);
-        multiplyTiles<Store::kAdd>(dQueries + i * padded, padded, dScores + i, 1, B, keys, padded, MR, padded, block.visible(i + MR - 1, k0));
       }
+      for (long i = 0; i < B; i += MR)
+        multiplyTiles<Store::kAdd>(dQueries + i * padded, padded, dScores + i, 1, B, keys, padded, MR, padded, block.visible(i + MR - 1, k0));
     }
     for (long i = 0; i < block.count; i++)
       forVectors(headDim, [&](long e, int n) {
@@ -233,14 +246,16 @@ static void attentionBackward(Floats dq, Floats dk, Floats dv, Floats dOut, Floa
   const long numSplits = minOf(divideUp(seqLen, B), divideUp(16, shape.batch * numHeads));
   const long perSequence = numHeads * numSplits * 2 * half * (long)sizeof(float);
   const long together = maxOf<long>(1, minOf(shape.batch, kBackwardBytes / perSequence));
-  float* buffers = scratch<float>(kShared0, together * numHeads * numSplits * 2 * half);
+  const float* allKeys = gatherHeads(kShared0, k, shape, padded);
+  const float* allValues = gatherHeads(kShared1, v, shape, padded);
+  float* buffers = scratch<float>(kShared2, together * numHeads * numSplits * 2 * half);
 
   for (long first = 0; first < shape.batch; first += together) {
     const long count = minOf(together, shape.batch - first);
     parallelFor(count * numHeads * numSplits, [&](long task) {
       const long split = task % numSplits, head = task / numSplits;
       float* mine = buffers + task * 2 * half;
-      attentionBackwardHead(mine, mine + half, dq, dOut, out, lse, q, k, v, docStart, shape, first + head / numHeads, head % numHeads, split,
+      attentionBackwardHead(mine, mine + half, dq, dOut, out, lse, q, allKeys, allValues, docStart, shape, first + head / numHeads, head % numHeads, split,
                             numSplits);
     });
     parallelFor(count * shape.numKvHeads * divideUp(seqLen, B), [&](long task) {

@@ -18,7 +18,7 @@ static void crossEntropyRow(float* loss, Floats dLogits, size_t at, const float*
 
   const vf shift = splat(max);
   vf sums = splat(0), rest = splat(0);
-  for (i = 0; i + W <= v; i += W) sums += exponential(load(z + i) - shift);
+  for (i = 0; i + W <= v; i += W) sums += exponentialAtMost88(load(z + i) - shift);
   if (i < v) rest = exponential(loadPart(z + i, (int)(v - i)) - shift);
   float total = sum(sums);
   for (int j = 0; j < v - i; j++) total += rest[j];
