@@ -45,9 +45,11 @@ interface RunFigures {
 }
 
 export interface DemoResult {
+  /** False when it was interrupted: the same command goes on. */
+  finished: boolean;
   text: string;
-  summary: DemoSummary;
-  report: string;
+  summary?: DemoSummary;
+  report?: string;
 }
 
 const SHORT_STEPS = 12;
@@ -56,24 +58,15 @@ export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
   const start = performance.now();
   const folder = path.resolve(options.folder ?? 'runs/demo');
   fs.mkdirSync(folder, { recursive: true });
-  const results: Record<string, RunResult> = {};
-  for (const name of ['naive', 'recipe']) {
-    options.log?.(
-      name === 'naive'
-        ? 'First naively: domain text only, constant LR, no replay.'
-        : 'Then by the recipe: same tokens, two blends, replay, annealed LR.',
-    );
-    const configFile = writeDemoConfig(folder, name, options.short === true);
-    results[name] = await run(configFile, options);
-    if (results[name].summary.status === 'stopped') break;
-  }
-  return conclude(
-    folder,
-    results.naive!,
-    results.recipe ?? results.naive!,
-    (performance.now() - start) / 1000,
-    options.short === true,
-  );
+  const runOne = (name: string) => run(writeDemoConfig(folder, name, options.short === true), options);
+  const stopped = { finished: false, text: 'Stopped. The same command goes on from here.' };
+  options.log?.('First naively: domain text only, constant LR, no replay.');
+  const naive = await runOne('naive');
+  if (naive.summary.status === 'stopped') return stopped;
+  options.log?.('Then by the recipe: the same number of tokens, two blends, replay, annealed LR.');
+  const recipe = await runOne('recipe');
+  if (recipe.summary.status === 'stopped') return stopped;
+  return conclude(folder, naive, recipe, (performance.now() - start) / 1000, options.short === true);
 }
 
 /** Copies a demo configuration beside the runs with the package's paths in it, so that it can be read, edited and run again. */
@@ -121,7 +114,7 @@ function conclude(folder: string, naive: RunResult, recipe: RunResult, seconds: 
     short,
   };
   writeJsonAtomic(path.join(folder, 'summary.json'), summary);
-  return { text: page(summary, report.html), summary, report: report.html };
+  return { finished: true, text: page(summary, report.html), summary, report: report.html };
 }
 
 function page(summary: DemoSummary, report: string): string {

@@ -5,7 +5,13 @@ import { ConfigError } from '../base/errors.ts';
 import { readJson, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
-import { type EngineMessage, listCheckpoints, superviseEngine } from '../engine/index.ts';
+import {
+  type EngineMessage,
+  listCheckpoints,
+  lockRun,
+  type SuperviseResult,
+  superviseEngine,
+} from '../engine/index.ts';
 import { lrCurve, type Plan } from '../recipe/index.ts';
 import { writeReport } from '../report/index.ts';
 import { type RunSummary, readRun, summarise } from '../runs/index.ts';
@@ -22,16 +28,17 @@ export async function run(
   const prepared = await prepare(configFile, options, overrides);
   const { runFolder, stages } = prepared;
   if (options.fresh) moveAside(runFolder, options);
-  const plan = await stages.run('plan', async () => decidePlan(prepared));
+  const plan = await stages.run('plan', async () => decidePlan(prepared, options));
   refuseErrors(plan);
   await stages.run('job', async () => ({ value: undefined, reused: !(await compile(prepared, plan)) }));
-  await stages.run('training', async () => {
+  const threads = options.threads ?? prepared.config.training.threads;
+  const status = await stages.run('training', async () => {
     const before = listCheckpoints(runFolder).at(-1)?.step;
-    await train(path.join(runFolder, 'job'), plan, options);
-    return { value: undefined, reused: before === plan.numSteps };
+    const value = await train(path.join(runFolder, 'job'), plan, { ...options, threads });
+    return { value, reused: before === plan.numSteps };
   });
   await stages.run('report', async () => ({ value: writeReport(runFolder), reused: false }));
-  return { folder: runFolder, plan, ...outcome(runFolder), stages: stages.records };
+  return { folder: runFolder, plan, ...outcome(runFolder, status), stages: stages.records };
 }
 
 export interface TrainResult {
@@ -49,30 +56,40 @@ export async function trainJob(folder: string, options: PipelineOptions = {}): P
     throw new ConfigError(
       `${absolute}: neither a run folder nor a job folder (no job.json). \`continuo run\` compiles jobs.`,
     );
-  await train(jobFolder, readJson<Plan>(path.join(runFolder, 'plan.json')), options);
-  return { folder: runFolder, ...outcome(runFolder) };
+  const status = await train(jobFolder, readJson<Plan>(path.join(runFolder, 'plan.json')), options);
+  return { folder: runFolder, ...outcome(runFolder, status) };
 }
 
-function outcome(runFolder: string): { summary: RunSummary; checkpoint: string } {
-  const summary = summarise(readRun(runFolder));
+type Status = SuperviseResult['status'];
+
+/** An engine that was stopped at once had no time to record it: what the supervisor saw counts. */
+function outcome(runFolder: string, status: Status): { summary: RunSummary; checkpoint: string } {
+  const summary = { ...summarise(readRun(runFolder)), status };
   return { summary, checkpoint: summary.checkpoint ?? '' };
 }
 
 /** Never deletes: a run that is to be made again is renamed. */
 function moveAside(runFolder: string, options: PipelineOptions): void {
   if (!fs.existsSync(runFolder)) return;
-  const stamp = new Date().toISOString().slice(0, 19).replaceAll(':', '').replace('T', '-');
+  // Refused while an engine works in it.
+  lockRun(runFolder)();
+  const stamp = new Date().toISOString().slice(0, 23).replaceAll(':', '').replace(/[T.]/g, '-');
   fs.renameSync(runFolder, `${runFolder}.before-${stamp}`);
   options.log?.(`The earlier run was moved to ${runFolder}.before-${stamp}.`);
 }
+
+/** What an engine leaves in a run folder besides checkpoints. */
+const RECORDS = ['metrics.jsonl', 'events.jsonl', 'evals'];
 
 /**
  * The plan of this run: the one in its folder while what it was made from is unchanged (a measured speed must not change a run that has
  * begun), else the new one, unless training has begun with the old.
  */
-async function decidePlan(prepared: Prepared): Promise<{ value: Plan; reused: boolean }> {
+async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise<{ value: Plan; reused: boolean }> {
   const { config, runFolder, plan, facts, corpora } = prepared;
-  const { corpora: listed, file: _file, folder: _folder, output: _output, ...asked } = config;
+  const { corpora: listed, file: _file, folder: _folder, output: _output, ...given } = config;
+  // Threads change no bit of the result: a run may go on with another number of them.
+  const asked = { ...given, training: { ...given.training, threads: undefined } };
   const inputs = fingerprint({
     asked,
     roles: listed.map(({ name, role, weight }) => ({ name, role, weight })),
@@ -89,6 +106,9 @@ async function decidePlan(prepared: Prepared): Promise<{ value: Plan; reused: bo
         `${runFolder}: this run was begun with other settings or other data (fingerprint ${before}, now ${inputs}). Its checkpoints are kept. ` +
           'Give the changed run another name in continuo.yaml, or use --fresh, which moves the old run aside.',
       );
+    // What was measured under the old plan must not mix with what will be under the new one.
+    if (RECORDS.some((name) => fs.existsSync(path.join(runFolder, name)))) moveAside(runFolder, options);
+    fs.rmSync(inputsFile, { force: true });
   }
   writeFileAtomic(path.join(runFolder, 'continuo.yaml'), fs.readFileSync(config.file));
   writeJsonAtomic(planFile, plan);
@@ -148,10 +168,16 @@ async function compile(prepared: Prepared, plan: Plan): Promise<boolean> {
   return true;
 }
 
-async function train(jobFolder: string, plan: Plan, options: PipelineOptions): Promise<void> {
+async function train(jobFolder: string, plan: Plan, options: PipelineOptions): Promise<Status> {
   const follow = followTraining(plan, options);
   try {
-    await superviseEngine({ jobFolder, threads: options.threads, onMessage: follow, say: options.log });
+    const { status } = await superviseEngine({
+      jobFolder,
+      threads: options.threads,
+      onMessage: follow,
+      say: options.log,
+    });
+    return status;
   } finally {
     follow.finish();
   }

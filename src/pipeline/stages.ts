@@ -67,15 +67,13 @@ export async function prepare(
           heldOut: corpus.heldOut,
           baseFolder: config.folder,
           modelFolder: model,
+          vocabSize: facts.vocabSize,
           cacheFolder: cache,
-          numWorkers: options.threads,
+          numWorkers: options.threads ?? config.training.threads,
+          fresh: options.fresh,
           quiet: options.quiet,
         };
         const value = await prepareCorpus(request);
-        if (value.reused && options.fresh) {
-          fs.rmSync(value.folder, { recursive: true });
-          return { value: await prepareCorpus(request), reused: false };
-        }
         return { value, reused: value.reused };
       }),
     );
