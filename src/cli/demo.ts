@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type CommonOptions, declare, json, pipelineOptions, withOptions } from './command.ts';
+import { type CommonOptions, declare, EXIT_INTERRUPTED, Exit, json, pipelineOptions, withOptions } from './command.ts';
 import type { Output } from './output.ts';
 
 interface DemoOptions extends CommonOptions {
@@ -19,5 +19,6 @@ export function demoCommand(output: Output): Command {
     const { demo } = await import('../pipeline/index.ts');
     const result = await demo({ folder: options.folder, short: options.short, ...pipelineOptions(options, output) });
     output.print(options.json ? json(result) : result.text);
+    if (!result.finished) throw new Exit(EXIT_INTERRUPTED);
   });
 }
