@@ -1,38 +1,15 @@
-// .parquet: a row is a record, its text in one column; only that column is read, one row group at a time, so memory follows the largest
-// row group's text. The format's parser is hyparquet; bounds are checked here before it allocates.
+// .parquet: a row is a record, its text in one column; only that column is read, a page at a time. The format is parsed by our own code in
+// ../parquet: known readers believe the sizes that a damaged file claims, and one flipped byte made one of them ask for all memory.
 import * as fs from 'node:fs';
-import {
-  type AsyncBuffer,
-  type Compressors,
-  type FileMetaData,
-  type ParquetScan,
-  parquetMetadataAsync,
-  parquetScan,
-} from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
 import { ConfigError, nearestName } from '../../base/errors.ts';
 import { explainSystemError } from '../../base/files.ts';
+import { type ParquetColumn, type ParquetFooter, readFooter } from '../parquet/footer.ts';
+import { readColumn } from '../parquet/pages.ts';
+import { fileSource } from '../parquet/source.ts';
 import { decodeText } from '../text.ts';
-import type { BadRecord, InputFile, ReaderItem, ReaderOptions } from '../types.ts';
+import type { InputFile, ReaderItem, ReaderOptions } from '../types.ts';
 
 const DEFAULT_COLUMNS = ['text', 'content'];
-/** Far above any page written by known tools (1 MiB is usual); a forged size must not be allocated. */
-const MAX_PAGE_BYTES = 1 << 30;
-/** hyparquet's own parsers turn bytes into replaced characters; these hand the bytes on, to be validated. */
-const PARSERS = {
-  stringFromBytes: (bytes: Uint8Array | undefined) => bytes,
-  jsonFromBytes: (bytes: Uint8Array | undefined) => bytes,
-};
-
-const boundedCompressors: Compressors = Object.fromEntries(
-  Object.entries(compressors).map(([codec, decompress]) => [
-    codec,
-    (input: Uint8Array, outputLength: number) => {
-      if (!(outputLength >= 0 && outputLength <= MAX_PAGE_BYTES)) throw new Error(`page of ${outputLength} bytes`);
-      return decompress(input, outputLength);
-    },
-  ]),
-);
 
 export async function* readParquetFile(file: InputFile, options: ReaderOptions): AsyncGenerator<ReaderItem> {
   let fd: number;
@@ -42,127 +19,71 @@ export async function* readParquetFile(file: InputFile, options: ReaderOptions):
     throw explainSystemError(error, file.path, 'reading documents');
   }
   try {
-    const source = fileBuffer(fd, file.sizeBytes, options.onBytes);
-    let scan: ParquetScan;
-    let column: string;
+    const source = fileSource(fd, options.onBytes);
+    let footer: ParquetFooter;
     try {
-      if (file.sizeBytes < 12) throw new Error(`only ${file.sizeBytes} bytes`);
-      const metadata = await parquetMetadataAsync(source, { geoparquet: false });
-      checkMetadata(metadata, file.sizeBytes);
-      if (metadata.row_groups.length === 0) return;
-      column = chooseColumn(file.path, metadata, options.field);
-      scan = await parquetScan({
-        file: source,
-        metadata,
-        columns: [column],
-        compressors: boundedCompressors,
-        parsers: PARSERS,
-        geoparquet: false,
-        utf8: false,
-        useOffsetIndex: false,
-      });
+      footer = readFooter(source);
     } catch (error) {
-      if (error instanceof ConfigError) throw error;
-      yield damaged(file.path, `damaged Parquet footer (${(error as Error).message}); is the file truncated?`);
+      const reason = `damaged Parquet footer (${(error as Error).message}); is the file truncated?`;
+      yield { bad: { file: file.path, reason } };
       return;
     }
-    yield* readRowGroups(file, scan, column);
+    const index = chooseColumn(file.path, footer.columns, options.field);
+    let row = 0;
+    for (const { numRows, chunks } of footer.rowGroups) {
+      const { name } = footer.columns[index];
+      yield* readRowGroup(file.path, name, row, readColumn(source, chunks[index], footer.columns[index], numRows));
+      row += numRows;
+    }
   } finally {
     fs.closeSync(fd);
   }
 }
 
-async function* readRowGroups(file: InputFile, scan: ParquetScan, column: string): AsyncGenerator<ReaderItem> {
-  let rowStart = 0;
-  for (const group of scan.metadata.row_groups) {
-    const rowEnd = rowStart + Number(group.num_rows);
-    let values: ArrayLike<unknown>;
-    try {
-      values = await scan.readColumn({ column, rowStart, rowEnd });
-      if (values.length < rowEnd - rowStart)
-        throw new Error(`${rowEnd - rowStart} rows expected, ${values.length} found`);
-    } catch (error) {
-      yield damaged(
-        file.path,
-        `damaged row group at row ${rowStart} (${(error as Error).message}); its rows are lost`,
-        rowStart,
-      );
-      rowStart = rowEnd;
-      continue;
+function* readRowGroup(
+  file: string,
+  column: string,
+  firstRow: number,
+  values: Iterable<Uint8Array | null>,
+): Generator<ReaderItem> {
+  let row = firstRow;
+  try {
+    for (const value of values) {
+      const text = value === null ? undefined : decodeText(value);
+      if (text !== undefined) yield { document: { id: `${file}#${row}`, text, source: file } };
+      else
+        yield {
+          bad: {
+            file,
+            row,
+            reason: `column "${column}" is ${value === null ? 'null, expected a string' : 'not valid UTF-8'}`,
+          },
+        };
+      row++;
     }
-    for (let i = 0; i < rowEnd - rowStart; i++) yield toItem(file.path, rowStart + i, column, values[i]);
-    rowStart = rowEnd;
+  } catch (error) {
+    yield {
+      bad: { file, row, reason: `damaged data (${(error as Error).message}); the rest of this row group is lost` },
+    };
   }
 }
 
-function toItem(file: string, row: number, column: string, value: unknown): ReaderItem {
-  if (!(value instanceof Uint8Array)) {
-    const found = value === null || value === undefined ? 'null' : `a ${typeof value}`;
-    return { bad: { file, row, reason: `column "${column}" is ${found}, expected a string` } };
-  }
-  const text = decodeText(value);
-  if (text === undefined) return { bad: { file, row, reason: `column "${column}" is not valid UTF-8` } };
-  return { document: { id: `${file}#${row}`, text, source: file } };
-}
-
-function damaged(file: string, reason: string, row?: number): { bad: BadRecord } {
-  return { bad: row === undefined ? { file, reason } : { file, row, reason } };
-}
-
-/** @throws ConfigError when the file has no such column, or it holds no strings */
-function chooseColumn(file: string, metadata: FileMetaData, field: string | undefined): string {
-  const columns = metadata.row_groups[0].columns.map(({ meta_data }) => ({
-    name: meta_data?.path_in_schema.join('.') ?? '',
-    type: meta_data?.type,
-  }));
-  const names = columns.map((column) => column.name);
+/** @throws ConfigError when the file has no such column, or it holds something else than one string a row */
+function chooseColumn(file: string, columns: readonly ParquetColumn[], field: string | undefined): number {
   const wanted = field === undefined ? DEFAULT_COLUMNS : [field];
+  const names = columns.map((column) => column.name);
   const name = wanted.find((candidate) => names.includes(candidate));
-  if (name !== undefined) {
-    const type = columns[names.indexOf(name)].type;
-    if (type === 'BYTE_ARRAY') return name;
+  if (name === undefined) {
+    const near = field === undefined ? undefined : nearestName(field, names);
     throw new ConfigError(
-      `${file}: column "${name}" holds ${type}, expected strings. Choose another one with \`field\`.`,
+      `${file}: no column "${wanted.join('" or "')}" (columns: ${names.slice(0, 20).join(', ')}).` +
+        (near ? ` Did you mean "${near}"?` : ' Name the one that holds the text with `field`.'),
     );
   }
-  const near = field === undefined ? undefined : nearestName(field, names);
+  const index = names.indexOf(name);
+  if (columns[index].isBytes && !columns[index].isRepeated) return index;
+  const found = columns[index].isRepeated ? 'lists' : 'numbers or fixed-length values';
   throw new ConfigError(
-    `${file}: no column "${wanted.join('" or "')}" (columns: ${names.slice(0, 20).join(', ')}).` +
-      (near ? ` Did you mean "${near}"?` : ' Name the one that holds the text with `field`.'),
+    `${file}: column "${name}" holds ${found}, expected strings. Choose another one with \`field\`.`,
   );
-}
-
-function checkMetadata(metadata: FileMetaData, sizeBytes: number): void {
-  if (!Array.isArray(metadata.schema) || !Array.isArray(metadata.row_groups))
-    throw new Error('no schema or row groups');
-  for (const group of metadata.row_groups) {
-    const numRows = Number(group.num_rows);
-    // Each value of a column takes at least a bit somewhere, unless a whole page is one run; 2^31 rows a group is beyond any writer.
-    if (!Number.isSafeInteger(numRows) || numRows < 0 || numRows > 2 ** 31)
-      throw new Error(`row group of ${numRows} rows`);
-    for (const { meta_data: column } of group.columns) {
-      if (!column || !Array.isArray(column.path_in_schema)) throw new Error('column without metadata');
-      const size = Number(column.total_compressed_size);
-      if (!(size >= 0 && size <= sizeBytes)) throw new Error(`column chunk of ${size} bytes in a file of ${sizeBytes}`);
-    }
-  }
-}
-
-function fileBuffer(fd: number, sizeBytes: number, onBytes: (n: number) => void): AsyncBuffer {
-  return {
-    byteLength: sizeBytes,
-    slice(start: number, end = sizeBytes): ArrayBuffer {
-      if (!(start >= 0 && end >= start && end <= sizeBytes))
-        throw new Error(`bytes ${start} to ${end} of ${sizeBytes} wanted`);
-      const bytes = new Uint8Array(end - start);
-      let done = 0;
-      while (done < bytes.length) {
-        const n = fs.readSync(fd, bytes, done, bytes.length - done, start + done);
-        if (n === 0) throw new Error(`ends at byte ${start + done}`);
-        done += n;
-      }
-      onBytes(bytes.length);
-      return bytes.buffer;
-    },
-  };
 }
