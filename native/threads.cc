@@ -117,7 +117,7 @@ void runTasks(long numTasks, TaskFunction function, void* context) {
   takeTasks(p);
   p.state.fetch_and(~kOpen);
   for (int spins = 1; p.state.load() % kOpen != 0; spins++)
-    if (spins % 4096 == 0)
+    if (spins % 128 == 0)
       std::this_thread::yield();
     else
       relax();

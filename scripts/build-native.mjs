@@ -5,6 +5,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { createRequire } from 'node:module';
+import * as os from 'node:os';
 import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -75,14 +76,14 @@ function run(command, args) {
   });
 }
 
-/** Runs jobs [args, ...], two at a time or as many as there are cores; resolves to the first complaint. */
+/** Runs jobs [args, ...], as many at a time as there are cores but at least two; resolves to the first complaint. */
 async function runAll(command, jobs) {
   const waiting = [...jobs];
   let failure;
   const worker = async () => {
     while (waiting.length > 0 && failure === undefined) failure ??= await run(command, waiting.shift());
   };
-  await Promise.all([worker(), worker(), worker(), worker()]);
+  await Promise.all(Array.from({ length: Math.max(2, os.availableParallelism()) }, worker));
   return failure;
 }
 

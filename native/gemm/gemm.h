@@ -127,7 +127,7 @@ static void gemm(Floats c, Floats a, Floats b, long m, long n, long k, bool tran
       const Floats tileAddend = (sums ? last : first) ? addend : Floats{nullptr, false};
       parallelFor(numTasks, [&](long task) {
         const long tile0 = task * numTiles / numTasks, tile1 = (task + 1) * numTiles / numTasks, row0 = tile0 * MR;
-        float* packedA = scratch<float>(kTask0, (tile1 - tile0) * MR * maxOf<long>(1, steps));
+        float* packedA = scratch<float>(kTask0, (tile1 - tile0) * MR * maxSteps);
         pack<MR>(packedA, a, !transA, lda, row0, minOf(tile1 * MR, m) - row0, k0, depth);
         for (long t = tile0; t < tile1; t++)
           for (long panel = 0; panel < numPanels; panel++) {
@@ -139,7 +139,7 @@ static void gemm(Floats c, Floats a, Floats b, long m, long n, long k, bool tran
             const size_t at0 = target.p == sums ? row * ldTarget + col : row * ldTarget + n0 + col;
             // The tile of C is needed when the product is done: ask for it now.
             for (long i = 0; i < minOf<long>(MR, m - row); i++)
-              for (long byte = 0; byte < width * elementBytes; byte += 64)
+              for (long byte = 0; byte < (long)(width * elementBytes); byte += 64)
                 __builtin_prefetch(static_cast<const char*>(target.p) + (at0 + i * ldTarget) * elementBytes + byte, 1);
             if (pairs)
               multiplyPanel<Product::kPairs>(tile, at, bt, steps, (int)divideUp(width, W));
