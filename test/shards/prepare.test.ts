@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
+import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sha256File } from '../../src/base/hash.ts';
@@ -236,4 +237,26 @@ describe('prepareCorpus', () => {
       digests(await prepare('killed', file, { cacheFolder: path.join(folder, 'cache-other') })),
     );
   });
+
+  // Needs the right to mount; elsewhere the writers' ENOSPC path is only covered by its wording.
+  const small = path.join(os.tmpdir(), `continuo-small-${process.pid}`);
+  fs.mkdirSync(small, { recursive: true });
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', small]).status === 0;
+  afterAll(() => {
+    if (mounted) spawnSync('umount', [small]);
+    fs.rmdirSync(small);
+  });
+
+  it.skipIf(!mounted)(
+    'says so when the disk is full, keeps nothing half done, and goes on once there is room',
+    async () => {
+      const file = writeJsonl(path.join(folder, 'full.jsonl'), [...texts, ...texts.map((text) => `${text} again`)]);
+      await expect(prepare('full', file, { cacheFolder: small })).rejects.toThrow(
+        /the disk is full .*Nothing that was complete is lost/,
+      );
+      expect(fs.readdirSync(small)).toEqual([]);
+      spawnSync('mount', ['-o', 'remount,size=20m', small]);
+      expect((await prepare('full', file, { cacheFolder: small })).manifest.train.numDocuments).toBe(1960);
+    },
+  );
 });
