@@ -1,0 +1,181 @@
+// The law of resume: whatever stops a run, however often, started again it ends with the same bits as a run that nothing stopped; and
+// the number of threads changes none of them.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Rng } from '../../src/base/rng.ts';
+import { openModel } from '../../src/checkpoint/index.ts';
+import { restoreCheckpoint, saveCheckpoint } from '../../src/engine/checkpoints.ts';
+import { listCheckpoints } from '../../src/engine/index.ts';
+import { referenceKernels } from '../../src/kernels/index.ts';
+import { adamwStep, gradNorm, loadDecoder, prepareTraining } from '../../src/nn/index.ts';
+import { makeBatch, uniformWeights } from '../nn/fixtures.ts';
+import {
+  finalState,
+  killEngines,
+  makeRun,
+  makeWorld,
+  readLines,
+  runEngine,
+  SAME,
+  sameState,
+  startEngine,
+  type World,
+} from './fixtures.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await makeWorld('resume');
+});
+afterEach(killEngines);
+afterAll(() => fs.rmSync(world.root, { recursive: true, force: true }));
+
+const NUM_KILLS = 10;
+
+describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
+  const options = { precision, numSteps: 40, checkpoint: { everySteps: 3, keep: 2 } };
+  let uninterrupted: string;
+  beforeAll(async () => {
+    uninterrupted = await makeRun(world, options);
+    expect((await runEngine(uninterrupted)).code).toBe(0);
+  });
+
+  test('two threads give the bits of one', async () => {
+    const run = await makeRun(world, options);
+    expect((await runEngine(run, { threads: 2 })).code).toBe(0);
+    expect(sameState(run, uninterrupted)).toEqual(SAME);
+  });
+
+  test(`killed ${NUM_KILLS} times at random moments, with other numbers of threads`, async () => {
+    const run = await makeRun(world, options);
+    const rng = new Rng(11, precision);
+    let numKills = 0;
+    let numFinished = 0;
+    while (numKills < NUM_KILLS) {
+      const engine = startEngine(run, { threads: 1 + (numKills % 2) });
+      // At any moment from its first word on, most often during the steps and checkpoints that follow.
+      const steps = rng.below(7);
+      let seen = 0;
+      await engine
+        .until(({ type }) => (steps === 0 ? type === 'hello' : type === 'step' && ++seen > steps))
+        .then(() => new Promise((resolve) => setTimeout(resolve, rng.below(12))))
+        .catch(() => {});
+      engine.child.kill('SIGKILL');
+      const { code, signal } = await engine.ended;
+      if (signal === 'SIGKILL') numKills++;
+      else expect(code).toBe(0);
+      if (code === 0 && ++numFinished > 0) break;
+    }
+    expect(numKills).toBeGreaterThanOrEqual(NUM_KILLS / 2);
+    const last = await runEngine(run, { threads: 2 });
+    expect(last.code).toBe(0);
+    expect(sameState(run, uninterrupted)).toEqual(SAME);
+    const losses = (folder: string) => {
+      const byStep = new Map<unknown, unknown>();
+      for (const line of fs.readFileSync(path.join(folder, 'metrics.jsonl'), 'utf8').split('\n')) {
+        if (!line.endsWith('}')) continue;
+        const { step, loss } = JSON.parse(line) as Record<string, unknown>;
+        byStep.set(step, loss);
+      }
+      return byStep;
+    };
+    expect(losses(run)).toEqual(losses(uninterrupted));
+    for (const name of fs.readdirSync(path.join(uninterrupted, 'evals'))) {
+      const sets = (folder: string) =>
+        (JSON.parse(fs.readFileSync(path.join(folder, 'evals', name), 'utf8')) as { sets: unknown }).sets;
+      expect(sets(run)).toEqual(sets(uninterrupted));
+    }
+  });
+
+  test('a checkpoint holds all that the decoder is: weights, their lower halves, moments', async () => {
+    const source = openModel(world.model);
+    const load = () => {
+      const decoder = loadDecoder(source, precision, referenceKernels);
+      prepareTraining(decoder.list());
+      return decoder;
+    };
+    const [decoder, restored] = [load(), load()];
+    const batch = makeBatch([[16]], 16);
+    const settings = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clipNorm: 1 };
+    for (const step of [1, 2, 3]) {
+      decoder.trainBatch(batch, uniformWeights(batch));
+      const norm = gradNorm(decoder.list(), referenceKernels);
+      adamwStep(decoder.list(), referenceKernels, settings, 1e-4, step, norm);
+    }
+    const context = { runFolder: path.join(world.root, `save-${precision}`), jobFingerprint: 'f', record: {}, keep: 1 };
+    const folder = await saveCheckpoint(context, decoder, source, 3, 48);
+    expect(restoreCheckpoint(folder, 'f', restored)).toEqual({ step: 3, tokens: 48 });
+    for (const [i, { data, low, m, v, parts }] of decoder.list().entries()) {
+      const twin = restored.list()[i]!;
+      expect({ data: twin.data, low: twin.low, m: twin.m, v: twin.v }, parts[0]!.name).toEqual({ data, low, m, v });
+      if (precision === 'bf16') expect(low!.some((bits) => bits !== 0)).toBe(true);
+    }
+    source.close();
+  });
+});
+
+test('bf16 and f32 are different runs, and a checkpoint of one is not resumed as the other', () => {
+  const runs = fs.readdirSync(world.root).filter((name) => name.startsWith('run-'));
+  const sizes = new Set(runs.map((name) => finalState(path.join(world.root, name)).weights.length));
+  expect(sizes.size).toBe(2);
+});
+
+describe('signals', () => {
+  test('SIGINT: a checkpoint of the step at hand, exit 130; started again it ends with the same bits', async () => {
+    const options = { numSteps: 60, checkpoint: { everySteps: 50, keep: 2 } };
+    const [run, uninterrupted] = [await makeRun(world, options), await makeRun(world, options)];
+    const engine = startEngine(run);
+    await engine.until((message) => message.type === 'step' && message.step === 5);
+    engine.child.kill('SIGINT');
+    const { code, messages } = await engine.ended;
+    expect(code).toBe(130);
+    const stopped = messages.at(-1) as { type: string; step: number };
+    expect(stopped.type).toBe('stopped');
+    expect(stopped.step).toBeGreaterThan(5);
+    expect(listCheckpoints(run).map(({ step }) => step)).toEqual([stopped.step]);
+    expect(readLines(path.join(run, 'events.jsonl')).at(-1)).toMatchObject({ type: 'stop', step: stopped.step });
+    const again = await runEngine(run);
+    expect(again.messages[1]).toEqual({ type: 'resume', step: stopped.step, numSteps: 60 });
+    expect(again.code).toBe(0);
+    await runEngine(uninterrupted);
+    expect(sameState(run, uninterrupted)).toEqual(SAME);
+  });
+
+  test('SIGTERM during the first measurement: stops before training, and measures again next time', async () => {
+    const run = await makeRun(world, {
+      numSteps: 5,
+      batch: { seqLen: 8, sequencesPerStep: 1, sequencesPerMicroBatch: 1 },
+    });
+    const engine = startEngine(run);
+    await engine.until(({ type }) => type === 'evalProgress');
+    engine.child.kill('SIGTERM');
+    const { code, messages } = await engine.ended;
+    expect(code).toBe(130);
+    expect(messages.at(-1)).toEqual({ type: 'stopped', step: 0 });
+    expect(messages.some(({ type }) => type === 'eval' || type === 'step')).toBe(false);
+    expect(fs.existsSync(path.join(run, 'checkpoints'))).toBe(false);
+    const again = await runEngine(run);
+    expect(again.messages.filter(({ type }) => type === 'eval')).toHaveLength(2);
+    expect(again.code).toBe(0);
+  });
+
+  test('the second SIGINT stops at once', async () => {
+    const run = await makeRun(world, { numSteps: 4000 });
+    const engine = startEngine(run);
+    await engine.until((message) => message.type === 'step' && message.step === 7);
+    engine.child.kill('SIGINT');
+    engine.child.kill('SIGINT');
+    expect((await engine.ended).code).toBe(130);
+    const again = startEngine(run);
+    expect(await again.until(({ type }) => type === 'resume')).toMatchObject({ type: 'resume' });
+  });
+
+  test('it leaves when its parent closes the line, and the lock goes with it', async () => {
+    const run = await makeRun(world, { numSteps: 4000 });
+    const engine = startEngine(run);
+    await engine.until(({ type }) => type === 'step');
+    engine.child.stdin.end();
+    expect((await engine.ended).code).toBe(130);
+    expect(fs.existsSync(path.join(run, 'engine.lock'))).toBe(false);
+  });
+});
