@@ -224,7 +224,11 @@ struct MakeIndices<0, I...> {
 };
 template <int... I>
 INLINE vf zipHalf(vf a, vf b, bool high, Indices<I...>) {
+#if defined(__clang__)
+  return high ? __builtin_shufflevector(a, b, (W / 2 + I / 2 + I % 2 * W)...) : __builtin_shufflevector(a, b, (I / 2 + I % 2 * W)...);
+#else
   return high ? __builtin_shuffle(a, b, vi{(W / 2 + I / 2 + I % 2 * W)...}) : __builtin_shuffle(a, b, vi{(I / 2 + I % 2 * W)...});
+#endif
 }
 
 /// Interleaves N vectors by log2(N) perfect shuffles: element j of vector i moves to place j * N + i of all. N = W transposes.

@@ -8,9 +8,9 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <new>
 #include <thread>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -140,7 +140,11 @@ void* scratchBytes(int slot, size_t bytes) {
     const size_t rounded = (bytes + bytes / 8 + 4095) / 4096 * 4096;
     memory.data[slot] = std::aligned_alloc(4096, rounded);
     memory.bytes[slot] = memory.data[slot] ? rounded : 0;
-    if (!memory.data[slot]) throw std::bad_alloc();
+    if (!memory.data[slot]) {
+      // There is no way back from the middle of a kernel on another thread.
+      std::fprintf(stderr, "continuo: out of memory: a kernel needed %zu MiB of scratch. Use shorter sequences or a smaller batch.\n", rounded >> 20);
+      std::abort();
+    }
   }
   return memory.data[slot];
 }
