@@ -188,6 +188,7 @@ function benchMemory() {
   return calls.map(([op, bytes, call]) => ({ op, gbytes: bytes / time(call) / 1e9 }));
 }
 
+const loadBefore = os.loadavg()[0];
 check();
 const peak = { bf16: info.measurePeak('bf16'), f32: info.measurePeak('f32') };
 const wanted = (name) => flags.only === undefined || flags.only === name;
@@ -204,7 +205,9 @@ const machine = {
 };
 if (flags.json) console.log(JSON.stringify({ bench: 'kernels', machine, peak, rows }));
 else {
-  console.log(`${machine.cpu}, ${machine.threads} threads, ${machine.variant}, compiler ${machine.compiler}`);
+  console.log(
+    `${machine.cpu}, ${machine.threads} threads, ${machine.variant}, compiler ${machine.compiler}, load average ${loadBefore.toFixed(1)} before`,
+  );
   console.log(`peak: bf16 ${peak.bf16.toFixed(0)} GFLOP/s, f32 ${peak.f32.toFixed(0)} GFLOP/s`);
   for (const { op, dtype = '', shape = '', gflops, ofPeak, gbytes } of rows)
     console.log(
