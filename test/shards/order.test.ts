@@ -171,21 +171,21 @@ describe('compileOrder', () => {
   });
 
   it('shuffles hundreds of thousands of documents in seconds', () => {
-    const prefix = path.join(folder, 'million');
+    const prefix = path.join(folder, 'many');
     const writer = new ShardWriter(prefix, 1000);
     for (let i = 0; i < 300_000; i++) writer.addDocument([i % 1000, 1, 2]);
     writer.finish();
-    const out = path.join(folder, 'million-order');
-    const phases = [{ name: 'all', numSequences: 1300, blend: { million: 1 } }];
-    const start = performance.now();
+    const out = path.join(folder, 'many-order');
+    const phases = [{ name: 'all', numSequences: 1100, blend: { many: 1 } }];
+    const start = process.cpuUsage();
     const { files } = compileOrder({
       phases,
-      shards: [{ prefix, corpus: 'million' }],
+      shards: [{ prefix, corpus: 'many' }],
       seqLen: 512,
       seed: 1,
       folder: out,
     });
-    expect(performance.now() - start).toBeLessThan(15_000);
+    expect(process.cpuUsage(start).user / 1e6).toBeLessThan(10);
     const firsts = readOrder(out, files)
       .flat()
       .filter((s) => s.length === 2)
