@@ -62,9 +62,10 @@ export async function prepare(
   for (const corpus of config.corpora) {
     corpora.push(
       await stages.run(`corpus ${corpus.name}`, async () => {
+        const { share, documents: minDocuments, tokens: maxTokens } = corpus.heldOut ?? {};
         const request: PrepareOptions = {
           ...corpus,
-          heldOut: corpus.heldOut,
+          heldOut: { share, minDocuments, maxTokens },
           baseFolder: config.folder,
           modelFolder: model,
           vocabSize: facts.vocabSize,

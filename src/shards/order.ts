@@ -146,7 +146,7 @@ function writeOrder(
     const before = streams.map((stream) => stream.numPairsUsed);
     const picker = new BlendPicker(streams.map((stream) => phase.blend[stream.corpus] ?? 0));
     for (let i = 0; i < phase.numSequences; i++) {
-      streams[picker.next()].take(seqLen, (segment) => builder.addSegment(segment));
+      streams[picker.next()].takeSequence((segment) => builder.addSegment(segment));
       builder.endSequence();
       if (builder.numSequences === sequencesPerFile) flush();
     }

@@ -1,6 +1,7 @@
-// Documents -> full sequences. Training concatenates and cuts: every sequence is filled exactly and the rest of a document goes on in the
-// corpus's next sequence. That wastes nothing and uses each (input, target) pair once an epoch; the price is that some documents are
-// seen in two pieces. Held-out sets are packed first-fit instead, so that no document is cut other than at seqLen.
+// Documents -> full sequences. A piece of exactly seqLen pairs is a sequence by itself, with all of its context; shorter ones are
+// concatenated, and what does not fit goes on in the corpus's next such sequence. That wastes nothing and uses each (input, target) pair
+// once an epoch; the price is that some short pieces are seen in two. (Concatenating everything would cut nearly every long piece: the
+// first short one shifts all that follow.) Held-out sets are packed first-fit instead, so that no document is cut other than at seqLen.
 import { DataError } from '../base/errors.ts';
 import { Rng } from '../base/rng.ts';
 import type { ShardReader } from './megatron.ts';
@@ -30,7 +31,10 @@ export class CorpusStream {
   private permutation: Uint32Array;
   private epoch = -1;
   private nextUnit = 0;
-  private current: Segment = { shard: 0, first: 0, length: 0 };
+  /** What the last concatenated sequence had no room for. */
+  private rest: Segment | undefined;
+  /** Pieces of seqLen that were drawn while a sequence of short ones was being filled. */
+  private readonly whole: Segment[] = [];
 
   /** @throws DataError when the corpus has no pair to learn from */
   constructor(corpus: string, shards: readonly CorpusShard[], seqLen: number, seed: number) {
@@ -67,28 +71,61 @@ export class CorpusStream {
     return this.numPairsUsed / this.numPairsPerEpoch;
   }
 
-  /** Emits segments of `numPairs` pairs in all. */
-  take(numPairs: number, emit: (segment: Segment) => void): void {
-    let left = numPairs;
-    while (left > 0) {
-      if (this.current.length === 0) this.current = this.unit(this.advance());
-      const { shard, first } = this.current;
-      const length = Math.min(left, this.current.length);
-      emit({ shard, first, length });
-      this.current = { shard, first: first + length, length: this.current.length - length };
-      left -= length;
+  /** Emits the segments of one sequence: seqLen pairs in all. */
+  takeSequence(emit: (segment: Segment) => void): void {
+    this.numPairsUsed += this.seqLen;
+    const whole = this.nextWhole();
+    if (whole) {
+      emit(whole);
+      return;
     }
-    this.numPairsUsed += numPairs;
+    for (let left = this.seqLen; left > 0; ) {
+      const segment = this.rest ?? this.nextShort();
+      this.rest = undefined;
+      const length = Math.min(left, segment.length);
+      emit({ ...segment, length });
+      left -= length;
+      if (length < segment.length)
+        this.rest = { ...segment, first: segment.first + length, length: segment.length - length };
+    }
   }
 
-  private advance(): number {
-    if (this.epoch < 0 || this.nextUnit === this.permutation.length) {
-      this.epoch++;
-      this.nextUnit = 0;
-      for (let i = 0; i < this.permutation.length; i++) this.permutation[i] = i;
-      new Rng(this.seed, 'order', this.corpus, this.epoch).shuffle(this.permutation);
+  /** A piece of seqLen, unless a short one is next. Nothing of another epoch begins before the rest of this one is used. */
+  private nextWhole(): Segment | undefined {
+    if (this.whole.length > 0) return this.whole.shift();
+    if (this.epochIsOver) {
+      if (this.rest) return undefined;
+      this.startEpoch();
     }
-    return this.permutation[this.nextUnit++];
+    const next = this.unit(this.permutation[this.nextUnit]);
+    if (next.length < this.seqLen) return undefined;
+    this.nextUnit++;
+    return next;
+  }
+
+  /** The next short piece; whole ones on the way to it wait for their own sequences, unless the epoch has no short one left. */
+  private nextShort(): Segment {
+    for (;;) {
+      if (this.epochIsOver) {
+        const whole = this.whole.shift();
+        if (whole) return whole;
+        this.startEpoch();
+      }
+      const next = this.unit(this.permutation[this.nextUnit++]);
+      if (next.length < this.seqLen) return next;
+      this.whole.push(next);
+    }
+  }
+
+  private get epochIsOver(): boolean {
+    return this.epoch < 0 || this.nextUnit === this.permutation.length;
+  }
+
+  private startEpoch(): void {
+    this.epoch++;
+    this.nextUnit = 0;
+    for (let i = 0; i < this.permutation.length; i++) this.permutation[i] = i;
+    new Rng(this.seed, 'order', this.corpus, this.epoch).shuffle(this.permutation);
   }
 
   private unit(u: number): Segment {
