@@ -92,7 +92,7 @@ function watchParentAndSignals(): void {
 class Training {
   private readonly reader: JobReader;
   private readonly decoder: Decoder;
-  private readonly context: CheckpointContext;
+  private readonly context: Omit<CheckpointContext, 'record'>;
   private readonly source;
   private readonly metrics: LineLog;
   private readonly events: LineLog;
@@ -116,7 +116,7 @@ class Training {
     this.source = openModel(job.model);
     this.decoder = loadDecoder(this.source, job.precision, kernels);
     prepareTraining(this.decoder.list());
-    this.context = { runFolder, jobFingerprint: job.fingerprint, record: job.record, keep: job.checkpoint.keep };
+    this.context = { runFolder, jobFingerprint: job.fingerprint, keep: job.checkpoint.keep };
     this.metrics = new LineLog(path.join(runFolder, 'metrics.jsonl'));
     this.events = new LineLog(path.join(runFolder, 'events.jsonl'));
   }
@@ -263,7 +263,9 @@ class Training {
     if (listCheckpoints(this.runFolder).at(-1)?.step === step) return;
     this.checkWeights(step);
     const start = performance.now();
-    const folder = await saveCheckpoint(this.context, this.decoder, this.source, step, this.tokens);
+    const { job } = this.reader;
+    const record = { ...job.record, ...(step === job.numSteps ? job.recordAtEnd : {}), lr: this.reader.lrAt(step - 1) };
+    const folder = await saveCheckpoint({ ...this.context, record }, this.decoder, this.source, step, this.tokens);
     const seconds = (performance.now() - start) / 1000;
     this.event('checkpoint', { step, folder: path.relative(this.runFolder, folder), seconds });
     send({ type: 'checkpoint', step, folder, seconds });

@@ -162,7 +162,8 @@ async function compile(prepared: Prepared, plan: Plan): Promise<boolean> {
         maxTokens: plan.evaluation.tokensPerSet,
       })),
     },
-    record: { recipe: plan.preset, ...(plan.recordsPretraining ? { pretraining: plan.recordsPretraining } : {}) },
+    record: { recipe: plan.preset },
+    recordAtEnd: plan.recordsPretraining ? { pretraining: plan.recordsPretraining } : {},
   });
   writeJsonAtomic(stamp, inputs);
   return true;
@@ -214,9 +215,9 @@ function followTraining(plan: Plan, options: PipelineOptions) {
         scoring.update(message.done);
         break;
       case 'eval': {
-        scoring = undefined;
         const scores = Object.entries(message.sets).map(([name, set]) => `${name} ${set.bitsPerByte.toFixed(4)}`);
-        options.log?.(`step ${message.step}: ${scores.join(', ')} bits per byte`);
+        scoring?.finish(`${scores.join(', ')} bits per byte`);
+        scoring = undefined;
         break;
       }
       case 'finished':

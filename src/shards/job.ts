@@ -39,6 +39,8 @@ export interface JobOptions {
   };
   /** What the engine writes into its checkpoints' config.json. */
   record?: Record<string, unknown>;
+  /** Likewise, into the last one only. */
+  recordAtEnd?: Record<string, unknown>;
   sequencesPerFile?: number;
 }
 
@@ -96,6 +98,7 @@ export async function compileJob(options: JobOptions): Promise<{ job: Job; stati
       checkpoint: options.checkpoint,
       evaluation: { everySteps: options.evaluation.everySteps, sets },
       record: options.record ?? {},
+      recordAtEnd: options.recordAtEnd ?? {},
       digests: Object.fromEntries(files.map((file) => [file, sha256File(path.join(folder, file))])),
     };
     job = { ...content, fingerprint: jobFingerprint(content) };

@@ -71,8 +71,10 @@ export interface Job {
   evaluation: { everySteps: number; sets: EvalSetRef[] };
   /** SHA-256 by file name (order files, schedule, eval order files). */
   digests: Record<string, string>;
-  /** Written into each checkpoint's config.json under "continuo": how it was made (recipe, LR reached). */
+  /** Written into each checkpoint's config.json under "continuo": how it was made. */
   record: Record<string, unknown>;
+  /** Likewise, but only into the last one: what is true of the finished run alone, such as a pretraining's final LR. */
+  recordAtEnd: Record<string, unknown>;
   /** What the user's plan was called, for messages. */
   name: string;
 }
