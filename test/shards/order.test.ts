@@ -48,13 +48,15 @@ describe('the blend', () => {
         const sum = weights.reduce((a, b) => a + b, 0);
         const picker = new BlendPicker(weights.map((w) => w / sum));
         const used = weights.map(() => 0);
+        let furthest = 0;
         for (let n = 1; n <= 500; n++) {
           used[picker.next()]++;
           weights.forEach((w, i) => {
-            expect(Math.abs(used[i] - (w / sum) * n)).toBeLessThanOrEqual(1);
-            if (w === 0) expect(used[i]).toBe(0);
+            furthest = Math.max(furthest, Math.abs(used[i] - (w / sum) * n));
           });
         }
+        expect(furthest).toBeLessThanOrEqual(1);
+        expect(used.filter((n, i) => weights[i] === 0 && n > 0)).toEqual([]);
       }),
       { numRuns: 100 },
     );
@@ -227,7 +229,7 @@ describe('order files', () => {
     const whole = fs.readFileSync(path.join(out, files[0].file));
     const rng = new Rng(9);
     const file = path.join(out, 'mutated.bin');
-    for (let i = 0; i < 4000; i++) {
+    for (let i = 0; i < 2500; i++) {
       const bytes = Buffer.from(whole);
       for (let k = 0; k <= i % 3; k++) bytes[i % 2 ? rng.below(36) : rng.below(whole.length)] = rng.below(256);
       fs.writeFileSync(file, i % 7 ? bytes : bytes.subarray(0, rng.below(whole.length)));
