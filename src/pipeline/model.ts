@@ -6,7 +6,7 @@ import { ConfigError } from '../base/errors.ts';
 import { fingerprint, sha256File } from '../base/hash.ts';
 import { type HfConfig, type ModelSource, openModel, resolveModel, saveModel } from '../checkpoint/index.ts';
 import type { Config, NewModelConfig } from '../config/index.ts';
-import { readCorpus } from '../corpus/index.ts';
+import { findInputFiles, readCorpus } from '../corpus/index.ts';
 import { referenceKernels } from '../kernels/index.ts';
 import { exportTensors, initDecoder } from '../nn/index.ts';
 import { loadTokenizer, type Tokenizer, trainBpe } from '../tokenizer/index.ts';
@@ -67,10 +67,9 @@ async function newModel(
   cache: string,
   say: (line: string) => void,
 ): Promise<string> {
-  const corpora = config.corpora.map(({ name, paths, field, limitTokens }) => ({ name, paths, field, limitTokens }));
-  const tokenizerDigest = sizes.tokenizer ? sha256File(tokenizerFile(sizes.tokenizer)) : corpora;
+  const tokenizerDigest = sizes.tokenizer ? sha256File(tokenizerFile(sizes.tokenizer)) : textsOf(config);
   const seed = config.training.seed ?? 0;
-  const folder = path.join(cache, `model-${fingerprint({ stage: 'new', version: 1, sizes, tokenizerDigest, seed })}`);
+  const folder = path.join(cache, `model-${fingerprint({ stage: 'new', version: 2, sizes, tokenizerDigest, seed })}`);
   if (fs.existsSync(path.join(folder, 'config.json'))) return folder;
   const tokenizer = sizes.tokenizer ? loadTokenizer(path.dirname(tokenizerFile(sizes.tokenizer))) : undefined;
   if (tokenizer && tokenizer.vocabSize > sizes.vocab)
@@ -82,6 +81,11 @@ async function newModel(
   const decoder = initDecoder(hfConfig, seed, 'f32', referenceKernels);
   await saveModel(folder, { config: hfConfig, tensors: exportTensors(decoder), tokenizerFiles: files });
   return folder;
+}
+
+/** What a tokenizer would be trained on, as a value to be digested. */
+function textsOf({ corpora, folder }: Config): unknown {
+  return corpora.map(({ name, paths, field }) => ({ name, field, files: findInputFiles(paths, folder).files }));
 }
 
 function tokenizerFile(given: string): string {
