@@ -29,12 +29,21 @@ export function modelFacts(folder: string, name: string): ModelFactsForPlan {
         vocab: decoder.vocabSize,
       },
       isInstruct: facts.tuning.kind === 'instruct',
-      isInstructWhy: facts.tuning.summary,
+      isInstructWhy: tuningReason(facts.tuning),
       pretraining: pretrainingFacts(facts),
     };
   } finally {
     source.close();
   }
+}
+
+/** The strongest evidence for the guess, as a part of a sentence. */
+function tuningReason({ kind, evidence }: ModelFacts['tuning']): string {
+  const certainty = kind === 'unclear' ? 'base or instruct is unclear' : 'probably';
+  const speaking = evidence.filter((item) => kind === 'unclear' || item.for === kind);
+  const strongest = Math.max(...speaking.map((item) => item.weight));
+  const texts = speaking.filter((item) => item.weight === strongest).map((item) => item.text);
+  return [certainty, ...(texts.length > 0 ? [texts.join('; ')] : [])].join(': ');
 }
 
 /** What our own checkpoints record of their pretraining in config.json, under continuo.pretraining. */

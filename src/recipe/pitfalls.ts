@@ -182,7 +182,7 @@ const heldOutTooSmall: Pitfall = {
     return {
       message: 'A held-out set is too small to tell a small change from chance.',
       evidence: `${small.map(({ name, heldOut }) => `${name}: ${formatCount(heldOut.numTokens)} tokens in ${heldOut.numDocuments} documents`).join('; ')}; standard error of the loss about ${(2.5 / Math.sqrt(least)).toFixed(3)} nats or more`,
-      fix: `Hold out at least ${formatCount(MIN_HELD_OUT_TOKENS)} tokens and ${MIN_HELD_OUT_DOCUMENTS} documents: heldOut: { tokens: ... } of that corpus.`,
+      fix: `Hold out at least ${formatCount(MIN_HELD_OUT_TOKENS)} tokens and ${MIN_HELD_OUT_DOCUMENTS} documents: raise heldOut.share of that corpus (0.02 where you have not set it), and heldOut.tokens if that is what limits it.`,
     };
   },
 };

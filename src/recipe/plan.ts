@@ -313,7 +313,7 @@ function bisect(f: (x: number) => number, target: number, start: number): number
 /** Sequences a step. */
 function chooseBatch({ config, model }: PlanInputs, design: Design, seqLen: number, budgetTokens: number | undefined) {
   const tokens = (sequences: number) =>
-    `${formatCount(sequences * seqLen)} tokens (${sequences} sequences of ${seqLen})`;
+    `${formatCount(sequences * seqLen)} tokens (${sequences} ${sequences === 1 ? 'sequence' : 'sequences'} of ${seqLen})`;
   const { batchTokens } = config.training;
   if (batchTokens !== undefined) {
     if (batchTokens < seqLen)
