@@ -5,6 +5,7 @@ import { ConfigError } from '../base/errors.ts';
 import { readJson, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
+import { formatCount, formatSeconds } from '../base/units.ts';
 import {
   type EngineMessage,
   listCheckpoints,
@@ -30,6 +31,7 @@ export async function run(
   if (options.fresh) moveAside(runFolder, options);
   const plan = await stages.run('plan', async () => decidePlan(prepared, options));
   refuseErrors(plan);
+  sayChecks(plan, options);
   await stages.run('job', async () => ({ value: undefined, reused: !(await compile(prepared, plan)) }));
   const threads = options.threads ?? prepared.config.training.threads;
   const status = await stages.run('training', async () => {
@@ -120,6 +122,13 @@ function refuseErrors(plan: Plan): void {
   const errors = plan.warnings.filter((warning) => warning.severity === 'error');
   if (errors.length === 0) return;
   throw new ConfigError(errors.map((e) => `${e.message} (${e.evidence}) ${e.fix}`).join('\n'));
+}
+
+/** What `continuo plan` shows of the checks, before the hours are spent. */
+function sayChecks({ numSteps, tokensPerStep, expected, warnings }: Plan, { log }: PipelineOptions): void {
+  const time = expected.seconds ? `, about ${formatSeconds(expected.seconds)}` : '';
+  log?.(`${numSteps} steps of ${formatCount(tokensPerStep)} tokens${time}; \`continuo plan\` gives the reasons.`);
+  for (const { severity, message, evidence, fix } of warnings) log?.(`${severity}: ${message} (${evidence}) ${fix}`);
 }
 
 /** @returns whether the job had to be compiled */
