@@ -108,24 +108,69 @@ export function readExactly(fd: number, bytes: Uint8Array, position: number, fil
 
 /**
  * Builds a folder beside `folder` and renames it into place when `fill` has returned, so that `folder` is whole or absent.
- * A left-over from a killed process is removed first.
+ * Left-overs of killed processes are removed first. Of two processes that build the same folder at a time the later one stays.
  */
 export async function writeFolderAtomic(
   folder: string,
   fill: (temporary: string) => Promise<void> | void,
 ): Promise<void> {
-  const temporary = `${folder}.tmp`;
+  const temporary = `${folder}.${process.pid}.tmp`;
   try {
-    fs.rmSync(temporary, { recursive: true, force: true });
+    removeLeftOvers(folder);
     fs.mkdirSync(temporary, { recursive: true });
     await fill(temporary);
     syncTree(temporary);
-    fs.rmSync(folder, { recursive: true, force: true });
-    fs.renameSync(temporary, folder);
+    replaceFolder(folder, temporary);
     fsyncPath(path.dirname(folder));
   } catch (error) {
     fs.rmSync(temporary, { recursive: true, force: true });
     throw explainSystemError(error, folder, 'writing it');
+  }
+}
+
+const MAX_REPLACE_ATTEMPTS = 10;
+
+/**
+ * Renames `temporary` to `folder`. What was there is moved out of the way first, not removed, so that `folder` is absent for no longer
+ * than a rename takes: another process that works with it finds the same files in the new one. It may be doing just the same.
+ */
+function replaceFolder(folder: string, temporary: string): void {
+  const old = `${folder}.${process.pid}.old.tmp`;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      fs.renameSync(folder, old);
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error;
+    }
+    try {
+      fs.renameSync(temporary, folder);
+      return;
+    } catch (error) {
+      const isThereAgain = ['ENOTEMPTY', 'EEXIST'].includes(errorCode(error) ?? '');
+      if (!isThereAgain || attempt === MAX_REPLACE_ATTEMPTS) throw error;
+    } finally {
+      fs.rmSync(old, { recursive: true, force: true });
+    }
+  }
+}
+
+/** Temporary siblings of `folder` whose process is gone, or was this one. */
+function removeLeftOvers(folder: string): void {
+  const parent = path.dirname(folder);
+  const prefix = `${path.basename(folder)}.`;
+  for (const name of fs.existsSync(parent) ? fs.readdirSync(parent) : []) {
+    const pid = name.startsWith(prefix) ? /^(\d+)(\.old)?\.tmp$/.exec(name.slice(prefix.length))?.[1] : undefined;
+    if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue;
+    fs.rmSync(path.join(parent, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errorCode(error) === 'EPERM';
   }
 }
 

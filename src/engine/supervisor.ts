@@ -46,6 +46,7 @@ export async function superviseEngine(options: SuperviseOptions): Promise<Superv
     const stepBefore = state.step;
     const ended = await runOnce(options, say, (message) => {
       if (message.type === 'step') state.step = message.step + 1;
+      if (message.type === 'stopped') state.step = message.step;
       if (message.type === 'checkpoint' || message.type === 'finished') {
         state.checkpoint = message.folder;
         state.step = message.step;

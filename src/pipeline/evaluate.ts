@@ -67,7 +67,9 @@ export async function evaluate(
   try {
     const kernels = pickKernels();
     kernels.setNumThreads(options.threads ?? os.availableParallelism());
-    const decoder = loadDecoder(source, source.config.torch_dtype === 'float32' ? 'f32' : 'bf16', kernels);
+    // transformers 5 writes dtype, older ones torch_dtype.
+    const dtype = source.config.dtype ?? source.config.torch_dtype;
+    const decoder = loadDecoder(source, dtype === 'float32' ? 'f32' : 'bf16', kernels);
     const seqLen = request.seqLen ?? Math.min(decoder.config.context, MAX_DEFAULT_WINDOW);
     const sets = request.configFile
       ? await heldOutSets(request.configFile, seqLen, request.tokens, options)

@@ -103,3 +103,20 @@ test('Ctrl-C while the corpora are read ends it, and leaves nothing half made', 
   expect(sameState(p.runFolder, uninterrupted.runFolder)).toEqual(SAME);
   expect(fs.readdirSync(path.join(p.root, '.continuo-cache')).filter((name) => name.includes('tmp'))).toEqual([]);
 });
+
+test('two commands at a time may share a cache, and one run folder has one engine', async () => {
+  const p = project();
+  const other = path.join(p.root, 'other.yaml');
+  fs.writeFileSync(other, fs.readFileSync(p.config, 'utf8').replace('name: tiny', 'name: other'));
+  const ends = await Promise.all([startCli(p, ...RUN).ended, startCli(p, 'run', other, '--threads', '1').ended]);
+  for (const { code, err } of ends) expect(code, err).toBe(0);
+  expect(sameState(p.runFolder, uninterrupted.runFolder)).toEqual(SAME);
+  // Its configuration records its own name.
+  expect(sameState(path.join(p.root, 'runs', 'other'), uninterrupted.runFolder)).toEqual({ ...SAME, config: false });
+  fs.rmSync(path.join(p.runFolder, 'checkpoints'), { recursive: true });
+  const both = await Promise.all([startCli(p, ...RUN).ended, startCli(p, ...RUN).ended]);
+  const refused = both.find(({ code }) => code !== 0);
+  if (refused) expect(refused.err).toMatch(/another engine \(process \d+\) is working in this run folder/);
+  expect(both.some(({ code }) => code === 0)).toBe(true);
+  expect(sameState(p.runFolder, uninterrupted.runFolder)).toEqual(SAME);
+});
