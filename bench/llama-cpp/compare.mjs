@@ -272,7 +272,8 @@ function print() {
     `Tokens: ${tokens.tokens} in ${tokens.documents} texts, ${tokens.documentsThatDiffer} texts whose ids differ from llama.cpp's.`,
   );
   console.log(`Absolute differences of logits, over every ${STRIDE}th token of the vocabulary and llama.cpp's ${numTop} likeliest, and
-of log-probabilities (nats), over the ${numTop} likeliest. llama.cpp's own sum of probabilities is in f32: see README.md.
+of log-probabilities (nats), over the ${numTop} likeliest. llama.cpp's binding sums probabilities in f32, which
+shifts all of a position's log-probabilities by some 1e-4.
 `);
   line([
     'weights',
