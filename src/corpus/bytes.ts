@@ -7,10 +7,17 @@ import { explainSystemError } from '../base/files.ts';
 import type { Compression } from './types.ts';
 
 const PIECE_BYTES = 256 << 10;
+/** What is handed to a decompressor before its output is handed on. gzip makes at most 1032 bytes of one. */
+const GZIP_STEP_BYTES = 16 << 10;
+/** Four bytes of zstd can stand for a block of 128 KiB: a step gives 32 MiB at most. */
+const ZSTD_STEP_BYTES = 1 << 10;
+/** zstd output of at most this size, or of at most MAX_ZSTD_RATIO times its compressed size, is believed to be text. */
+const PLAIN_ZSTD_BYTES = 64 << 20;
+const MAX_ZSTD_RATIO = 1100;
 /** Largest zstd window accepted, as in the zstd tool without --long. A forged header could otherwise ask for 2 GiB. */
 const MAX_ZSTD_WINDOW_BYTES = 128 << 20;
 
-/** Not a user's error yet: the readers turn it into a bad record. */
+/** Not a user's error yet: the readers turn it into a bad record that loses what follows. */
 export class DamagedInput extends Error {
   /** Bytes of the compressed file that had been read. */
   readonly offset: number;
@@ -51,6 +58,11 @@ function* readPieces(file: string, onBytes: (n: number) => void): Generator<Uint
   }
 }
 
+function* inSteps(pieces: Iterable<Uint8Array>, stepBytes: number): Generator<Uint8Array> {
+  for (const piece of pieces)
+    for (let at = 0; at < piece.length; at += stepBytes) yield piece.subarray(at, at + stepBytes);
+}
+
 async function* gunzip(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const stream = zlib.createGunzip();
   let output: Uint8Array[] = [];
@@ -67,7 +79,7 @@ async function* gunzip(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array>
       start(() => resolve());
     });
   try {
-    for (const piece of pieces) {
+    for (const piece of inSteps(pieces, GZIP_STEP_BYTES)) {
       await settled((done) => stream.write(piece, done));
       stream.removeAllListeners('error').on('error', (error) => {
         failure ??= error;
@@ -90,8 +102,12 @@ async function* gunzip(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array>
 
 function* unzstd(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
   let output: Uint8Array[] = [];
-  // The decompressor reuses what it hands out.
-  const stream = new ZstdDecompress((data) => output.push(data.slice()));
+  let numBytesOut = 0;
+  const stream = new ZstdDecompress((data) => {
+    numBytesOut += data.length;
+    // The decompressor reuses what it hands out.
+    output.push(data.slice());
+  });
   let offset = 0;
   let failure: Error | undefined;
   const push = (piece: Uint8Array, final: boolean) => {
@@ -101,13 +117,18 @@ function* unzstd(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
       failure = error as Error;
     }
   };
-  for (const piece of pieces) {
+  for (const piece of inSteps(pieces, ZSTD_STEP_BYTES)) {
     if (offset === 0) checkZstdWindow(piece);
     push(piece, false);
     yield* output;
     output = [];
     if (failure) throw new DamagedInput(`damaged zstd data (${failure.message})`, offset);
     offset += piece.length;
+    if (numBytesOut > Math.max(PLAIN_ZSTD_BYTES, MAX_ZSTD_RATIO * offset))
+      throw new DamagedInput(
+        `zstd data that expands to more than ${MAX_ZSTD_RATIO} times its size; decompress it first if that is right`,
+        offset,
+      );
   }
   push(new Uint8Array(0), true);
   yield* output;

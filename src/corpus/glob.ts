@@ -2,6 +2,7 @@
 // literal beginning, so "docs/**/*.md" never lists anything outside docs/. Hidden names match only a segment that begins with a dot.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { ConfigError } from '../base/errors.ts';
 
 const MAGIC = /[*?[\]{}]/;
 
@@ -54,7 +55,11 @@ function segmentToRegExp(segment: string): RegExp {
       }
     } else source += c.replace(/[\\^$+.()|{}\]]/g, '\\$&');
   }
-  return new RegExp(`^${source}$`, 'u');
+  try {
+    return new RegExp(`^${source}$`, 'u');
+  } catch {
+    throw new ConfigError(`glob "${segment}": its [...] is not a set of characters such as [abc], [a-z] or [!0-9].`);
+  }
 }
 
 function listFolder(folder: string): fs.Dirent[] {

@@ -1,5 +1,6 @@
 // Paths -> documents. Everything that is left out passes through here, is counted and handed to the caller with its reason; too large a
-// share of bad records is an error, since a corpus that is mostly unreadable is more likely the wrong field than bad luck.
+// share of bad records is an error, since a corpus that is mostly unreadable is more likely the wrong field than bad luck. So is a damaged
+// container, whose one bad record may stand for any number of lost documents.
 import { DataError } from '../base/errors.ts';
 import { findInputFiles } from './paths.ts';
 import { readJsonlFile } from './readers/jsonl.ts';
@@ -24,7 +25,8 @@ const NUM_EXAMPLES = 5;
 
 /**
  * Documents of a corpus in a fixed order (files by path, records as they stand).
- * @throws ConfigError for paths, columns; DataError when the share of bad records exceeds `maxBadShare`
+ * @throws ConfigError for paths, columns; DataError when the share of bad records exceeds `maxBadShare`, or, unless that is 1, where
+ * compressed or Parquet data is damaged
  */
 export async function* readCorpus(spec: CorpusSpec, handlers: ReadHandlers = {}): AsyncGenerator<Document> {
   const { files } = findInputFiles(spec.paths, spec.baseFolder);
@@ -59,6 +61,7 @@ export async function* readFiles(
       counts.numRecords++;
       if ('bad' in item) {
         counts.numBadRecords++;
+        if (item.bad.losesRest && maxBadShare < 1) throw damageError(spec.name, item.bad);
         if (examples.length < NUM_EXAMPLES) examples.push(item.bad);
         handlers.onBadRecord?.(item.bad);
         if (counts.numBadRecords >= MIN_BAD_TO_STOP && tooManyBad())
@@ -85,6 +88,15 @@ function readFile(file: InputFile, options: ReaderOptions): AsyncIterable<Reader
     case 'parquet':
       return readParquetFile(file, options);
   }
+}
+
+function damageError(name: string | undefined, { file, offset, reason }: BadRecord): DataError {
+  return new DataError(
+    file,
+    `${reason}. What follows is lost${name ? ` to corpus "${name}"` : ''}: repair the file or fetch it again. To go on with what can ` +
+      "still be read, set the corpus's `maxBadShare` to 1.",
+    offset,
+  );
 }
 
 function badShareError(

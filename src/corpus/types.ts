@@ -21,6 +21,8 @@ export interface BadRecord {
   /** Bytes into the (decompressed) file, where known. */
   offset?: number;
   reason: string;
+  /** Set where a container (gzip, zstd, Parquet) is damaged: what follows is lost too, nobody knows how much. */
+  losesRest?: true;
 }
 
 export interface ReadCounts {
@@ -41,7 +43,7 @@ export interface CorpusSpec {
   baseFolder?: string;
   /** Field or column with the text; without it `text`, then `content`. */
   field?: string;
-  /** Share of bad records above which reading fails; 0.01 by default. */
+  /** Share of bad records above which reading fails; 0.01 by default. Damaged containers are accepted at 1 only. */
   maxBadShare?: number;
   /** Lines longer than this are bad records; 256 MB by default. */
   maxRecordBytes?: number;

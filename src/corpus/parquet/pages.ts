@@ -42,7 +42,7 @@ export function* readColumn(
 ): Generator<Uint8Array | null> {
   const decompress = CODECS[chunk.codec];
   if (!decompress) throw new Error(`compression codec ${chunk.codec} is not supported`);
-  let dictionary: Uint8Array[] = [];
+  let dictionary = NO_DICTIONARY;
   let position = chunk.start;
   let row = 0;
   while (row < numRows) {
@@ -53,9 +53,7 @@ export function* readColumn(
     if (type === DICTIONARY_PAGE) {
       const count = numberField(structField(page.header, 7, 'dictionary header'), 1, 'number of values');
       const bytes = expand(decompress, page.bytes, page.sizeBytes);
-      if (!(count >= 0 && count <= bytes.length / 4))
-        throw new Error(`dictionary of ${count} values in ${bytes.length} bytes`);
-      dictionary = [...decodePlain(bytes, count)];
+      dictionary = readDictionary(bytes, count);
     } else if (type === DATA_PAGE || type === DATA_PAGE_V2) {
       const levels = type === DATA_PAGE ? openPage(page, column, decompress) : openPageV2(page, column, decompress);
       if (levels.numValues > numRows - row)
@@ -64,6 +62,27 @@ export function* readColumn(
       row += levels.numValues;
     }
   }
+}
+
+/** Values as places in the page: a list of views would take a hundred times the bytes of short values. */
+interface Dictionary {
+  bytes: Uint8Array;
+  /** Value i lies between the length at ends[i] (4 bytes, little-endian) and ends[i + 1]. */
+  ends: Uint32Array;
+}
+
+const NO_DICTIONARY: Dictionary = { bytes: new Uint8Array(0), ends: new Uint32Array(1) };
+
+function readDictionary(bytes: Uint8Array, count: number): Dictionary {
+  if (!(count >= 0 && count <= bytes.length / 4))
+    throw new Error(`dictionary of ${count} values in ${bytes.length} bytes`);
+  const ends = new Uint32Array(count + 1);
+  let i = 0;
+  for (const value of decodePlain(bytes, count)) {
+    ends[i + 1] = ends[i] + 4 + value.length;
+    i++;
+  }
+  return { bytes, ends };
 }
 
 interface Page {
@@ -155,11 +174,7 @@ function openPageV2(page: Page, column: ParquetColumn, decompress: Decompress): 
   return { numValues, definitions, encoding, body };
 }
 
-function* pageValues(
-  page: OpenPage,
-  column: ParquetColumn,
-  dictionary: readonly Uint8Array[],
-): Generator<Uint8Array | null> {
+function* pageValues(page: OpenPage, column: ParquetColumn, dictionary: Dictionary): Generator<Uint8Array | null> {
   const { numValues, definitions } = page;
   let numPresent = numValues;
   if (definitions) numPresent = definitions.reduce((sum, level) => sum + (level === column.maxDefinition ? 1 : 0), 0);
@@ -175,11 +190,7 @@ function* pageValues(
   }
 }
 
-function decodeValues(
-  { encoding, body }: OpenPage,
-  count: number,
-  dictionary: readonly Uint8Array[],
-): Generator<Uint8Array> {
+function decodeValues({ encoding, body }: OpenPage, count: number, dictionary: Dictionary): Generator<Uint8Array> {
   switch (encoding) {
     case 0:
       return decodePlain(body, count);
@@ -195,11 +206,12 @@ function decodeValues(
   }
 }
 
-function* lookUp(body: Uint8Array, count: number, dictionary: readonly Uint8Array[]): Generator<Uint8Array> {
+function* lookUp(body: Uint8Array, count: number, dictionary: Dictionary): Generator<Uint8Array> {
   if (count === 0) return;
   if (body.length === 0) throw new Error('page without indices');
   for (const index of decodeRuns(body.subarray(1), body[0], count)) {
-    if (index >= dictionary.length) throw new Error(`dictionary index ${index} of ${dictionary.length}`);
-    yield dictionary[index];
+    const { bytes, ends } = dictionary;
+    if (index >= ends.length - 1) throw new Error(`dictionary index ${index} of ${ends.length - 1}`);
+    yield bytes.subarray(ends[index] + 4, ends[index + 1]);
   }
 }

@@ -23,7 +23,7 @@ export async function* readJsonlFile(file: InputFile, options: ReaderOptions): A
     }
   } catch (error) {
     if (!(error instanceof DamagedInput)) throw error;
-    yield { bad: { file: file.path, offset: error.offset, reason: error.message } };
+    yield { bad: { file: file.path, offset: error.offset, reason: error.message, losesRest: true } };
   }
 }
 

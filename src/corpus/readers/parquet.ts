@@ -24,8 +24,8 @@ export async function* readParquetFile(file: InputFile, options: ReaderOptions):
     try {
       footer = readFooter(source);
     } catch (error) {
-      const reason = `damaged Parquet footer (${(error as Error).message}); is the file truncated?`;
-      yield { bad: { file: file.path, reason } };
+      const reason = `damaged Parquet footer, perhaps of a truncated file (${(error as Error).message})`;
+      yield { bad: { file: file.path, reason, losesRest: true } };
       return;
     }
     const index = chooseColumn(file.path, footer.columns, options.field);
@@ -62,9 +62,8 @@ function* readRowGroup(
       row++;
     }
   } catch (error) {
-    yield {
-      bad: { file, row, reason: `damaged data (${(error as Error).message}); the rest of this row group is lost` },
-    };
+    const reason = `damaged data (${(error as Error).message}) in row ${row}`;
+    yield { bad: { file, row, reason, losesRest: true } };
   }
 }
 

@@ -35,7 +35,7 @@ export async function* readTextFile(file: InputFile, options: ReaderOptions): As
     }
   } catch (error) {
     if (!(error instanceof DamagedInput)) throw error;
-    yield { bad: { file: file.path, offset: error.offset, reason: error.message } };
+    yield { bad: { file: file.path, offset: error.offset, reason: error.message, losesRest: true } };
     return;
   }
   if (length > 0 || numParts === 0) yield finish(Buffer.concat(parts, length), true);
