@@ -11,5 +11,11 @@ export {
   type OrderStatistics,
 } from './order.ts';
 export { type OrderFile, readOrderFile } from './order-file.ts';
-export { type CorpusManifest, type PreparedCorpus, type PrepareOptions, prepareCorpus } from './prepare.ts';
+export {
+  type CorpusManifest,
+  describeRemoved,
+  type PreparedCorpus,
+  type PrepareOptions,
+  prepareCorpus,
+} from './prepare.ts';
 export type { EvalSetRef, Job, JobPhase, JobShard, OrderFileRef, Segment, Sequence, ShardRef } from './types.ts';

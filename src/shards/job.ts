@@ -94,6 +94,11 @@ export async function compileJob(options: JobOptions): Promise<{ job: Job; stati
       phases: [...options.phases],
       shards,
       order: order.files,
+      heldOutElsewhere: Object.fromEntries(
+        order.statistics.corpora
+          .filter(({ heldOutElsewhere }) => heldOutElsewhere.numDocuments > 0)
+          .map(({ corpus, heldOutElsewhere }) => [corpus, heldOutElsewhere]),
+      ),
       schedule: SCHEDULE_FILE,
       checkpoint: options.checkpoint,
       evaluation: { everySteps: options.evaluation.everySteps, sets },

@@ -22,31 +22,31 @@ function bytesPerToken(dtype: ShardDtype): number {
   return dtype === 'uint16' ? 2 : 4;
 }
 
-/** Numbers without a known count, in typed arrays that double: a number[] of 10^7 would take eight times the memory. */
-export class GrowingFloat64 {
-  private values = new Float64Array(1024);
+/** Numbers without a known count, in a typed array that doubles: a number[] of 10^7 would take eight times the memory. */
+export class Column<T extends Float64Array | Uint32Array | Uint8Array> {
+  private readonly make: new (
+    length: number,
+  ) => T;
+  private values: T;
   length = 0;
+
+  constructor(make: new (length: number) => T) {
+    this.make = make;
+    this.values = new make(1024);
+  }
 
   push(value: number): void {
     if (this.length === this.values.length) {
-      const grown = new Float64Array(this.values.length * 2);
+      const grown = new this.make(this.values.length * 2);
       grown.set(this.values);
       this.values = grown;
     }
     this.values[this.length++] = value;
   }
 
-  get(i: number): number {
-    return this.values[i];
-  }
-
-  addToLast(value: number): void {
-    this.values[this.length - 1] += value;
-  }
-
   /** A view of what was pushed. */
-  array(): Float64Array {
-    return this.values.subarray(0, this.length);
+  array(): T {
+    return this.values.subarray(0, this.length) as T;
   }
 }
 
@@ -112,8 +112,9 @@ export class ShardWriter {
   private readonly dtype: ShardDtype;
   private readonly vocabSize: number;
   private readonly bin: BufferedFile;
-  private readonly lengths = new GrowingFloat64();
-  private open = false;
+  private readonly lengths = new Column(Uint32Array);
+  /** Tokens of the open document. */
+  private open: number | undefined;
   numTokens = 0;
 
   constructor(prefix: string, vocabSize: number) {
@@ -128,14 +129,13 @@ export class ShardWriter {
   }
 
   beginDocument(): void {
-    if (this.open) internal('a shard document is open already');
-    this.open = true;
-    this.lengths.push(0);
+    if (this.open !== undefined) internal('a shard document is open already');
+    this.open = 0;
   }
 
   /** Adds ids to the open document. */
   append(ids: ArrayLike<number>): void {
-    if (!this.open) internal('no shard document is open');
+    if (this.open === undefined) internal('no shard document is open');
     const typed = this.dtype === 'uint16' ? new Uint16Array(ids.length) : new Int32Array(ids.length);
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i];
@@ -143,13 +143,15 @@ export class ShardWriter {
       typed[i] = id;
     }
     this.bin.write(new Uint8Array(typed.buffer));
-    this.lengths.addToLast(ids.length);
+    this.open += ids.length;
     this.numTokens += ids.length;
   }
 
   endDocument(): void {
-    if (this.lengths.get(this.lengths.length - 1) >= 2 ** 31) internal('a document of more than 2^31 tokens');
-    this.open = false;
+    if (this.open === undefined) internal('no shard document is open');
+    if (this.open >= 2 ** 31) internal('a document of more than 2^31 tokens');
+    this.lengths.push(this.open);
+    this.open = undefined;
   }
 
   addDocument(ids: ArrayLike<number>): void {
@@ -161,7 +163,8 @@ export class ShardWriter {
   finish(): void {
     this.bin.finish();
     const idx = new BufferedFile(`${this.prefix}.idx`);
-    const n = this.lengths.length;
+    const lengths = this.lengths.array();
+    const n = lengths.length;
     idx.write(MAGIC);
     idx.put(25, (b, at) => {
       b.writeBigUInt64LE(1n, at);
@@ -169,11 +172,11 @@ export class ShardWriter {
       b.writeBigUInt64LE(BigInt(n), at + 9);
       b.writeBigUInt64LE(BigInt(n + 1), at + 17);
     });
-    for (let i = 0; i < n; i++) idx.put(4, (b, at) => b.writeInt32LE(this.lengths.get(i), at));
+    for (let i = 0; i < n; i++) idx.put(4, (b, at) => b.writeInt32LE(lengths[i], at));
     let pointer = 0;
     for (let i = 0; i < n; i++) {
       idx.put(8, (b, at) => writeUint53(b, pointer, at));
-      pointer += this.lengths.get(i) * bytesPerToken(this.dtype);
+      pointer += lengths[i] * bytesPerToken(this.dtype);
     }
     for (let i = 0; i <= n; i++) idx.put(8, (b, at) => writeUint53(b, i, at));
     idx.finish();

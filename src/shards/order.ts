@@ -3,6 +3,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError, DataError, internal, nearestName } from '../base/errors.ts';
+import { HeldOutTexts } from './hashes.ts';
 import { openShard, type ShardReader } from './megatron.ts';
 import { OrderFileBuilder } from './order-file.ts';
 import { CorpusStream, packFirstFit } from './pack.ts';
@@ -19,7 +20,10 @@ export interface OrderPhase {
 
 export interface OrderOptions {
   phases: readonly OrderPhase[];
-  /** All shards of the job; only those with `split: 'train'` are drawn from. Segments hold indices into this list. */
+  /**
+   * All shards of the job; only those with `split: 'train'` are drawn from, less the documents that another corpus holds out. Segments
+   * hold indices into this list.
+   */
   shards: readonly { prefix: string; corpus: string; split?: 'train' | 'heldOut' }[];
   seqLen: number;
   seed: number;
@@ -38,7 +42,11 @@ export interface CorpusUse {
 export interface OrderStatistics {
   phases: { name: string; numSequences: number; corpora: CorpusUse[] }[];
   /** Over the whole order. */
-  corpora: (CorpusUse & { numTokensPerEpoch: number })[];
+  corpora: (CorpusUse & {
+    numTokensPerEpoch: number;
+    /** Training documents that are left out: other corpora hold the same text out or are evaluated on it. */
+    heldOutElsewhere: { numDocuments: number; numTokens: number };
+  })[];
 }
 
 /**
@@ -105,6 +113,7 @@ export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; st
   const train = options.shards.map((shard, i) => ({ ...shard, index: i })).filter((shard) => shard.split !== 'heldOut');
   const names = [...new Set(train.map((shard) => shard.corpus))];
   for (const phase of phases) checkBlend(phase, names);
+  const heldOut = new HeldOutTexts(options.shards.filter((shard) => shard.split === 'heldOut'));
   const readers: ShardReader[] = [];
   try {
     const used = names.filter((name) => phases.some((phase) => (phase.blend[name] ?? 0) > 0));
@@ -114,7 +123,7 @@ export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; st
         .map((shard) => {
           const reader = openShard(shard.prefix);
           readers.push(reader);
-          return { shard: shard.index, reader };
+          return { shard: shard.index, reader, copies: heldOut.copiesIn(shard, reader.numDocuments) };
         });
       return new CorpusStream(name, shards, seqLen, seed);
     });
@@ -162,6 +171,7 @@ function writeOrder(
     numTokens: stream.numPairsUsed,
     numEpochs: stream.numEpochs,
     numTokensPerEpoch: stream.numPairsPerEpoch,
+    heldOutElsewhere: stream.heldOutElsewhere,
   }));
   return { files, statistics };
 }

@@ -1,5 +1,7 @@
 // Documents -> pieces. Normally a piece is a document. In a corpus of a few long documents (one book, say) there would be nothing to hold
-// out, so there documents are cut at paragraph ends; pieces that stay in training side by side are joined again afterwards.
+// out, so there documents are cut at paragraph ends; pieces that stay in training side by side are joined again afterwards. The decision
+// is by characters, before anything is tokenised; where tokens prove it wrong, prepare.ts asks for smaller parts.
+import { hashFraction } from '../base/hash.ts';
 import type { Document } from '../corpus/index.ts';
 import { type HeldOutOptions, maxHeldOutLength } from './held-out.ts';
 
@@ -7,6 +9,8 @@ export interface Piece {
   text: string;
   /** It follows the previous piece in the same document. */
   continues: boolean;
+  /** Content hash of the whole document, where it is cut. */
+  documentHash?: number;
 }
 
 /** How many characters a part has at most: a few pages. */
@@ -16,20 +20,29 @@ const MIN_PART_CHARS = 256;
 const PROBE_CHARS = 64 << 20;
 /** Parts that a small corpus is cut into for each document that is to be held out. */
 const PARTS_PER_HELD_OUT = 4;
+/** A token is a byte or more, a UTF-16 unit at most three bytes, and the last part of a document up to half again as long as the others. */
+const MAX_TOKENS_PER_PART_CHAR = 3 * 1.5;
 
-/** @param decision `partChars` is set where documents are cut */
+/** Length of parts that are short enough to be held out whatever the tokenizer and the script. @param numChars of the corpus */
+export function safePartChars(options: HeldOutOptions, numChars: number): number {
+  const aim = Math.floor(numChars / (PARTS_PER_HELD_OUT * options.minDocuments));
+  const safe = Math.floor(maxHeldOutLength(options) / MAX_TOKENS_PER_PART_CHAR);
+  return Math.max(MIN_PART_CHARS, Math.min(PART_CHARS, safe, aim));
+}
+
+/** @param decision `partChars` is set where documents are cut; given with it, they are cut so */
 export async function* toPieces(
   documents: AsyncIterable<Document>,
   options: HeldOutOptions,
   decision: { partChars?: number },
 ): AsyncGenerator<Piece> {
   const numWanted = 2 * options.minDocuments;
-  // Tokens are at least as long as a character of ASCII, so this many characters never exceed the longest held-out document.
+  // In ASCII a token is a character or more, so this many characters never exceed the longest held-out document.
   const shortChars = maxHeldOutLength(options);
   const probe: Document[] = [];
   let probeChars = 0;
   let numShort = 0;
-  let decided = false;
+  let decided = decision.partChars !== undefined;
   const decide = () => {
     decided = true;
     if (numShort >= numWanted) return;
@@ -54,9 +67,10 @@ export async function* toPieces(
 
 function* cut(text: string, partChars: number | undefined): Generator<Piece> {
   if (partChars === undefined) return yield { text, continues: false };
+  const documentHash = hashFraction(text);
   let start = 0;
   for (const part of cutText(text, partChars)) {
-    yield { text: part, continues: start > 0 };
+    yield { text: part, continues: start > 0, documentHash };
     start += part.length;
   }
 }

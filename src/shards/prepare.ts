@@ -10,19 +10,28 @@ import { DataError } from '../base/errors.ts';
 import { explainSystemError, readJson, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
+import { formatCount } from '../base/units.ts';
 import { type BadRecord, type Document, findInputFiles, type InputFile, readFiles } from '../corpus/index.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
-import { chooseHeldOut, DEFAULT_HELD_OUT, type HeldOutOptions } from './held-out.ts';
-import { GrowingFloat64, openShard, type ShardDtype, ShardWriter, shardDtype } from './megatron.ts';
-import { toPieces } from './pieces.ts';
+import { readHashes, writeHashes } from './hashes.ts';
+import {
+  chooseHeldOut,
+  DEFAULT_HELD_OUT,
+  type HeldOutChoice,
+  type HeldOutOptions,
+  maxHeldOutLength,
+} from './held-out.ts';
+import { Column, openShard, type ShardDtype, ShardWriter, shardDtype } from './megatron.ts';
+import { safePartChars, toPieces } from './pieces.ts';
 import { tokenizeBatches } from './tokenize-pool.ts';
 import type { EvalSetRef } from './types.ts';
 
 /** Raise it when the same input would give other shards: caches of older versions are then left alone. */
-const STAGE_VERSION = 1;
+const STAGE_VERSION = 2;
 /** Text a batch, in characters: large enough to hide the hand-over, small enough to share out a small corpus. */
 const BATCH_CHARS = 1 << 20;
 const MANIFEST = 'manifest.json';
+const BAD_RECORDS = path.join('removed', 'bad-records.jsonl');
 
 export interface PrepareOptions {
   name: string;
@@ -46,6 +55,7 @@ export interface PrepareOptions {
   fresh?: boolean;
   /** Threads; all cores by default. Has no influence on the output. */
   numWorkers?: number;
+  /** No progress, and no line on what was left out. */
   quiet?: boolean;
 }
 
@@ -154,7 +164,24 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
     };
     writeJsonAtomic(path.join(temporary, MANIFEST), manifest);
   });
+  const removed = describeRemoved(manifest!);
+  if (removed && !options.quiet) process.stderr.write(`${removed} (${path.join(folder, MANIFEST)})\n`);
   return describe(options, folder, false, manifest!);
+}
+
+/** What was left out of a corpus, in a line; undefined when nothing was. */
+export function describeRemoved({ name, removed, inputs }: CorpusManifest): string | undefined {
+  const count = (n: number, one: string, many = `${one}s`) =>
+    n > 0 ? [`${formatCount(n)} ${n === 1 ? one : many}`] : [];
+  const parts = [
+    ...count(removed.badRecords, 'bad record'),
+    ...count(removed.emptyDocuments, 'empty document'),
+    ...count(removed.heldOutCopies, 'copy of held-out documents', 'copies of held-out documents'),
+    ...Object.entries(inputs.skippedByEnding).flatMap(([ending, n]) =>
+      count(n, `file without a reader (${ending})`, `files without a reader (${ending})`),
+    ),
+  ];
+  return parts.length > 0 ? `corpus "${name}": left out ${parts.join(', ')}` : undefined;
 }
 
 function withoutUndefined<T extends object>(value: T): T {
@@ -186,7 +213,10 @@ function readManifest(folder: string, expected: string): CorpusManifest | undefi
   try {
     const manifest = readJson<CorpusManifest>(file);
     if (manifest.fingerprint !== expected) return undefined;
-    for (const { prefix } of [manifest.train, manifest.heldOut]) openShard(path.join(folder, prefix)).close();
+    for (const { prefix, numDocuments } of [manifest.train, manifest.heldOut]) {
+      openShard(path.join(folder, prefix)).close();
+      if ((readHashes(path.join(folder, prefix))?.length ?? -1) < numDocuments) return undefined;
+    }
     return manifest;
   } catch {
     return undefined;
@@ -205,9 +235,8 @@ type BuiltShards = Pick<CorpusManifest, 'train' | 'heldOut' | 'partChars' | 'lim
 
 async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
   const { options, tokenizer } = stage;
-  const staged = await tokenizePieces(stage, folder);
-  const { hashes, numBytes } = staged;
-  if (hashes.length === 0)
+  const { staged, choice } = await stagePieces(stage, folder);
+  if (staged.hashes.length === 0)
     throw new DataError(
       stage.files[0].path,
       `corpus "${options.name}" is empty: ${stage.files.length} files, ${staged.numEmpty} empty documents, ` +
@@ -215,21 +244,14 @@ async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
     );
   const reader = openShard(staged.prefix);
   try {
-    const lengths = Float64Array.from({ length: hashes.length }, (_, i) => reader.documentRange(i)[1]);
     const whole = options.role === 'evaluation';
-    const choice = chooseHeldOut(hashes.array(), lengths, stage.heldOut);
     const fate = { held: new Set(choice.heldOut), copies: choice.copies };
-    const shards = { folder, tokenizer, reader, numBytes: numBytes.array() };
+    const shards = { folder, tokenizer, reader, staged };
     const heldOut = writeHeldOut(shards, choice.heldOut);
     const limit = whole ? 0 : (options.limitTokens ?? Number.POSITIVE_INFINITY);
-    const train = writeTraining(
-      shards,
-      (i) => !fate.held.has(i) && !fate.copies.has(i),
-      staged.continues.array(),
-      limit,
-    );
+    const train = writeTraining(shards, (i) => !fate.held.has(i) && !fate.copies.has(i), limit);
     if (heldOut.numDocuments < stage.heldOut.minDocuments || (!whole && train.numTokens === 0))
-      throw tooSmall(stage, hashes.array(), heldOut);
+      throw tooSmall(stage, staged, heldOut);
     return {
       train,
       heldOut,
@@ -243,22 +265,54 @@ async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
   }
 }
 
-function tooSmall({ options, files, heldOut: limits }: Stage, hashes: Float64Array, heldOut: ShardManifest): DataError {
-  const numDistinct = new Set(hashes).size;
-  return new DataError(
-    files[0].path,
-    `corpus "${options.name}" is smaller than its held-out split: it has ${hashes.length} documents or parts (${numDistinct} distinct), ` +
-      `of which ${limits.minDocuments} must be held out and at least one kept for training; ${heldOut.numDocuments} could be held out. ` +
-      'Add documents, or hold out fewer.',
-  );
+/** Tokenises, and once more with smaller parts where too few pieces turn out short enough to be held out. */
+async function stagePieces(stage: Stage, folder: string): Promise<{ staged: Staged; choice: HeldOutChoice }> {
+  const choose = ({ hashes, lengths }: Staged) => chooseHeldOut(hashes.array(), lengths.array(), stage.heldOut);
+  const staged = await tokenizePieces(stage, folder, {});
+  const choice = choose(staged);
+  const partChars = safePartChars(stage.heldOut, staged.numChars);
+  const helps = numTooLong(stage, staged) > 0 && partChars < (staged.partChars ?? Number.POSITIVE_INFINITY);
+  if (stage.options.role === 'evaluation' || choice.heldOut.length >= stage.heldOut.minDocuments || !helps)
+    return { staged, choice };
+  const again = await tokenizePieces(stage, folder, { partChars });
+  return { staged: again, choice: choose(again) };
+}
+
+function numTooLong({ heldOut }: Stage, { lengths }: Staged): number {
+  const maxLength = maxHeldOutLength(heldOut);
+  return lengths.array().reduce((sum, length) => sum + (length > maxLength ? 1 : 0), 0);
+}
+
+function tooSmall(stage: Stage, staged: Staged, found: ShardManifest): DataError {
+  const { options, files, heldOut } = stage;
+  const { minDocuments, maxTokens } = heldOut;
+  const hashes = staged.hashes.array();
+  const numLong = numTooLong(stage, staged);
+  const counts = `${hashes.length} documents or parts (${new Set(hashes).size} distinct)`;
+  const wanted =
+    options.role === 'evaluation'
+      ? `corpus "${options.name}" cannot be scored: it has ${counts}, of which ${minDocuments} must be`
+      : `corpus "${options.name}" is smaller than its held-out split: it has ${counts}, of which ${minDocuments} must be held out and at ` +
+        'least one kept for training';
+  const long =
+    numLong > 0
+      ? ` ${numLong} are longer than the ${maxHeldOutLength(heldOut)} tokens that one may have (heldOut: ${maxTokens} tokens / ` +
+        `${minDocuments} documents).`
+      : '';
+  const advice = `${numLong > 0 ? 'Raise the tokens of heldOut, add' : 'Add'} documents, or hold out fewer.`;
+  return new DataError(files[0].path, `${wanted}; ${found.numDocuments} could be held out.${long} ${advice}`);
 }
 
 interface Staged {
   prefix: string;
-  hashes: GrowingFloat64;
-  numBytes: GrowingFloat64;
-  /** 1 where a piece goes on with the document of the one before. */
-  continues: GrowingFloat64;
+  /** Of each piece: content hash, tokens, UTF-8 bytes, and 1 where it goes on with the document of the one before. */
+  hashes: Column<Float64Array>;
+  lengths: Column<Uint32Array>;
+  numBytes: Column<Uint32Array>;
+  continues: Column<Uint8Array>;
+  /** Content hash of the whole document of each piece; empty where documents are not cut. */
+  documentHashes: Column<Float64Array>;
+  numChars: number;
   partChars: number | undefined;
   numEmpty: number;
   numBad: number;
@@ -267,23 +321,25 @@ interface Staged {
 interface TextBatch {
   texts: string[];
   continues: boolean[];
+  documentHashes: number[];
   /** What the reader met on its way to this batch: counted only when the batch is used, so that a limit cuts at one place. */
   bad: BadRecord[];
   numEmpty: number;
   numBytesRead: number;
 }
 
-async function tokenizePieces(stage: Stage, folder: string): Promise<Staged> {
+async function tokenizePieces(stage: Stage, folder: string, decision: { partChars?: number }): Promise<Staged> {
   const { options, heldOut, tokenizer, totalBytes } = stage;
   const prefix = path.join(folder, 'staged');
   const writer = new ShardWriter(prefix, tokenizer.vocabSize);
-  const removed = new RemovedLog(path.join(folder, 'removed', 'bad-records.jsonl'));
-  const decision: { partChars?: number } = {};
+  const removed = new RemovedLog(path.join(folder, BAD_RECORDS));
   const staged = {
     prefix,
-    hashes: new GrowingFloat64(),
-    numBytes: new GrowingFloat64(),
-    continues: new GrowingFloat64(),
+    hashes: new Column(Float64Array),
+    lengths: new Column(Uint32Array),
+    numBytes: new Column(Uint32Array),
+    continues: new Column(Uint8Array),
+    documentHashes: new Column(Float64Array),
   };
   const checkIds = idChecker(options, tokenizer);
   const enough = (options.limitTokens ?? Number.POSITIVE_INFINITY) + heldOut.maxTokens;
@@ -299,6 +355,7 @@ async function tokenizePieces(stage: Stage, folder: string): Promise<Staged> {
   });
   let numEmpty = 0;
   let numTokens = 0;
+  let numChars = 0;
   const stream = tokenizeBatches(textBatches(stage, decision), { modelFolder: options.modelFolder, numWorkers });
   try {
     reading: for await (const { batch, result } of stream) {
@@ -311,7 +368,10 @@ async function tokenizePieces(stage: Stage, folder: string): Promise<Staged> {
         checkIds(ids);
         writer.addDocument(ids);
         staged.hashes.push(result.hashes[i]);
+        staged.lengths.push(ids.length);
         staged.numBytes.push(result.numBytes[i]);
+        if (batch.documentHashes.length > 0) staged.documentHashes.push(batch.documentHashes[i]);
+        numChars += batch.texts[i].length;
         staged.continues.push(batch.continues[i] ? 1 : 0);
         numTokens += ids.length + (batch.continues[i] ? 0 : 2);
         if (numTokens >= enough) break reading;
@@ -326,7 +386,7 @@ async function tokenizePieces(stage: Stage, folder: string): Promise<Staged> {
     removed.close();
   }
   progress.finish();
-  return { ...staged, partChars: decision.partChars, numEmpty, numBad: removed.count };
+  return { ...staged, numChars, partChars: decision.partChars, numEmpty, numBad: removed.count };
 }
 
 /** An id without an embedding row means that tokenizer and model do not belong together. */
@@ -347,7 +407,14 @@ function idChecker({ modelFolder, vocabSize }: PrepareOptions, tokenizer: Tokeni
 
 async function* textBatches(stage: Stage, decision: { partChars?: number }): AsyncGenerator<TextBatch> {
   const { options, files, heldOut } = stage;
-  const fresh = (): TextBatch => ({ texts: [], continues: [], bad: [], numEmpty: 0, numBytesRead: 0 });
+  const fresh = (): TextBatch => ({
+    texts: [],
+    continues: [],
+    documentHashes: [],
+    bad: [],
+    numEmpty: 0,
+    numBytesRead: 0,
+  });
   let batch = fresh();
   let numBytesRead = 0;
   const documents: AsyncIterable<Document> = readFiles(files, options, {
@@ -364,9 +431,10 @@ async function* textBatches(stage: Stage, decision: { partChars?: number }): Asy
     options.role === 'evaluation' ? { ...heldOut, minDocuments: 0 } : heldOut,
     decision,
   );
-  for await (const { text, continues } of pieces) {
+  for await (const { text, continues, documentHash } of pieces) {
     batch.texts.push(text);
     batch.continues.push(continues);
+    if (documentHash !== undefined) batch.documentHashes.push(documentHash);
     numChars += text.length;
     if (numChars < BATCH_CHARS) continue;
     const full = { ...batch, numBytesRead };
@@ -411,15 +479,18 @@ interface ShardSource {
   folder: string;
   tokenizer: Tokenizer;
   reader: ReturnType<typeof openShard>;
-  numBytes: Float64Array;
+  staged: Staged;
+}
+
+/** Hash of the whole document that piece i belongs to. */
+function documentHash({ hashes, documentHashes }: Staged, i: number): number {
+  return documentHashes.length > 0 ? documentHashes.array()[i] : hashes.array()[i];
 }
 
 /** Start token and text, so that every token of the text is predicted, the first one too. PREFIX.bytes keeps each text's size. */
-function writeHeldOut(
-  { folder, tokenizer, reader, numBytes }: ShardSource,
-  documents: readonly number[],
-): ShardManifest {
+function writeHeldOut({ folder, tokenizer, reader, staged }: ShardSource, documents: readonly number[]): ShardManifest {
   const prefix = path.join(folder, 'heldout');
+  const numBytes = staged.numBytes.array();
   const writer = new ShardWriter(prefix, tokenizer.vocabSize);
   const sizes = Buffer.alloc(4 * documents.length);
   documents.forEach((i, k) => {
@@ -435,6 +506,9 @@ function writeHeldOut(
   } catch (error) {
     throw explainSystemError(error, `${prefix}.bytes`, 'writing it');
   }
+  const hashes = staged.hashes.array();
+  const ofTexts = documents.map((i) => hashes[i]);
+  writeHashes(prefix, Float64Array.from(new Set([...ofTexts, ...documents.map((i) => documentHash(staged, i))])));
   return {
     prefix: 'heldout',
     numDocuments: documents.length,
@@ -445,12 +519,15 @@ function writeHeldOut(
 
 /** Start token, text, end token; parts of one document that stand side by side become one again. Cut at `limit` tokens exactly. */
 function writeTraining(
-  { folder, tokenizer, reader, numBytes }: ShardSource,
+  { folder, tokenizer, reader, staged }: ShardSource,
   isKept: (i: number) => boolean,
-  continues: Float64Array,
   limit: number,
 ): ShardManifest {
-  const writer = new ShardWriter(path.join(folder, 'train'), tokenizer.vocabSize);
+  const prefix = path.join(folder, 'train');
+  const writer = new ShardWriter(prefix, tokenizer.vocabSize);
+  const numBytes = staged.numBytes.array();
+  const continues = staged.continues.array();
+  const hashes = new Column(Float64Array);
   const append = (ids: ArrayLike<number> & { slice(start: number, end: number): ArrayLike<number> }) =>
     writer.append(ids.length <= limit - writer.numTokens ? ids : ids.slice(0, limit - writer.numTokens));
   let bytes = 0;
@@ -459,6 +536,7 @@ function writeTraining(
     const joins = i > 0 && continues[i] === 1 && isKept(i - 1);
     if (!joins) {
       writer.beginDocument();
+      hashes.push(documentHash(staged, i));
       append([tokenizer.documentStart]);
     }
     const before = writer.numTokens;
@@ -471,5 +549,6 @@ function writeTraining(
     writer.endDocument();
   }
   writer.finish();
+  writeHashes(prefix, hashes.array());
   return { prefix: 'train', numDocuments: writer.numDocuments, numTokens: writer.numTokens, numBytes: bytes };
 }

@@ -1,4 +1,4 @@
-// The files of a compiled job: what an engine consumes, and all it consumes. docs/formats.md has the bytes.
+// The files of a compiled job: what an engine consumes, and all it consumes. docs/formats-data.md has the bytes.
 
 /** A .bin/.idx pair (Megatron's MMIDIDX, version 1): documents of token ids. `prefix` is the path without ending. */
 export interface ShardRef {
@@ -65,6 +65,8 @@ export interface Job {
   phases: JobPhase[];
   shards: JobShard[];
   order: OrderFileRef[];
+  /** By corpus, what the order leaves out because other corpora hold the same text out or are evaluated on it; only corpora with some. */
+  heldOutElsewhere: Record<string, { numDocuments: number; numTokens: number }>;
   /** One LR a step, little-endian f32, relative to the job folder. */
   schedule: string;
   checkpoint: { everySteps: number; keep: number };

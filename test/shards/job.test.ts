@@ -76,6 +76,29 @@ describe('a job', () => {
     reader.close();
   });
 
+  it('records what it leaves out because another corpus holds it out', async () => {
+    const hashes = (name: string, list: number[]) =>
+      fs.writeFileSync(path.join(folder, `${name}.hashes`), Buffer.from(Float64Array.from(list).buffer));
+    hashes('docs-held', [0.25, 0.5, 0.125]);
+    hashes('web-held', [0.75]);
+    // The third and fifth document of web are held out by docs; its own held-out text does not count.
+    hashes(
+      'web',
+      Array.from({ length: 40 }, (_, i) => [0.1, 0.2, 0.5, 0.3, 0.25, 0.75][i] ?? 0.9 + i / 1000),
+    );
+    const phases = [{ name: 'all', firstStep: 0, numSteps: 10, blend: { web: 1 } }];
+    const { job, statistics } = await compileJob({ ...options, phases });
+    for (const name of ['docs-held', 'web-held', 'web']) fs.rmSync(path.join(folder, `${name}.hashes`));
+    expect(job.heldOutElsewhere).toEqual({ web: { numDocuments: 2, numTokens: 26 } });
+    expect(statistics.corpora[0]).toMatchObject({ corpus: 'web', numTokensPerEpoch: 38 * 12 });
+    const reader = openJob(options.folder);
+    const used = Array.from({ length: 40 }, (_, i) => reader.sequence(i)).flatMap(({ inputs }) => Array.from(inputs));
+    // Documents count up by twelve from 1000 on.
+    expect(used.filter((id) => (id >= 1024 && id < 1036) || (id >= 1048 && id < 1060))).toEqual([]);
+    expect(used).toContain(1036);
+    reader.close();
+  });
+
   it('gives sequences whose targets are the next tokens and whose documents do not touch', async () => {
     const { job } = await compileJob(options);
     const reader = openJob(options.folder);

@@ -136,7 +136,7 @@ describe('shards', () => {
     shard.close();
   });
 
-  it('answers thousands of mutated indices with a DataError or with ranges inside the file', () => {
+  it('answers hundreds of mutated indices with a DataError or with ranges inside the file', () => {
     const rng = new Rng(3);
     const prefix = writeShard(
       'fuzz',
@@ -144,7 +144,7 @@ describe('shards', () => {
       100,
     );
     const idx = fs.readFileSync(`${prefix}.idx`);
-    for (let i = 0; i < 2500; i++) {
+    for (let i = 0; i < 700; i++) {
       const mutated = Buffer.from(idx);
       for (let k = 0; k <= i % 3; k++) mutated[i % 2 ? rng.below(34) : rng.below(idx.length)] = rng.below(256);
       fs.writeFileSync(`${prefix}.idx`, i % 7 ? mutated : mutated.subarray(0, rng.below(idx.length)));

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import * as zlib from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { sha256File } from '../../src/base/hash.ts';
 import type { PreparedCorpus, PrepareOptions } from '../../src/shards/index.ts';
 import { openShard, prepareCorpus } from '../../src/shards/index.ts';
@@ -75,7 +76,10 @@ describe('prepareCorpus', () => {
     );
     expect(manifest.partChars).toBeUndefined();
     expect(fs.readdirSync(corpus.folder).sort()).toEqual(
-      ['heldout.bin', 'heldout.bytes', 'heldout.idx', 'manifest.json', 'removed', 'train.bin', 'train.idx'].sort(),
+      [
+        ...['heldout.bin', 'heldout.bytes', 'heldout.hashes', 'heldout.idx', 'manifest.json'],
+        ...['removed', 'train.bin', 'train.hashes', 'train.idx'],
+      ].sort(),
     );
   });
 
@@ -140,6 +144,23 @@ describe('prepareCorpus', () => {
     expect(pieces.join('') === book).toBe(true);
   });
 
+  it('cuts documents that are short in characters but long in tokens', async () => {
+    // Three bytes, hence three tokens, a character.
+    const letter = (i: number, k: number) => String.fromCharCode(0x4e00 + ((i * 7919 + k * 104_729) % 20_000));
+    const chinese = Array.from({ length: 20 }, (_, i) => Array.from({ length: 1500 }, (_, k) => letter(i, k)).join(''));
+    const corpus = await prepare('cjk', writeJsonl(path.join(folder, 'cjk.jsonl'), chinese), {
+      heldOut: { minDocuments: 4, maxTokens: 8000, share: 0.01 },
+    });
+    expect(corpus.manifest.partChars).toBe(444);
+    const heldOut = documents(corpus.heldOutPrefix);
+    expect(heldOut).toHaveLength(4);
+    for (const ids of heldOut) expect(ids.length - 1).toBeLessThanOrEqual(2000);
+    const rest = documents(corpus.trainPrefix).map(textOf);
+    const numChars = [...heldOut.map(textOf), ...rest].reduce((sum, text) => sum + text.length, 0);
+    expect(numChars).toBe(20 * 1500);
+    for (const text of rest) expect(chinese.some((whole) => whole.includes(text))).toBe(true);
+  });
+
   it('stops at exactly limitTokens', async () => {
     const file = writeJsonl(path.join(folder, 'limit.jsonl'), texts);
     const corpus = await prepare('limit', file, { limitTokens: 10_000, heldOut: { maxTokens: 8000 } });
@@ -166,10 +187,17 @@ describe('prepareCorpus', () => {
     expect(corpus.manifest.train.numTokens).toBe(0);
   });
 
-  it('writes bad records down', async () => {
-    const file = writeJsonl(path.join(folder, 'bad.jsonl'), texts);
+  it('writes bad records down, and says in one line what it left out', async () => {
+    const file = writeJsonl(path.join(folder, 'bad/bad.jsonl'), texts);
     fs.appendFileSync(file, 'not json\n{"text":""}\n');
-    const corpus = await prepare('bad', file);
+    fs.writeFileSync(path.join(folder, 'bad/image.png'), 'x');
+    const stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const corpus = await prepare('bad', path.join(folder, 'bad'), { quiet: false });
+    const lines = stderr.mock.calls.map(([line]) => String(line));
+    stderr.mockRestore();
+    expect(lines.filter((line) => line.includes('left out'))).toEqual([
+      `corpus "bad": left out 1 bad record, 1 empty document, 1 file without a reader (.png) (${corpus.folder}/manifest.json)\n`,
+    ]);
     expect(corpus.manifest.removed).toEqual({ badRecords: 1, emptyDocuments: 1, heldOutCopies: 0 });
     const log = fs.readFileSync(path.join(corpus.folder, 'removed/bad-records.jsonl'), 'utf8').trim().split('\n');
     expect(log.map((line) => JSON.parse(line))).toMatchObject([
@@ -192,6 +220,18 @@ describe('prepareCorpus', () => {
     );
     const same = writeJsonl(path.join(folder, 'same.jsonl'), Array(50).fill('the same text'));
     await expect(prepare('same', same, { cacheFolder })).rejects.toThrow(/50 documents or parts \(1 distinct\)/);
+    const long = writeJsonl(path.join(folder, 'long.jsonl'), texts.slice(0, 3));
+    await expect(
+      prepare('long', long, { cacheFolder, role: 'evaluation', heldOut: { maxTokens: 50 } }),
+    ).rejects.toThrow(
+      /cannot be scored: it has 3 documents or parts \(3 distinct\), of which 1 must be; 0 could be held out\. 3 are longer than the 50 tokens that one may have \(heldOut: 50 tokens \/ 1 documents\)\. Raise the tokens of heldOut/,
+    );
+    const cut = path.join(folder, 'cut.jsonl.gz');
+    const packed = zlib.gzipSync(fs.readFileSync(writeJsonl(path.join(folder, 'uncut.jsonl'), texts)));
+    fs.writeFileSync(cut, packed.subarray(0, packed.length / 2));
+    await expect(prepare('cut', cut, { cacheFolder })).rejects.toThrow(
+      /cut\.jsonl\.gz \(at byte \d+\): gzip data ends early .*lost to corpus "cut".*maxBadShare/,
+    );
     expect(fs.readdirSync(cacheFolder)).toEqual([]);
     const file = writeJsonl(path.join(folder, 'ok.jsonl'), texts);
     await expect(prepare('ok', file, { vocabSize: 200 })).rejects.toThrow(
