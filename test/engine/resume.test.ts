@@ -11,7 +11,6 @@ import { referenceKernels } from '../../src/kernels/index.ts';
 import { adamwStep, gradNorm, loadDecoder, prepareTraining } from '../../src/nn/index.ts';
 import { makeBatch, uniformWeights } from '../nn/fixtures.ts';
 import {
-  finalState,
   killEngines,
   makeRun,
   makeWorld,
@@ -33,7 +32,7 @@ afterAll(() => fs.rmSync(world.root, { recursive: true, force: true }));
 const NUM_KILLS = 10;
 
 describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
-  const options = { precision, numSteps: 40, checkpoint: { everySteps: 3, keep: 2 } };
+  const options = { precision, numSteps: 60, checkpoint: { everySteps: 3, keep: 2 } };
   let uninterrupted: string;
   beforeAll(async () => {
     uninterrupted = await makeRun(world, options);
@@ -49,24 +48,28 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
   test(`killed ${NUM_KILLS} times at random moments, with other numbers of threads`, async () => {
     const run = await makeRun(world, options);
     const rng = new Rng(11, precision);
+    const resumedAt = new Set<number>();
     let numKills = 0;
-    let numFinished = 0;
     while (numKills < NUM_KILLS) {
       const engine = startEngine(run, { threads: 1 + (numKills % 2) });
-      // At any moment from its first word on, most often during the steps and checkpoints that follow.
-      const steps = rng.below(7);
-      let seen = 0;
-      await engine
-        .until(({ type }) => (steps === 0 ? type === 'hello' : type === 'step' && ++seen > steps))
-        .then(() => new Promise((resolve) => setTimeout(resolve, rng.below(12))))
-        .catch(() => {});
+      // Now and then while it loads; most often some steps on, that is during a step, a checkpoint or a measurement.
+      const numMoreSteps = rng.below(5) === 0 ? 0 : 2 + rng.below(6);
+      await engine.until(({ type }) => type === 'hello');
+      if (numMoreSteps > 0) {
+        const begun = await engine.until(({ type }) => type === 'start' || type === 'resume');
+        const first = 'step' in begun ? begun.step : 0;
+        resumedAt.add(first);
+        const goal = Math.min(first + numMoreSteps, options.numSteps) - 1;
+        await engine.until((message) => message.type === 'step' && message.step >= goal);
+      }
+      await new Promise((resolve) => setTimeout(resolve, rng.below(8)));
       engine.child.kill('SIGKILL');
-      const { code, signal } = await engine.ended;
-      if (signal === 'SIGKILL') numKills++;
-      else expect(code).toBe(0);
-      if (code === 0 && ++numFinished > 0) break;
+      const { signal } = await engine.ended;
+      if (signal !== 'SIGKILL') break;
+      numKills++;
     }
     expect(numKills).toBeGreaterThanOrEqual(NUM_KILLS / 2);
+    expect(resumedAt.size, 'it went on from checkpoints of its own').toBeGreaterThan(2);
     const last = await runEngine(run, { threads: 2 });
     expect(last.code).toBe(0);
     expect(sameState(run, uninterrupted)).toEqual(SAME);
@@ -85,7 +88,7 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
         (JSON.parse(fs.readFileSync(path.join(folder, 'evals', name), 'utf8')) as { sets: unknown }).sets;
       expect(sets(run)).toEqual(sets(uninterrupted));
     }
-  });
+  }, 120_000);
 
   test('a checkpoint holds all that the decoder is: weights, their lower halves, moments', async () => {
     const source = openModel(world.model);
@@ -114,10 +117,17 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
   });
 });
 
-test('bf16 and f32 are different runs, and a checkpoint of one is not resumed as the other', () => {
-  const runs = fs.readdirSync(world.root).filter((name) => name.startsWith('run-'));
-  const sizes = new Set(runs.map((name) => finalState(path.join(world.root, name)).weights.length));
-  expect(sizes.size).toBe(2);
+test('a checkpoint of one precision is not resumed in the other', async () => {
+  const source = openModel(world.model);
+  const [f32, bf16] = (['f32', 'bf16'] as const).map((precision) => {
+    const decoder = loadDecoder(source, precision, referenceKernels);
+    prepareTraining(decoder.list());
+    return decoder;
+  });
+  const context = { runFolder: path.join(world.root, 'precision'), jobFingerprint: 'f', record: {}, keep: 1 };
+  const folder = await saveCheckpoint(context, f32!, source, 1, 1);
+  expect(() => restoreCheckpoint(folder, 'f', bf16!)).toThrow(/precision: expected bf16, found f32/);
+  source.close();
 });
 
 describe('signals', () => {

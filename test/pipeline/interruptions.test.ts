@@ -55,7 +55,8 @@ test('killed at eight random moments from its start on, preparation included', a
   expect(fs.readdirSync(path.join(p.runFolder, 'checkpoints'))).toEqual(['step-00000056', 'step-00000060']);
   const events = readLines(path.join(p.runFolder, 'events.jsonl'));
   expect(events.filter(({ type }) => type === 'error')).toEqual([]);
-});
+  expect(events.some(({ type, step }) => type === 'resume' && (step as number) > 0)).toBe(true);
+}, 180_000);
 
 test('Ctrl-C: exit 130 with a checkpoint; the same command goes on', async () => {
   const p = project();
