@@ -18,7 +18,26 @@ export function explainSystemError(error: unknown, file: string, doing: string):
     case 'EISDIR':
       return new ConfigError(`${file}: is a folder, expected a file (while ${doing}).`);
     case 'ENOTDIR':
+    case 'EEXIST':
       return new ConfigError(`${file}: a part of this path is a file, expected a folder (while ${doing}).`);
+    case 'EROFS':
+      return new ConfigError(`${file}: lies on a read-only file system (while ${doing}). Choose another path.`);
+    case 'ENAMETOOLONG':
+      return new ConfigError(
+        `${file}: this name is too long for the file system (while ${doing}). Choose a shorter path.`,
+      );
+    case 'ELOOP':
+      return new ConfigError(`${file}: its symbolic links lead in a circle (while ${doing}). Correct them.`);
+    case 'EMFILE':
+    case 'ENFILE':
+      return new ConfigError(
+        `${file}: too many files are open (while ${doing}). Raise the limit (\`ulimit -n 4096\`) and run the same command again.`,
+      );
+    case 'EIO':
+      return new DataError(
+        file,
+        `the device failed to read or write (while ${doing}): look at the system's log and the state of the disk.`,
+      );
     case 'ENOSPC':
     case 'EDQUOT':
       return new DataError(
@@ -50,6 +69,15 @@ export function readJson<T = unknown>(file: string, doing = 'reading it'): T {
     return JSON.parse(text) as T;
   } catch (error) {
     throw new DataError(file, `is not valid JSON: ${(error as Error).message}`);
+  }
+}
+
+/** Makes a folder and its parents; nothing where it is there. */
+export function makeFolder(folder: string, doing = 'making this folder'): void {
+  try {
+    fs.mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw explainSystemError(error, folder, doing);
   }
 }
 
@@ -106,6 +134,10 @@ export function readExactly(fd: number, bytes: Uint8Array, position: number, fil
   }
 }
 
+/** Temporary folders that this process is filling, which are no left-overs. */
+const beingFilled = new Set<string>();
+let numTemporaries = 0;
+
 /**
  * Builds a folder beside `folder` and renames it into place when `fill` has returned, so that `folder` is whole or absent.
  * Left-overs of killed processes are removed first. Of two processes that build the same folder at a time the later one stays.
@@ -114,7 +146,8 @@ export async function writeFolderAtomic(
   folder: string,
   fill: (temporary: string) => Promise<void> | void,
 ): Promise<void> {
-  const temporary = `${folder}.${process.pid}.tmp`;
+  const temporary = `${folder}.${process.pid}-${++numTemporaries}.tmp`;
+  beingFilled.add(path.basename(temporary));
   try {
     removeLeftOvers(folder);
     fs.mkdirSync(temporary, { recursive: true });
@@ -125,6 +158,8 @@ export async function writeFolderAtomic(
   } catch (error) {
     fs.rmSync(temporary, { recursive: true, force: true });
     throw explainSystemError(error, folder, 'writing it');
+  } finally {
+    beingFilled.delete(path.basename(temporary));
   }
 }
 
@@ -132,26 +167,30 @@ const MAX_REPLACE_ATTEMPTS = 10;
 
 /**
  * Renames `temporary` to `folder`. What was there is moved out of the way first, not removed, so that `folder` is absent for no longer
- * than a rename takes: another process that works with it finds the same files in the new one. It may be doing just the same.
+ * than a rename takes: another process that works with it finds the same files in the new one. It may be doing just the same. Where the
+ * new folder cannot be put in place, the old one comes back.
  */
 function replaceFolder(folder: string, temporary: string): void {
-  const old = `${folder}.${process.pid}.old.tmp`;
+  const old = temporary.replace(/\.tmp$/, '.old.tmp');
   for (let attempt = 1; ; attempt++) {
+    let wasThere = true;
     try {
       fs.renameSync(folder, old);
     } catch (error) {
       if (errorCode(error) !== 'ENOENT') throw error;
+      wasThere = false;
     }
     try {
       fs.renameSync(temporary, folder);
-      return;
+      break;
     } catch (error) {
       const isThereAgain = ['ENOTEMPTY', 'EEXIST'].includes(errorCode(error) ?? '');
+      if (isThereAgain) fs.rmSync(old, { recursive: true, force: true });
+      else if (wasThere) fs.renameSync(old, folder);
       if (!isThereAgain || attempt === MAX_REPLACE_ATTEMPTS) throw error;
-    } finally {
-      fs.rmSync(old, { recursive: true, force: true });
     }
   }
+  fs.rmSync(old, { recursive: true, force: true });
 }
 
 /** Temporary siblings of `folder` whose process is gone, or was this one. */
@@ -159,8 +198,11 @@ function removeLeftOvers(folder: string): void {
   const parent = path.dirname(folder);
   const prefix = `${path.basename(folder)}.`;
   for (const name of fs.existsSync(parent) ? fs.readdirSync(parent) : []) {
-    const pid = name.startsWith(prefix) ? /^(\d+)(\.old)?\.tmp$/.exec(name.slice(prefix.length))?.[1] : undefined;
-    if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue;
+    const pid = name.startsWith(prefix)
+      ? /^(\d+)(-\d+)?(\.old)?\.tmp$/.exec(name.slice(prefix.length))?.[1]
+      : undefined;
+    if (pid === undefined || beingFilled.has(name.replace('.old.tmp', '.tmp'))) continue;
+    if (Number(pid) !== process.pid && isAlive(Number(pid))) continue;
     fs.rmSync(path.join(parent, name), { recursive: true, force: true });
   }
 }
