@@ -76,15 +76,22 @@ function run(command, args) {
   });
 }
 
-/** Runs jobs [args, ...], as many at a time as there are cores but at least two; resolves to the first complaint. */
+/** Runs jobs [args, ...], as many at a time as there are cores but at least two; resolves to what each complained about. */
 async function runAll(command, jobs) {
-  const waiting = [...jobs];
-  let failure;
+  const complaints = Array(jobs.length);
+  let next = 0;
   const worker = async () => {
-    while (waiting.length > 0 && failure === undefined) failure ??= await run(command, waiting.shift());
+    for (let i = next++; i < jobs.length; i = next++) complaints[i] = await run(command, jobs[i]);
   };
   await Promise.all(Array.from({ length: Math.max(2, os.availableParallelism()) }, worker));
-  return failure;
+  return complaints;
+}
+
+/** The line of a compiler's complaint that says what is wrong. */
+function gist(complaint) {
+  if (process.env.CONTINUO_BUILD_VERBOSE) console.log(complaint);
+  const lines = complaint.split('\n');
+  return (lines.find((line) => line.includes('error')) ?? lines[0]).trim();
 }
 
 if (process.platform === 'win32') giveUp('native kernels are not built on Windows');
@@ -112,31 +119,41 @@ if (fs.existsSync(target) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf
 const started = Date.now();
 const temporary = path.join(build, `tmp-${process.pid}`);
 fs.mkdirSync(temporary, { recursive: true });
-const units = [
-  ...Object.entries(variants).map(([name, flags]) => ({
-    source: 'kernels.cc',
-    name,
-    flags: [...flags, `-DCONTINUO_VARIANT=${name}`],
-  })),
-  { source: 'addon.cc', name: 'addon', flags: [`-I${headers}`] },
-  { source: 'threads.cc', name: 'threads', flags: [] },
+const object = (name) => path.join(temporary, `${name}.o`);
+const compileArgs = (name, source, flags) => [
+  ...COMMON,
+  ...flags,
+  ...['-c', path.join(native, source), '-o', object(name)],
 ];
-const object = (unit) => path.join(temporary, `${unit.name}.o`);
+
+/** Compiles and links; an instruction set that the compiler does not know is left out. Resolves to what could not be done without. */
+async function compileAll() {
+  const names = Object.keys(variants);
+  const complaints = await runAll(command, [
+    ...names.map((name) => compileArgs(name, 'kernels.cc', [...variants[name], `-DCONTINUO_VARIANT=${name}`])),
+    compileArgs('threads', 'threads.cc', []),
+  ]);
+  const problem = complaints[names.indexOf('portable')] ?? complaints[names.length];
+  if (problem !== undefined) return problem;
+  for (const [i, name] of names.entries())
+    if (complaints[i] !== undefined)
+      console.log(`continuo: ${command} cannot build the ${name} kernels, which are left out (${gist(complaints[i])})`);
+  const built = names.filter((_, i) => complaints[i] === undefined);
+  const linkFlags = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [];
+  const objects = [...built, 'threads', 'addon'].map(object);
+  return (
+    (await run(command, compileArgs('addon', 'addon.cc', [`-I${headers}`, ...built.map((name) => `-DHAS_${name}`)]))) ??
+    (await run(command, ['-shared', '-pthread', ...linkFlags, ...objects, '-o', library]))
+  );
+}
+
 const library = path.join(temporary, 'continuo.node');
-const linkFlags = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [];
-const failure =
-  (await runAll(
-    command,
-    units.map((unit) => [...COMMON, ...unit.flags, '-c', path.join(native, unit.source), '-o', object(unit)]),
-  )) ?? (await run(command, ['-shared', '-pthread', ...linkFlags, ...units.map(object), '-o', library]));
+const failure = await compileAll();
 if (failure === undefined) {
   fs.renameSync(library, target);
   fs.writeFileSync(stamp, wanted);
 }
 fs.rmSync(temporary, { recursive: true, force: true });
-if (failure !== undefined) {
-  if (process.env.CONTINUO_BUILD_VERBOSE) console.log(failure);
-  const first = failure.split('\n').find((line) => line.includes('error')) ?? failure.split('\n')[0];
-  giveUp(`compiling the native kernels with ${command} failed (${first.trim()}; CONTINUO_BUILD_VERBOSE=1 shows all)`);
-}
+if (failure !== undefined)
+  giveUp(`compiling the native kernels with ${command} failed (${gist(failure)}; CONTINUO_BUILD_VERBOSE=1 shows all)`);
 console.log(`continuo: native kernels built in ${((Date.now() - started) / 1000).toFixed(0)} s (${version})`);

@@ -7,7 +7,10 @@
 namespace CONTINUO_VARIANT {
 
 // Enough accumulators to hide the latency of a multiply-add, few enough to stay in registers beside B's vectors and A's scalar.
-#if defined(__AVX512F__) || defined(__aarch64__)
+// CONTINUO_TILE_ROWS lets a test have the tiles of another machine.
+#if defined(CONTINUO_TILE_ROWS)
+constexpr int MR = CONTINUO_TILE_ROWS;
+#elif defined(__AVX512F__) || defined(__aarch64__)
 constexpr int MR = 8;
 #else
 constexpr int MR = 4;

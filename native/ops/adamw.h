@@ -10,7 +10,11 @@ constexpr long kAdamBlock = 16384;
 INLINE vu loadHalves(const uint16_t* p, int n) { return (vu)loadUpTo(n, p) >> 16; }
 INLINE void storeHalves(uint16_t* p, vu v, int n) {
   const vh h = __builtin_convertvector(v, vh);
-  std::memcpy(p, &h, n * sizeof(uint16_t));
+  // Two copies, since one of a length known at compile time is a single store.
+  if (__builtin_expect(n >= W, 1))
+    std::memcpy(p, &h, sizeof h);
+  else
+    std::memcpy(p, &h, n * sizeof(uint16_t));
 }
 
 INLINE vf joinHalves(vu w, vu low) {
@@ -19,13 +23,8 @@ INLINE vf joinHalves(vu w, vu low) {
 }
 INLINE void splitHalves(uint16_t* w, uint16_t* low, vf master, int n) {
   const vu bits = (vu)master, rounded = (bits + 0x8000) >> 16;
-  if (n == W) {
-    storeHalves(w, rounded, W);
-    storeHalves(low, bits, W);
-  } else {
-    storeHalves(w, rounded, n);
-    storeHalves(low, bits, n);
-  }
+  storeHalves(w, rounded, n);
+  storeHalves(low, bits, n);
 }
 
 static void adamw(Floats w, uint16_t* low, float* g, float* m, float* v, long n, const AdamWOptions& o) {

@@ -143,6 +143,9 @@ static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats 
           store(scores + key * B + c, p);
           weights += p;
         }
+        // A micro-tile of the product below takes MR queries; where those are more than a vector, the earlier ones must find no weight on
+        // the keys that only the later ones see.
+        for (long key = seen; key < block.visible(c + maxOf(W, MR) - 1, k0); key++) store(scores + key * B + c, splat(0));
         store(top + c, max);
         store(total + c, weights);
         store(factor + c, correction);
