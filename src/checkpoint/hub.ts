@@ -18,6 +18,8 @@ export interface FetchOptions {
 const WANTED =
   /^(config\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model|chat_template\.(jinja|json)|README\.md|LICENSE(\.(txt|md))?|model\.safetensors(\.index\.json)?|model-\d{5}-of-\d{5}\.safetensors)$/;
 const HUB_ID = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
+/** A hub id, which a branch, tag or commit may follow. */
+const HUB_SPEC = /^([^@]*)@([\w./-]+)$/;
 const UNREACHABLE = new Set(
   'ECONNREFUSED ENOTFOUND EAI_AGAIN ENETUNREACH EHOSTUNREACH ETIMEDOUT ECONNRESET EPROTO UND_ERR_CONNECT_TIMEOUT UND_ERR_HEADERS_TIMEOUT UND_ERR_BODY_TIMEOUT UND_ERR_SOCKET CERT_HAS_EXPIRED SELF_SIGNED_CERT_IN_CHAIN DEPTH_ZERO_SELF_SIGNED_CERT UNABLE_TO_VERIFY_LEAF_SIGNATURE'.split(
     ' ',
@@ -25,7 +27,7 @@ const UNREACHABLE = new Set(
 );
 
 /**
- * The path of a model: an existing path as it is, a hub id fetched into the cache.
+ * The path of a model: an existing path as it is, a hub id, or id@revision, fetched into the cache.
  * @throws ConfigError that says what was tried, with the nearest name in the folder where the path would lie
  */
 export async function resolveModel(spec: string, cacheFolder: string, options: FetchOptions = {}): Promise<string> {
@@ -34,13 +36,14 @@ export async function resolveModel(spec: string, cacheFolder: string, options: F
   if (fs.existsSync(spec)) return spec;
   const hint = neighbourHint(spec);
   const isPath = /^[.~/\\]/.test(spec) || /\.(gguf|safetensors)$/.test(spec);
-  if (isPath || !HUB_ID.test(spec))
+  const [, id, revision] = HUB_SPEC.exec(spec) ?? [spec, spec, options.revision];
+  if (isPath || !HUB_ID.test(id!))
     throw new ConfigError(
-      `${spec}: no such file or folder${isPath ? '' : ', and not a hub id, which has the form organisation/name'}.${hint}` +
+      `${spec}: no such file or folder${isPath ? '' : ', and not a hub id, which has the form organisation/name or organisation/name@revision'}.${hint}` +
         (spec.startsWith('~') ? ' "~" is not expanded here: write the full path.' : ''),
     );
   try {
-    return await fetchModel(spec, cacheFolder, options);
+    return await fetchModel(id!, cacheFolder, { ...options, revision });
   } catch (error) {
     if (error instanceof ConfigError && hint) throw new ConfigError(`${error.message}${hint}`);
     throw error;

@@ -21,6 +21,7 @@ class FakeHub {
   readonly files = new Map<string, Buffer>();
   readonly requests: Request[] = [];
   id = 'acme/tiny';
+  revision = 'main';
   /** Answers every request with this status and message instead. */
   refusal: { status: number; message: string } | undefined;
   /** Cuts each answer with this name after so many bytes, once. */
@@ -44,11 +45,11 @@ class FakeHub {
       response.writeHead(status, { 'content-type': 'application/json' });
       response.end(JSON.stringify(value));
     };
-    const prefix = `/${this.id}/resolve/main/`;
+    const prefix = `/${this.id}/resolve/${this.revision}/`;
     const name = url.pathname.slice(prefix.length);
     const bytes = url.pathname.startsWith(prefix) ? this.files.get(name) : undefined;
     if (this.refusal) json(this.refusal.status, { error: this.refusal.message });
-    else if (url.pathname === `/api/models/${this.id}/tree/main`) json(200, this.tree());
+    else if (url.pathname === `/api/models/${this.id}/tree/${this.revision}`) json(200, this.tree());
     else if (!bytes) json(404, { error: 'Repository not found' });
     else this.send(name, bytes, request, response);
   }
@@ -137,6 +138,19 @@ describe('fetching', () => {
       expect(hub.requests.length).toBe(asked);
     },
   );
+
+  it('fetches a revision into a folder of its own', async () => {
+    await publish();
+    hub.revision = 'v1.0';
+    const folder = await resolveModel('acme/tiny@v1.0', cache, quiet);
+    expect(folder).toBe(path.join(cache, 'models', 'acme--tiny@v1.0'));
+    openModel(folder).close();
+    expect(JSON.parse(fs.readFileSync(path.join(folder, 'continuo-source.json'), 'utf8'))).toMatchObject({
+      id: 'acme/tiny',
+      revision: 'v1.0',
+    });
+    expect(await failure(resolveModel('acme/tiny@v2', cache, quiet))).toContain('no such model at revision v2');
+  });
 
   it('goes on where a broken download stopped', async () => {
     await publish();
