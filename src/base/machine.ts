@@ -59,16 +59,21 @@ const PYTHON_PROBE = [
   'print(json.dumps({"version": platform.python_version(), "torch": torch}))',
 ].join('\n');
 
+/** Bytes of memory that this process may use: the machine's, or its container's limit where that is lower. */
+export function memoryLimit(): number {
+  const limit = process.constrainedMemory();
+  const total = os.totalmem();
+  return limit > 0 && limit < total ? limit : total;
+}
+
 /** Gathers the facts; takes up to a few seconds, since it asks other programs. `folder`: whose disk to look at. */
 export async function describeMachine(folder = '.'): Promise<MachineFacts> {
   const [python, gpus, compiler] = await Promise.all([findPython(), findGpus(), findCompiler()]);
-  const limit = process.constrainedMemory();
-  const total = os.totalmem();
   return {
     platform: `${os.platform()} ${os.arch()}`,
     cpuModel: os.cpus()[0]?.model.trim() ?? 'unknown',
     numCores: os.availableParallelism(),
-    memoryBytes: limit > 0 && limit < total ? limit : total,
+    memoryBytes: memoryLimit(),
     freeMemoryBytes: os.freemem(),
     freeDiskBytes: freeDisk(folder),
     instructionSets: instructionSets(),

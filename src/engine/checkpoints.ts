@@ -3,7 +3,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError, DataError } from '../base/errors.ts';
-import { readJson, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
+import { makeFolder, readJson, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
 import {
   type ModelSource,
   openModel,
@@ -22,6 +22,8 @@ interface TrainerState {
   tokens: number;
   jobFingerprint: string;
   precision: string;
+  /** Kernels that computed it; their results differ in the last bits. Absent in checkpoints of before. */
+  kernels?: string;
 }
 
 export function checkpointName(step: number): string {
@@ -79,7 +81,7 @@ export async function saveCheckpoint(
   tokens: number,
 ): Promise<string> {
   const folder = path.join(context.runFolder, 'checkpoints', checkpointName(step));
-  fs.mkdirSync(path.dirname(folder), { recursive: true });
+  makeFolder(path.dirname(folder), 'saving a checkpoint');
   const dtype = decoder.precision === 'bf16' ? 'bfloat16' : 'float32';
   await writeFolderAtomic(folder, (temporary) => {
     writeModelInto(temporary, {
@@ -101,6 +103,7 @@ export async function saveCheckpoint(
       tokens,
       jobFingerprint: context.jobFingerprint,
       precision: decoder.precision,
+      kernels: decoder.kernels.variant,
     };
     writeJsonAtomic(path.join(trainer, 'state.json'), state);
   });
@@ -116,7 +119,7 @@ export function restoreCheckpoint(
   folder: string,
   jobFingerprint: string,
   decoder: Decoder,
-): { step: number; tokens: number } {
+): Pick<TrainerState, 'step' | 'tokens' | 'kernels'> {
   const stateFile = path.join(folder, 'trainer', 'state.json');
   const state = readJson<TrainerState>(stateFile, 'resuming');
   if (state.jobFingerprint !== jobFingerprint)
@@ -145,5 +148,5 @@ export function restoreCheckpoint(
     trainer.close();
     weights.close();
   }
-  return { step: state.step, tokens: state.tokens };
+  return { step: state.step, tokens: state.tokens, kernels: state.kernels };
 }

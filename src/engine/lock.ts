@@ -24,7 +24,7 @@ export function lockRun(runFolder: string): () => void {
       emptyMs += WAIT_MS;
       pause();
     } else if (!owner || !isRunning(owner)) {
-      if (readLock(file) === content) fs.rmSync(file, { force: true });
+      removeStale(file, content);
     } else if (parent && !isRunning(parent)) {
       // Its start time proves that the process id was not given to another program since.
       if (owner.started) endProcess(owner.pid);
@@ -61,6 +61,22 @@ function takeLock(file: string): boolean {
     fs.closeSync(fd);
   }
   return true;
+}
+
+/** Moved away before it is looked at again: of several that find the same stale lock only one gets it, and none removes a newer one. */
+function removeStale(file: string, content: string): void {
+  const aside = `${file}.${process.pid}`;
+  try {
+    fs.renameSync(file, aside);
+  } catch {
+    return; // another was first
+  }
+  try {
+    if (readLock(aside) !== content) fs.linkSync(aside, file);
+  } catch {
+    // A third took the lock in between: it keeps it.
+  }
+  fs.rmSync(aside, { force: true });
 }
 
 function readLock(file: string): string {

@@ -6,6 +6,8 @@ import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError, DataError, EngineError, isUserError } from '../base/errors.ts';
 import { explainSystemError, writeAll, writeJsonAtomic } from '../base/files.ts';
+import { memoryLimit } from '../base/machine.ts';
+import { formatBytes } from '../base/units.ts';
 import { openModel } from '../checkpoint/index.ts';
 import { pickKernels } from '../kernels/index.ts';
 import { adamwStep, type Decoder, gradNorm, loadDecoder, type Parameter, prepareTraining } from '../nn/index.ts';
@@ -125,6 +127,12 @@ class Training {
     this.events.append({ time: new Date().toISOString(), type, ...fields });
   }
 
+  /** Kept in the run's events and, by way of stderr, said to the user. */
+  private warn(message: string): void {
+    this.event('warning', { message });
+    process.stderr.write(`warning: ${message}\n`);
+  }
+
   async run(): Promise<number> {
     const { job } = this.reader;
     let step = this.resume();
@@ -166,8 +174,13 @@ class Training {
     removeLeftovers(this.runFolder);
     const newest = listCheckpoints(this.runFolder).at(-1);
     if (!newest) return 0;
-    const { step, tokens } = restoreCheckpoint(newest.folder, this.reader.job.fingerprint, this.decoder);
+    const { step, tokens, kernels } = restoreCheckpoint(newest.folder, this.reader.job.fingerprint, this.decoder);
     this.tokens = tokens;
+    const { variant } = this.decoder.kernels;
+    if (kernels !== undefined && kernels !== variant)
+      this.warn(
+        `step ${step} was computed with the ${kernels} kernels, this process has ${variant}: the run goes on, but not bit for bit as it would have with the former.`,
+      );
     return step;
   }
 
@@ -354,6 +367,14 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
+/** Memory that the system refuses is refused again at the next start: no crash to be tried again. */
+export function explainAllocation(error: unknown): unknown {
+  if (!(error instanceof RangeError && /allocation failed/i.test(error.message))) return error;
+  return new EngineError(
+    `memory ran out (${error.message}): this process may use ${formatBytes(memoryLimit())}. Lower training.microBatch or training.seqLen, or take a smaller model.`,
+  );
+}
+
 function errorKind(error: unknown): 'ConfigError' | 'DataError' | 'EngineError' {
   if (error instanceof ConfigError) return 'ConfigError';
   return error instanceof DataError ? 'DataError' : 'EngineError';
@@ -363,7 +384,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   watchParentAndSignals();
   main(process.argv.slice(2)).then(
     (code) => process.exit(code),
-    (error: unknown) => {
+    (thrown: unknown) => {
+      const error = explainAllocation(thrown);
       // Anything that is not the user's is a crash: its trace goes to stderr and the supervisor decides.
       if (!isUserError(error)) {
         process.stderr.write(`${(error as Error).stack ?? error}\n`);

@@ -42,8 +42,10 @@ export async function superviseEngine(options: SuperviseOptions): Promise<Superv
   const state = { step: 0, checkpoint: undefined as string | undefined };
   let numRestarts = 0;
   let crashes = 0;
+  // A new life begins at the last checkpoint: only a step that no earlier life reached is progress.
+  let highest = 0;
   for (;;) {
-    const stepBefore = state.step;
+    const highestBefore = highest;
     const ended = await runOnce(options, say, (message) => {
       if (message.type === 'step') state.step = message.step + 1;
       if (message.type === 'stopped') state.step = message.step;
@@ -51,17 +53,18 @@ export async function superviseEngine(options: SuperviseOptions): Promise<Superv
         state.checkpoint = message.folder;
         state.step = message.step;
       }
+      highest = Math.max(highest, state.step);
       options.onMessage?.(message);
     });
     if (ended.code === 0) return { status: 'finished', ...state, numRestarts };
     if (ended.code === EXIT_STOPPED || (ended.interrupted && !ended.fatal))
       return { status: 'stopped', ...state, numRestarts };
     if (ended.code === EXIT_FATAL && ended.fatal) throw toError(ended.fatal);
-    crashes = state.step > stepBefore ? 1 : crashes + 1;
+    crashes = highest > highestBefore ? 1 : crashes + 1;
     const how = ended.signal ? `was killed by ${ended.signal}` : `ended with code ${ended.code}`;
     if (crashes > MAX_RESTARTS)
       throw new EngineError(
-        `the engine ${how} ${crashes} times in a row without finishing a step. Its last words:\n${ended.stderr.join('\n') || '(none)'}\n` +
+        `the engine ${how} ${crashes} times in a row without finishing a new step. Its last words:\n${ended.stderr.join('\n') || '(none)'}\n` +
           (ended.signal === 'SIGKILL'
             ? 'SIGKILL most often means that memory ran out: lower training.microBatch or training.seqLen.'
             : ''),
@@ -137,7 +140,7 @@ function runOnce(
   createInterface({ input: child.stderr }).on('line', (line) => {
     stderr.push(line);
     if (stderr.length > STDERR_LINES) stderr.shift();
-    if (line.includes('reference kernels')) say(line);
+    if (line.startsWith('warning: ') || line.includes('reference kernels')) say(line);
   });
   return new Promise((resolve, reject) => {
     const done = () => {

@@ -5,6 +5,7 @@ import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type EngineMessage, superviseEngine } from '../../src/engine/index.ts';
+import { explainAllocation } from '../../src/engine/native-engine.ts';
 import {
   ENGINE,
   killEngines,
@@ -70,13 +71,73 @@ test('an engine that dies again and again is given up, with its last words', asy
   process.env.NODE_OPTIONS = `--require ${broken}`;
   try {
     await expect(superviseEngine({ jobFolder: path.join(run, 'job') })).rejects.toThrow(
-      /the engine ended with code 7 4 times in a row without finishing a step\. Its last words:\nno such luck/,
+      /the engine ended with code 7 4 times in a row without finishing a new step\. Its last words:\nno such luck/,
     );
   } finally {
     if (before === undefined) delete process.env.NODE_OPTIONS;
     else process.env.NODE_OPTIONS = before;
   }
 }, 30_000);
+
+test('steps made again are no progress: an engine that always dies at the same place is given up', async () => {
+  const run = await makeRun(world, { checkpoint: { everySteps: 100, keep: 1 } });
+  const preload = path.join(world.root, 'third-step.cjs');
+  fs.writeFileSync(
+    preload,
+    `const fs = require('node:fs');
+const write = fs.writeSync;
+let steps = 0;
+fs.writeSync = (fd, bytes, ...rest) => {
+  const count = write(fd, bytes, ...rest);
+  if (fd === 1 && String(bytes).includes('"type":"step"') && ++steps === 3) process.exit(7);
+  return count;
+};
+require('node:module').syncBuiltinESMExports();`,
+  );
+  process.env.NODE_OPTIONS = `--require ${preload}`;
+  try {
+    await expect(superviseEngine({ jobFolder: path.join(run, 'job'), threads: 1 })).rejects.toThrow(
+      /the engine ended with code 7 4 times in a row without finishing a new step/,
+    );
+  } finally {
+    delete process.env.NODE_OPTIONS;
+  }
+}, 30_000);
+
+test('a run that goes on with other kernels says so', async () => {
+  const run = await makeRun(world, { numSteps: 4, checkpoint: { everySteps: 2, keep: 4 } });
+  const said: string[] = [];
+  const supervise = () =>
+    superviseEngine({ jobFolder: path.join(run, 'job'), threads: 1, say: (line) => said.push(line) });
+  await supervise();
+  fs.rmSync(path.join(run, 'checkpoints', 'step-00000004'), { recursive: true });
+  const before = process.env.CONTINUO_KERNELS;
+  process.env.CONTINUO_KERNELS = before === 'reference' ? 'portable' : 'reference';
+  try {
+    await supervise();
+  } finally {
+    if (before === undefined) delete process.env.CONTINUO_KERNELS;
+    else process.env.CONTINUO_KERNELS = before;
+  }
+  const warning = /^warning: step 2 was computed with the \w+ kernels, this process has \w+: the run goes on/;
+  expect(said.filter((line) => warning.test(line))).toHaveLength(1);
+  expect(readLines(path.join(run, 'events.jsonl')).filter(({ type }) => type === 'warning')).toHaveLength(1);
+}, 30_000);
+
+test('memory that the system refuses is told as such', () => {
+  let thrown: unknown;
+  try {
+    new ArrayBuffer(2 ** 53 - 1);
+  } catch (error) {
+    thrown = error;
+  }
+  expect(explainAllocation(thrown)).toMatchObject({
+    name: 'EngineError',
+    message: expect.stringMatching(/^memory ran out .* Lower training\.microBatch or training\.seqLen/),
+  });
+  const other = new RangeError('Invalid count value: -1');
+  expect(explainAllocation(other)).toBe(other);
+});
 
 test.each([
   ['process.stdout.write("good morning\\n")', /wrote something else than JSON on stdout: good morning/],
