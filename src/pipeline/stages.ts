@@ -1,7 +1,8 @@
 // The stages that every command shares: model, corpora, plan. Each is kept in the cache beside the runs under the fingerprint of its inputs.
 import * as fs from 'node:fs';
-import * as os from 'node:os';
 import * as path from 'node:path';
+import { makeFolder } from '../base/files.ts';
+import { memoryLimit } from '../base/machine.ts';
 import { cacheFolder } from '../base/package.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { nativeInfo } from '../kernels/index.ts';
@@ -51,7 +52,7 @@ export async function prepare(
   const cache = cacheFolder(config.folder);
   const say = options.log ?? (() => {});
   const stages = new Stages();
-  fs.mkdirSync(cache, { recursive: true });
+  makeFolder(cache, 'making the cache');
   const model = await stages.run('model', async () => {
     const before = fs.readdirSync(cache).length;
     const value = overrides.modelFolder ?? (await prepareModel(config, cache, say));
@@ -112,12 +113,12 @@ function modelName(config: Config, folder: string): string {
 /** Assumed share of the matrix peak that a training step reaches; docs/LOG.md has what was measured. */
 const ASSUMED_UTILISATION = 0.5;
 
-function hardwareFacts(model: ModelFactsForPlan): HardwareFacts | undefined {
+function hardwareFacts(model: ModelFactsForPlan): HardwareFacts {
   const peak = nativeInfo()?.measurePeak('bf16', 0.1);
-  if (!peak) return undefined;
+  if (!peak) return { memoryBytes: memoryLimit(), source: 'this machine' };
   return {
     tokensPerSecond: Math.round((peak * 1e9 * ASSUMED_UTILISATION) / (6 * model.numParameters)),
-    memoryBytes: os.totalmem(),
+    memoryBytes: memoryLimit(),
     source: `this machine's measured matrix peak of ${peak.toFixed(0)} GFLOP/s, half of it used (assumption)`,
   };
 }

@@ -1,5 +1,5 @@
 // Known ways to waste a run, checked before it starts. One rule a pitfall: when it fires, with which numbers, and what to do.
-import { formatCount } from '../base/units.ts';
+import { formatBytes, formatCount } from '../base/units.ts';
 import { formatLr, formatShare, pretrainingFinalLr } from './learning-rates.ts';
 import type { Plan, PlanInputs, PlanWarning, Severity } from './types.ts';
 
@@ -187,9 +187,30 @@ const heldOutTooSmall: Pitfall = {
   },
 };
 
+const doesNotFit: Pitfall = {
+  id: 'does-not-fit',
+  severity: 'error',
+  source: 'arithmetic on 16 bytes a parameter and the activations of one pass; an estimate',
+  check({ hardware }, plan) {
+    const { memoryBytes } = plan.expected;
+    if (hardware?.memoryBytes === undefined || memoryBytes <= hardware.memoryBytes) return undefined;
+    const { numParameters } = plan.model;
+    const stateBytes = 16 * numParameters;
+    const isStateTooLarge = stateBytes > hardware.memoryBytes;
+    return {
+      message: 'Training does not fit into the memory.',
+      evidence: `about ${formatBytes(memoryBytes)} needed, ${formatBytes(stateBytes)} of it for ${formatCount(numParameters)} parameters whatever the batch; ${formatBytes(hardware.memoryBytes)} may be used`,
+      fix: isStateTooLarge
+        ? 'Take a smaller model, or a machine or container with more memory.'
+        : `Lower training.microBatch (now ${plan.sequencesPerMicroBatch}) or training.seqLen (now ${plan.seqLen}), or take a smaller model.`,
+    };
+  },
+};
+
 export const PITFALLS: readonly Pitfall[] = [
   noGeneralValidation,
   contextLongerThanTrained,
+  doesNotFit,
   noReplay,
   lrAbovePretrainingFinal,
   pretrainingLrUnknown,

@@ -27,6 +27,19 @@ it('what fires says what was found, what to do and why, gravest first', () => {
 });
 
 describe('each rule fires where it should, and only there', () => {
+  it('does-not-fit', () => {
+    const on = (memoryBytes: number) => ({ ...inputs(), hardware: { memoryBytes, source: 'a test' } });
+    const needed = makePlan(inputs()).expected.memoryBytes;
+    expect(ids(on(needed * 2))).not.toContain('does-not-fit');
+    // Below the parameters' own 16 bytes each, no batch is small enough.
+    expect(find(on(100 * 2 ** 20), 'does-not-fit')).toMatchObject({
+      severity: 'error',
+      evidence: expect.stringContaining('122 MiB of it for 8M parameters whatever the batch; 100 MiB may be used'),
+      fix: expect.stringContaining('smaller model'),
+    });
+    expect(find(on(123 * 2 ** 20), 'does-not-fit')!.fix).toMatch(/Lower training\.microBatch \(now 1\)/);
+  });
+
   it('no-replay', () => {
     expect(find(inputs([HANDBOOK, WEB], 'budget: { tokens: 4M }\nrecipe: naive'), 'no-replay')).toMatchObject({
       evidence: 'general text: 0 % of 4M tokens',
