@@ -14,7 +14,7 @@ export function runCommand(output: Output): Command {
   ).argument('[config]', 'the configuration', 'continuo.yaml');
   return withOptions(command, 'threads', 'fresh', 'json', 'quiet').action(
     async (config: string, options: CommonOptions) => {
-      const { run } = await import('../pipeline/index.ts');
+      const { run, stoppedHint } = await import('../pipeline/index.ts');
       const result = await run(config, pipelineOptions(options, output));
       const stopped = result.summary.status === 'stopped';
       if (options.json) output.print(json(result));
@@ -30,7 +30,7 @@ export function runCommand(output: Output): Command {
             ['run', result.folder],
           ]),
         );
-        if (stopped) output.note('Stopped. The same command goes on from here.');
+        if (stopped) output.note(stoppedHint(options.fresh));
       }
       if (stopped) throw new Exit(EXIT_INTERRUPTED);
     },

@@ -2,12 +2,12 @@
 // recipe, with the same tokens, and both compared. Offline; its inputs come with the package.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
+import { makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { packageRoot } from '../base/package.ts';
 import { formatSeconds } from '../base/units.ts';
 import { writeComparisonReport } from '../report/index.ts';
 import { compareRuns, judge, readRun } from '../runs/index.ts';
-import { run } from './run.ts';
+import { run, stoppedHint } from './run.ts';
 import type { PipelineOptions, RunResult } from './types.ts';
 
 export interface DemoOptions extends PipelineOptions {
@@ -57,9 +57,9 @@ const SHORT_STEPS = 12;
 export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
   const start = performance.now();
   const folder = path.resolve(options.folder ?? 'runs/demo');
-  fs.mkdirSync(folder, { recursive: true });
+  makeFolder(folder, 'making the folder of the demo');
   const runOne = (name: string) => run(writeDemoConfig(folder, name, options.short === true), options);
-  const stopped = { finished: false, text: 'Stopped. The same command goes on from here.' };
+  const stopped = { finished: false, text: stoppedHint(options.fresh) };
   options.log?.('First naively: domain text only, constant LR, no replay.');
   const naive = await runOne('naive');
   if (naive.summary.status === 'stopped') return stopped;

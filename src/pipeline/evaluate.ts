@@ -3,15 +3,16 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
+import { fingerprint } from '../base/hash.ts';
 import { cacheFolder } from '../base/package.ts';
 import { Progress } from '../base/progress.ts';
-import { openModel, resolveModel } from '../checkpoint/index.ts';
+import { type ModelSource, openModel, resolveModel } from '../checkpoint/index.ts';
 import { readCorpus } from '../corpus/index.ts';
 import { scoreSet } from '../engine/index.ts';
 import { pickKernels } from '../kernels/index.ts';
 import { loadDecoder } from '../nn/index.ts';
 import { compileEvalOrder, type EvalSetRef, openShard, type Sequence } from '../shards/index.ts';
-import type { Tokenizer } from '../tokenizer/index.ts';
+import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { toFolder } from './model.ts';
 import { prepare } from './stages.ts';
 import type { PipelineOptions } from './types.ts';
@@ -31,6 +32,8 @@ export interface EvaluateRequest {
 export interface EvalTable {
   model: string;
   seqLen: number;
+  /** Of weights and activations while scoring. */
+  precision: 'bf16' | 'f32';
   rows: {
     name: string;
     bitsPerByte: number;
@@ -61,18 +64,22 @@ export async function evaluate(
 ): Promise<EvalTable> {
   if (request.data.length === 0 && !request.configFile)
     throw new ConfigError('nothing to score: give --data PATH (may be repeated) or --config continuo.yaml.');
+  if (request.data.length > 0 && request.configFile)
+    throw new ConfigError('--data and --config: give one of them; --config scores on its own held-out documents.');
   const cache = cacheFolder(process.cwd());
   const folder = await toFolder(await resolveModel(model, cache), cache, options.log ?? (() => {}));
   const source = openModel(folder);
   try {
     const kernels = pickKernels();
     kernels.setNumThreads(options.threads ?? os.availableParallelism());
-    // transformers 5 writes dtype, older ones torch_dtype.
-    const dtype = source.config.dtype ?? source.config.torch_dtype;
-    const decoder = loadDecoder(source, dtype === 'float32' ? 'f32' : 'bf16', kernels);
-    const seqLen = request.seqLen ?? Math.min(decoder.config.context, MAX_DEFAULT_WINDOW);
+    const precision = precisionOf(source);
+    const decoder = loadDecoder(source, precision, kernels);
+    const { context } = decoder.config;
+    const seqLen = request.seqLen ?? Math.min(context, MAX_DEFAULT_WINDOW);
+    if (seqLen > context)
+      throw new ConfigError(`--seq-len: expected at most the model's context of ${context} tokens, found ${seqLen}.`);
     const sets = request.configFile
-      ? await heldOutSets(request.configFile, seqLen, request.tokens, options)
+      ? await heldOutSets(request.configFile, source.tokenizer(), seqLen, request.tokens, options)
       : await Promise.all(request.data.map((data) => textSet(data, source.tokenizer(), seqLen, request)));
     const rows: EvalTable['rows'] = [];
     for (const set of sets) {
@@ -99,19 +106,26 @@ export async function evaluate(
         numDocuments: score.numDocuments,
       });
     }
-    return { model, seqLen, rows };
+    return { model, seqLen, precision, rows };
   } finally {
     source.close();
   }
 }
 
+/** bf16 where the checkpoint holds nothing else; any other weights would lose digits in it. */
+function precisionOf(source: ModelSource): 'bf16' | 'f32' {
+  return [...source.tensors.values()].every(({ storedAs }) => storedAs === 'BF16') ? 'bf16' : 'f32';
+}
+
 async function heldOutSets(
   configFile: string,
+  tokenizer: Tokenizer,
   seqLen: number,
   tokens: number | undefined,
   options: PipelineOptions,
 ): Promise<TextSet[]> {
-  const { corpora } = await prepare(configFile, options);
+  const { corpora, model } = await prepare(configFile, options);
+  const translate = translator(loadTokenizer(model), tokenizer, options);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-eval-'));
   try {
     return corpora.map(({ name, heldOutPrefix }) => {
@@ -123,16 +137,26 @@ async function heldOutSets(
         maxTokens: tokens,
         file: path.join(folder, 'order.bin'),
       });
-      const sequences: Sequence[] = [];
       const shard = openShard(heldOutPrefix);
-      for (let i = 0; i < counts.numDocuments; i++)
-        sequences.push(...windows(shard.read(...shard.documentRange(i)), seqLen));
+      const documents = Array.from({ length: counts.numDocuments }, (_, i) =>
+        translate(shard.read(...shard.documentRange(i))),
+      );
       shard.close();
-      return { ...counts, name, numSequences: sequences.length, sequence: (i: number) => sequences[i]! };
+      const sequences = documents.flatMap((ids) => windows(ids, seqLen));
+      const numTokens = documents.reduce((sum, ids) => sum + ids.length - 1, 0);
+      return { ...counts, numTokens, name, numSequences: sequences.length, sequence: (i: number) => sequences[i]! };
     });
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Turns a held-out document (start token, text) of one tokenizer into one of another: the text is the same, so are its bytes. */
+function translator(from: Tokenizer, to: Tokenizer, { log }: PipelineOptions): (ids: Int32Array) => Int32Array {
+  const identity = ({ files, documentStart }: Tokenizer) => fingerprint([files['tokenizer.json'], documentStart]);
+  if (identity(from) === identity(to)) return (ids) => ids;
+  log?.("The model has another tokenizer than this configuration's: the held-out text is tokenised again for it.");
+  return (ids) => Int32Array.from([to.documentStart, ...to.encode(from.decode(ids.subarray(1)))]);
 }
 
 /** Documents of files, each as its start token and its text, cut in windows that share no predicted token. */

@@ -43,6 +43,11 @@ export async function run(
   return { folder: runFolder, plan, ...outcome(runFolder, status), stages: stages.records };
 }
 
+/** What to tell after a run was stopped. */
+export function stoppedHint(fresh: boolean | undefined): string {
+  return `Stopped. The same command ${fresh ? 'without --fresh ' : ''}goes on from here.`;
+}
+
 export interface TrainResult {
   folder: string;
   checkpoint: string;
@@ -238,6 +243,8 @@ function followTraining(plan: Plan, options: PipelineOptions) {
   };
   return Object.assign(follow, {
     finish: () => {
+      scoring?.finish();
+      scoring = undefined;
       progress?.finish();
       progress = undefined;
     },

@@ -101,6 +101,20 @@ describe('a new model from nothing', () => {
     expect(Math.abs(exam!.bitsPerByte - sets.exam!.bitsPerByte)).toBeLessThan(1e-6);
   });
 
+  test('a model with another tokenizer is scored on the same text, in its own tokens', async () => {
+    const other = await writeTinyModel(path.join(p.root, 'bytes'));
+    const said: string[] = [];
+    const options = { ...QUIET, log: (line: string) => said.push(line) };
+    const { rows, precision } = await evaluate(other, { data: [], configFile: p.config, seqLen: 64 }, options);
+    expect(precision).toBe('f32');
+    expect(said.join('\n')).toContain('tokenised again');
+    const [exam] = (await evaluate(other, { data: [path.join(p.root, 'exam.jsonl')], seqLen: 64 }, QUIET)).rows;
+    const { numTokens, numBytes, numDocuments } = exam!;
+    const row = rows.find(({ name }) => name === 'exam')!;
+    expect(row).toMatchObject({ numTokens, numBytes, numDocuments });
+    expect(Math.abs(row.bitsPerByte - exam!.bitsPerByte)).toBeLessThan(1e-6);
+  });
+
   test('the trained model is continued as an existing folder, in bf16, by the default recipe', async () => {
     const more = project({
       model: first.checkpoint,
@@ -163,7 +177,7 @@ test('an existing folder as the model; its weights are left alone', async () => 
   expect(fs.readFileSync(path.join(p.root, 'base', 'model.safetensors')).equals(before)).toBe(true);
 });
 
-test('nothing to score, and text without text, are said', async () => {
+test('what cannot be scored is said', async () => {
   const p = project({ model: './base' });
   await writeTinyModel(path.join(p.root, 'base'));
   const model = path.join(p.root, 'base');
@@ -171,5 +185,12 @@ test('nothing to score, and text without text, are said', async () => {
   fs.writeFileSync(path.join(p.root, 'empty.jsonl'), '{"text":""}\n');
   await expect(evaluate(model, { data: [path.join(p.root, 'empty.jsonl')] }, QUIET)).rejects.toThrow(
     /no text to score/,
+  );
+  const exam = path.join(p.root, 'exam.jsonl');
+  await expect(evaluate(model, { data: [exam], configFile: p.config }, QUIET)).rejects.toThrow(
+    /--data and --config: give one of them/,
+  );
+  await expect(evaluate(model, { data: [exam], seqLen: 256 }, QUIET)).rejects.toThrow(
+    /--seq-len: expected at most the model's context of 128 tokens, found 256/,
   );
 });
