@@ -203,6 +203,18 @@ describe('refused, in words, with exit code 4', () => {
     expect(events.at(-1)).toMatchObject({ type: 'error', message });
   });
 
+  test('weights that the last step made infinite: no checkpoint is written of them', async () => {
+    const wild = await makeRun(world, {
+      numSteps: 6,
+      schedule: [1e-5, 1e-5, 1e-5, 1e-5, 1e-5, 1e38],
+      optimizer: { name: 'adamw', beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 100, clipNorm: 1 },
+    });
+    const message = await refusal(wild, 'EngineError');
+    expect(message).toMatch(/training stopped after 6 steps: model\.\S+ holds values that are not numbers/);
+    expect(message).toContain(path.join(wild, 'checkpoints', 'step-00000005'));
+    expect(listCheckpoints(wild).map(({ step }) => step)).toEqual([5]);
+  });
+
   test('a loss that is not a number in the first step', async () => {
     const model = path.join(world.root, 'infinite');
     fs.cpSync(world.model, model, { recursive: true });
