@@ -39,6 +39,29 @@ export function sha256File(file: string): string {
   return hash.digest('hex');
 }
 
+const SAMPLES = 64;
+const SAMPLE_BYTES = 4096;
+
+/**
+ * Digest of a file's size and of 64 pieces of 4 KiB spread evenly over it: tells other weights apart in a moment where a digest of all
+ * of it would take minutes. Not for proving that a file is undamaged.
+ */
+export function sampleDigest(file: string): string {
+  const fd = fs.openSync(file, 'r');
+  try {
+    const { size } = fs.fstatSync(fd);
+    const hash = createHash('sha256').update(String(size));
+    const piece = Buffer.alloc(SAMPLE_BYTES);
+    for (let i = 0; i < SAMPLES; i++) {
+      const position = Math.floor((Math.max(0, size - SAMPLE_BYTES) * i) / (SAMPLES - 1));
+      hash.update(piece.subarray(0, fs.readSync(fd, piece, 0, SAMPLE_BYTES, position)));
+    }
+    return hash.digest('hex').slice(0, 16);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 /** SHA-256 of `text` as a number in [0, 1), 53 bits: the same on every machine, so it can decide where a document goes. */
 export function hashFraction(text: string): number {
   const digest = createHash('sha256').update(text).digest();

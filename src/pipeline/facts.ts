@@ -1,5 +1,8 @@
 // Facts for the planner, gathered from an opened model and prepared corpora.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
+import { fingerprint, sampleDigest } from '../base/hash.ts';
 import { describeModel, type ModelFacts, openModel } from '../checkpoint/index.ts';
 import { findFamily } from '../nn/index.ts';
 import type { CorpusFacts, ModelFactsForPlan, PretrainingFacts } from '../recipe/index.ts';
@@ -44,6 +47,12 @@ function tuningReason({ kind, evidence }: ModelFacts['tuning']): string {
   const strongest = Math.max(...speaking.map((item) => item.weight));
   const texts = speaking.filter((item) => item.weight === strongest).map((item) => item.text);
   return [certainty, ...(texts.length > 0 ? [texts.join('; ')] : [])].join(': ');
+}
+
+/** Tells other weights in the same folder apart. */
+export function modelDigest(folder: string): string {
+  const files = fs.readdirSync(folder).filter((name) => name.endsWith('.safetensors') || name === 'config.json');
+  return fingerprint(files.sort().map((name) => [name, sampleDigest(path.join(folder, name))]));
 }
 
 /** What our own checkpoints record of their pretraining in config.json, under continuo.pretraining. */

@@ -17,6 +17,7 @@ import { lrCurve, type Plan } from '../recipe/index.ts';
 import { writeReport } from '../report/index.ts';
 import { type RunSummary, readRun, summarise } from '../runs/index.ts';
 import { compileJob } from '../shards/index.ts';
+import { modelDigest } from './facts.ts';
 import { type Overrides, type Prepared, prepare } from './stages.ts';
 import type { PipelineOptions, RunResult } from './types.ts';
 
@@ -32,7 +33,7 @@ export async function run(
   const plan = await stages.run('plan', async () => decidePlan(prepared, options));
   refuseErrors(plan);
   sayChecks(plan, options);
-  await stages.run('job', async () => ({ value: undefined, reused: !(await compile(prepared, plan)) }));
+  await stages.run('job', async () => ({ value: undefined, reused: !(await compile(prepared, plan, options)) }));
   const threads = options.threads ?? prepared.config.training.threads;
   const status = await stages.run('training', async () => {
     const before = listCheckpoints(runFolder).at(-1)?.step;
@@ -93,7 +94,7 @@ const RECORDS = ['metrics.jsonl', 'events.jsonl', 'evals'];
  * begun), else the new one, unless training has begun with the old.
  */
 async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise<{ value: Plan; reused: boolean }> {
-  const { config, runFolder, plan, facts, corpora } = prepared;
+  const { config, runFolder, plan, facts, corpora, model } = prepared;
   const { corpora: listed, file: _file, folder: _folder, output: _output, ...given } = config;
   // Threads change no bit of the result: a run may go on with another number of them.
   const asked = { ...given, training: { ...given.training, threads: undefined } };
@@ -101,6 +102,7 @@ async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise
     asked,
     roles: listed.map(({ name, role, weight }) => ({ name, role, weight })),
     facts,
+    weights: modelDigest(model),
     corpora: corpora.map((c) => c.manifest.fingerprint),
   });
   const inputsFile = path.join(runFolder, 'inputs.json');
@@ -137,18 +139,19 @@ function sayChecks({ numSteps, tokensPerStep, expected, warnings }: Plan, { log 
 }
 
 /** @returns whether the job had to be compiled */
-async function compile(prepared: Prepared, plan: Plan): Promise<boolean> {
+async function compile(prepared: Prepared, plan: Plan, options: PipelineOptions): Promise<boolean> {
   const { runFolder, corpora, model } = prepared;
   const job = path.join(runFolder, 'job');
   const stamp = path.join(runFolder, 'job-inputs.json');
-  const inputs = { fingerprint: fingerprint({ plan, model, corpora: corpora.map((c) => c.manifest.fingerprint) }) };
+  const data = { model: [model, modelDigest(model)], corpora: corpora.map((c) => [c.folder, c.manifest.fingerprint]) };
+  const inputs = { fingerprint: fingerprint({ plan, ...data }) };
   if (
     fs.existsSync(path.join(job, 'job.json')) &&
     fs.existsSync(stamp) &&
     readJson<typeof inputs>(stamp).fingerprint === inputs.fingerprint
   )
     return false;
-  await compileJob({
+  const { statistics } = await compileJob({
     folder: job,
     name: plan.name,
     model,
@@ -179,6 +182,11 @@ async function compile(prepared: Prepared, plan: Plan): Promise<boolean> {
     record: { recipe: plan.preset },
     recordAtEnd: plan.recordsPretraining ? { pretraining: plan.recordsPretraining } : {},
   });
+  for (const { corpus, heldOutElsewhere } of statistics.corpora)
+    if (heldOutElsewhere > 0)
+      options.log?.(
+        `${corpus}: ${heldOutElsewhere} documents are not trained on, because another corpus holds out the same text.`,
+      );
   writeJsonAtomic(stamp, inputs);
   return true;
 }
