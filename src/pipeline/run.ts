@@ -183,9 +183,9 @@ async function compile(prepared: Prepared, plan: Plan, options: PipelineOptions)
     recordAtEnd: plan.recordsPretraining ? { pretraining: plan.recordsPretraining } : {},
   });
   for (const { corpus, heldOutElsewhere } of statistics.corpora)
-    if (heldOutElsewhere > 0)
+    if (heldOutElsewhere.numDocuments > 0)
       options.log?.(
-        `${corpus}: ${heldOutElsewhere} documents are not trained on, because another corpus holds out the same text.`,
+        `${corpus}: ${heldOutElsewhere.numDocuments} documents are not trained on, because another corpus holds out the same text.`,
       );
   writeJsonAtomic(stamp, inputs);
   return true;
