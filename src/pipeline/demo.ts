@@ -4,7 +4,6 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { packageRoot } from '../base/package.ts';
-import { formatSeconds } from '../base/units.ts';
 import { writeComparisonReport } from '../report/index.ts';
 import { compareRuns, judge, readRun } from '../runs/index.ts';
 import { run, stoppedHint } from './run.ts';
@@ -44,13 +43,10 @@ interface RunFigures {
   checkpoint: string;
 }
 
-export interface DemoResult {
-  /** False when it was interrupted: the same command goes on. */
-  finished: boolean;
-  text: string;
-  summary?: DemoSummary;
-  report?: string;
-}
+export type DemoResult =
+  | { finished: true; summary: DemoSummary; report: string }
+  /** Interrupted; `hint` says how to go on. */
+  | { finished: false; hint: string };
 
 const SHORT_STEPS = 12;
 
@@ -59,7 +55,7 @@ export async function demo(options: DemoOptions = {}): Promise<DemoResult> {
   const folder = path.resolve(options.folder ?? 'runs/demo');
   makeFolder(folder, 'making the folder of the demo');
   const runOne = (name: string) => run(writeDemoConfig(folder, name, options.short === true), options);
-  const stopped = { finished: false, text: stoppedHint(options.fresh) };
+  const stopped: DemoResult = { finished: false, hint: stoppedHint(options.fresh) };
   options.log?.('First naively: domain text only, constant LR, no replay.');
   const naive = await runOne('naive');
   if (naive.summary.status === 'stopped') return stopped;
@@ -114,34 +110,5 @@ function conclude(folder: string, naive: RunResult, recipe: RunResult, seconds: 
     short,
   };
   writeJsonAtomic(path.join(folder, 'summary.json'), summary);
-  return { finished: true, text: page(summary, report.html), summary, report: report.html };
-}
-
-function page(summary: DemoSummary, report: string): string {
-  const { base, naive, recipe } = summary;
-  const change = (now: number, before: number) =>
-    `${now.toFixed(4)} (${now >= before ? '+' : ''}${(100 * (now / before - 1)).toFixed(2)} %)`;
-  const rows = [
-    ['', 'domain', 'general', 'tokens/s', 'training'],
-    ['base', base.domain.toFixed(4), base.general.toFixed(4), '', ''],
-    ...[['naive', naive] as const, ['recipe', recipe] as const].map(([label, run]) => [
-      label,
-      change(run.domain, base.domain),
-      change(run.general, base.general),
-      String(run.tokensPerSecond),
-      formatSeconds(run.trainSeconds),
-    ]),
-  ];
-  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
-  const lines = rows.map((row) =>
-    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('   '),
-  );
-  return [
-    'Bits per byte on held-out documents (lower is better)',
-    '',
-    ...lines,
-    '',
-    summary.short ? 'Shortened run: its figures only show that everything works.' : summary.verdict,
-    `${formatSeconds(summary.seconds)} in all. Report: ${report}`,
-  ].join('\n');
+  return { finished: true, summary, report: report.html };
 }
