@@ -107,7 +107,7 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
     }
     const context = { runFolder: path.join(world.root, `save-${precision}`), jobFingerprint: 'f', record: {}, keep: 1 };
     const folder = await saveCheckpoint(context, decoder, source, 3, 48);
-    expect(restoreCheckpoint(folder, 'f', restored)).toEqual({ step: 3, tokens: 48 });
+    expect(restoreCheckpoint(folder, 'f', restored)).toEqual({ step: 3, tokens: 48, kernels: 'reference' });
     for (const [i, { data, low, m, v, parts }] of decoder.list().entries()) {
       const twin = restored.list()[i]!;
       expect({ data: twin.data, low: twin.low, m: twin.m, v: twin.v }, parts[0]!.name).toEqual({ data, low, m, v });
