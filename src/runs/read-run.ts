@@ -3,11 +3,12 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError, DataError } from '../base/errors.ts';
 import { explainSystemError, readJson } from '../base/files.ts';
+import { listCheckpoints } from '../engine/index.ts';
 import type { Plan } from '../recipe/index.ts';
 import type { Job } from '../shards/index.ts';
 import { readJsonLines } from './jsonl.ts';
 import { readMetrics } from './metrics.ts';
-import type { Checkpoint, EvalRecord, Run, RunEvent } from './types.ts';
+import type { EvalRecord, Run, RunEvent } from './types.ts';
 
 /**
  * Reads plan, job, metrics, events, evaluations and the list of checkpoints.
@@ -35,15 +36,8 @@ export function readRun(folder: string): Run {
     metrics: readMetrics(path.join(root, 'metrics.jsonl')),
     events: readEvents(path.join(root, 'events.jsonl')),
     evals: readEvals(path.join(root, 'evals')),
-    checkpoints: listCheckpoints(path.join(root, 'checkpoints')),
+    checkpoints: listCheckpoints(root).map(({ step, folder }) => ({ step, path: folder })),
   };
-}
-
-/** Complete checkpoints by step: an unfinished one still bears its temporary name. */
-function listCheckpoints(folder: string): Checkpoint[] {
-  return numbered(folder, /^step-(\d+)$/)
-    .filter(({ file }) => fs.existsSync(path.join(file, 'config.json')))
-    .map(({ step, file }) => ({ step, path: file }));
 }
 
 function listFolder(folder: string): string[] {
