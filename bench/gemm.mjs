@@ -64,8 +64,8 @@ function check() {
   for (const dtype of ['f32', 'bf16']) {
     const [a, b] = [random(m * k, dtype), random(n * k, dtype)];
     const [actual, expected] = [new Float32Array(m * n), new Float32Array(m * n)];
-    kernels.gemm(actual, a, b, m, n, k, false, true, null);
-    referenceKernels.gemm(expected, a, b, m, n, k, false, true, null);
+    kernels.gemm(actual, a, b, m, n, k, false, true, null, null);
+    referenceKernels.gemm(expected, a, b, m, n, k, false, true, null, null);
     const worst = actual.reduce((max, x, i) => Math.max(max, Math.abs(x - expected[i])), 0);
     if (!(worst < 1e-4)) throw new Error(`gemm ${dtype} is off by ${worst}: not timing a wrong result`);
   }
@@ -79,9 +79,9 @@ function benchGemm(peak) {
       const [y2, dx, dw] = [zeros(tokens * out, dtype), zeros(tokens * into, dtype), new Float32Array(out * into)];
       const flops = 2 * tokens * out * into;
       const calls = {
-        fwd: () => kernels.gemm(y2, x, w, tokens, out, into, false, true, null),
-        dX: () => kernels.gemm(dx, y, w, tokens, into, out, false, false, null),
-        dW: () => kernels.gemm(dw, y, x, out, into, tokens, true, false, dw),
+        fwd: () => kernels.gemm(y2, x, w, tokens, out, into, false, true, null, null),
+        dX: () => kernels.gemm(dx, y, w, tokens, into, out, false, false, null, null),
+        dW: () => kernels.gemm(dw, y, x, out, into, tokens, true, false, dw, null),
       };
       for (const [name, call] of Object.entries(calls)) {
         const gflops = flops / time(call) / 1e9;
@@ -108,7 +108,18 @@ function benchAttention(peak) {
     ]) {
       const [numHeads, numKvHeads, headDim] = [9, 3, 64];
       const width = (numHeads + 2 * numKvHeads) * headDim;
-      const shape = { batch, seqLen, numHeads, numKvHeads, headDim, qStride: width, kvStride: width, scale: 1 / 8 };
+      const shape = {
+        batch,
+        seqLen,
+        numHeads,
+        numKvHeads,
+        headDim,
+        qStride: width,
+        kStride: width,
+        vStride: width,
+        scale: 1 / 8,
+        softcap: 0,
+      };
       const t = batch * seqLen;
       const parts = (fused) =>
         [0, numHeads * headDim, (numHeads + numKvHeads) * headDim].map((at) => fused.subarray(at));
@@ -158,15 +169,16 @@ function benchMemory() {
   const [cos, sin] = [random(8192 * 32, 'f32'), random(8192 * 32, 'f32')];
   const positions = Int32Array.from({ length: t }, (_, i) => i);
   const dWeight = new Float32Array(d);
+  const norm = { rows: t, groups: 1, size: d, xStride: d, outStride: d };
   // Bytes that an op must read and write at least.
   const calls = [
     ['copy (memcpy)', 8 * n, () => kernels.convert(other, master)],
-    ['rmsNormForward', 4 * t * d, () => kernels.rmsNormForward(y, rstd, x, w, t, d, 1e-5)],
-    ['rmsNormBackward', 8 * t * d, () => kernels.rmsNormBackward(y, dWeight, x, x, w, rstd, x, t, d)],
-    ['rope', 4 * t * d, () => kernels.rope(y, cos, sin, positions, t, d, 9, 64, false)],
-    ['swigluForward', 6 * t * f, () => kernels.swigluForward(act, gateUp, t, f)],
-    ['swigluBackward', 10 * t * f, () => kernels.swigluBackward(dGateUp, act, gateUp, t, f)],
-    ['crossEntropy', 6 * 512 * v, () => kernels.crossEntropy(losses, dLogits, logits, targets, weights, 512, v)],
+    ['rmsNormForward', 4 * t * d, () => kernels.rmsNormForward(y, rstd, x, w, norm, 1e-5, 0)],
+    ['rmsNormBackward', 8 * t * d, () => kernels.rmsNormBackward(y, dWeight, x, x, w, rstd, x, norm, 0)],
+    ['rope', 4 * t * d, () => kernels.rope(y, cos, sin, positions, t, d, 9, 64, 64, false)],
+    ['gluForward silu', 6 * t * f, () => kernels.gluForward(act, gateUp, t, f, 'silu')],
+    ['gluBackward silu', 10 * t * f, () => kernels.gluBackward(dGateUp, act, gateUp, t, f, 'silu')],
+    ['crossEntropy', 6 * 512 * v, () => kernels.crossEntropy(losses, dLogits, logits, targets, weights, 512, v, 0)],
     ['adamw f32', 28 * n + 4 * n, () => kernels.adamw(master, null, g, m1, m2, options)],
     ['adamw bf16', 24 * n + 4 * n, () => kernels.adamw(high, low, g, m1, m2, options)],
     ['sumSquares', 4 * n, () => kernels.sumSquares(master)],
@@ -181,9 +193,10 @@ function benchMemory() {
           high,
           ids.map((i) => i % 20000),
           d,
+          1,
         ),
     ],
-    ['embeddingBackward', 10 * t * d, () => kernels.embeddingBackward(table, y, ids, d)],
+    ['embeddingBackward', 10 * t * d, () => kernels.embeddingBackward(table, y, ids, d, 1)],
   ];
   return calls.map(([op, bytes, call]) => ({ op, gbytes: bytes / time(call) / 1e9 }));
 }

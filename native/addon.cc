@@ -27,7 +27,7 @@ DECLARE(portable)
 namespace {
 
 // Raise with every change of a signature below; native.ts refuses another number.
-constexpr int kAbiVersion = 1;
+constexpr int kAbiVersion = 2;
 
 /// Tables that this processor and its operating system can run, best first.
 std::vector<const KernelTable*> supportedTables() {
@@ -93,11 +93,15 @@ struct Arguments {
     napi_get_value_bool(env, values[i], &x);
     return x;
   }
-  /// Attention's sizes, eight numbers from argument i on.
-  AttentionShape shape(int i) const {
-    return {integer(i),     integer(i + 1), integer(i + 2), integer(i + 3),
-            integer(i + 4), integer(i + 5), integer(i + 6), static_cast<float>(number(i + 7))};
+  float single(int i) const { return static_cast<float>(number(i)); }
+  Activation activation(int i) const { return static_cast<Activation>(integer(i)); }
+  /// Attention's sizes, ten numbers from argument i on.
+  AttentionShape attentionShape(int i) const {
+    return {integer(i),     integer(i + 1), integer(i + 2), integer(i + 3), integer(i + 4),
+            integer(i + 5), integer(i + 6), integer(i + 7), single(i + 8),  single(i + 9)};
   }
+  /// A norm's sizes, five numbers from argument i on.
+  NormShape normShape(int i) const { return {integer(i), integer(i + 1), integer(i + 2), integer(i + 3), integer(i + 4)}; }
 };
 
 napi_value fromNumber(napi_env env, double x) {
@@ -121,23 +125,32 @@ napi_value fromText(napi_env env, const char* text) {
     return nullptr;                                              \
   }
 
-METHOD(gemm, k.gemm(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.integer(4), a.integer(5), a.boolean(6), a.boolean(7), a.floats(8)))
-METHOD(embeddingForward, k.embeddingForward(a.floats(0), a.floats(1), a.array<int32_t>(2), a.integer(3), a.integer(4)))
-METHOD(embeddingBackward, k.embeddingBackward(a.array<float>(0), a.floats(1), a.array<int32_t>(2), a.integer(3), a.integer(4)))
+METHOD(gemm, k.gemm(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.integer(4), a.integer(5), a.boolean(6), a.boolean(7), a.floats(8),
+                    a.floats(9)))
+METHOD(columnSums, k.columnSums(a.array<float>(0), a.floats(1), a.integer(2), a.integer(3)))
+METHOD(embeddingForward, k.embeddingForward(a.floats(0), a.floats(1), a.array<int32_t>(2), a.integer(3), a.integer(4), a.single(5)))
+METHOD(embeddingBackward,
+       k.embeddingBackward(a.array<float>(0), a.floats(1), a.array<int32_t>(2), a.integer(3), a.integer(4), a.single(5)))
 METHOD(rmsNormForward,
-       k.rmsNormForward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.integer(4), a.integer(5), (float)a.number(6)))
+       k.rmsNormForward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.normShape(4), a.single(9), a.single(10)))
 METHOD(rmsNormBackward, k.rmsNormBackward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.floats(4), a.array<float>(5), a.floats(6),
-                                          a.integer(7), a.integer(8)))
+                                          a.normShape(7), a.single(12)))
+METHOD(layerNormForward, k.layerNormForward(a.floats(0), a.array<float>(1), a.array<float>(2), a.floats(3), a.floats(4), a.floats(5), a.integer(6),
+                                            a.integer(7), a.single(8)))
+METHOD(layerNormBackward, k.layerNormBackward(a.floats(0), a.array<float>(1), a.array<float>(2), a.floats(3), a.floats(4), a.floats(5),
+                                              a.array<float>(6), a.array<float>(7), a.floats(8), a.integer(9), a.integer(10)))
 METHOD(rope, k.rope(a.floats(0), a.array<float>(1), a.array<float>(2), a.array<int32_t>(3), a.integer(4), a.integer(5), a.integer(6),
-                    a.integer(7), a.boolean(8)))
+                    a.integer(7), a.integer(8), a.boolean(9)))
 METHOD(attentionForward,
-       k.attentionForward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.floats(4), a.array<int32_t>(5), a.shape(6)))
+       k.attentionForward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.floats(4), a.array<int32_t>(5), a.attentionShape(6)))
 METHOD(attentionBackward, k.attentionBackward(a.floats(0), a.floats(1), a.floats(2), a.floats(3), a.floats(4), a.array<float>(5), a.floats(6),
-                                              a.floats(7), a.floats(8), a.array<int32_t>(9), a.shape(10)))
-METHOD(swigluForward, k.swigluForward(a.floats(0), a.floats(1), a.integer(2), a.integer(3)))
-METHOD(swigluBackward, k.swigluBackward(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.integer(4)))
+                                              a.floats(7), a.floats(8), a.array<int32_t>(9), a.attentionShape(10)))
+METHOD(gluForward, k.gluForward(a.floats(0), a.floats(1), a.integer(2), a.integer(3), a.activation(4)))
+METHOD(gluBackward, k.gluBackward(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.integer(4), a.activation(5)))
+METHOD(activationForward, k.activationForward(a.floats(0), a.floats(1), a.integer(2), a.activation(3)))
+METHOD(activationBackward, k.activationBackward(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.activation(4)))
 METHOD(crossEntropy, k.crossEntropy(a.array<float>(0), a.floats(1), a.array<float>(2), a.array<int32_t>(3), a.array<float>(4), a.integer(5),
-                                    a.integer(6)))
+                                    a.integer(6), a.single(7)))
 METHOD(adamw, k.adamw(a.floats(0), a.array<uint16_t>(1), a.array<float>(2), a.array<float>(3), a.array<float>(4), a.integer(5),
                       AdamWOptions{a.number(6), a.number(7), a.number(8), a.number(9), a.number(10), a.number(11), a.number(12)}))
 METHOD(splitMaster, k.splitMaster(a.array<uint16_t>(0), a.array<uint16_t>(1), a.array<float>(2), a.integer(3)))
@@ -164,9 +177,10 @@ napi_value open(napi_env env, napi_callback_info info) {
     napi_value object;
     napi_create_object(env, &object);
 #define METHOD(name) define(env, object, #name, name, table);
-    METHOD(gemm) METHOD(embeddingForward) METHOD(embeddingBackward) METHOD(rmsNormForward) METHOD(rmsNormBackward) METHOD(rope)
-    METHOD(attentionForward) METHOD(attentionBackward) METHOD(swigluForward) METHOD(swigluBackward) METHOD(crossEntropy) METHOD(adamw)
-    METHOD(splitMaster) METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(add) METHOD(measurePeak)
+    METHOD(gemm) METHOD(columnSums) METHOD(embeddingForward) METHOD(embeddingBackward) METHOD(rmsNormForward) METHOD(rmsNormBackward)
+    METHOD(layerNormForward) METHOD(layerNormBackward) METHOD(rope) METHOD(attentionForward) METHOD(attentionBackward) METHOD(gluForward)
+    METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(crossEntropy) METHOD(adamw) METHOD(splitMaster)
+    METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(add) METHOD(measurePeak)
 #undef METHOD
     return object;
   }

@@ -1,5 +1,6 @@
 // All kernels for one instruction set: compiled once for each, with CONTINUO_VARIANT as its name.
 #include "gemm/gemm.h"
+#include "ops/activations.h"
 #include "ops/adamw.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
@@ -8,7 +9,6 @@
 #include "ops/norm.h"
 #include "ops/peak.h"
 #include "ops/rope.h"
-#include "ops/swiglu.h"
 
 #define TEXT(x) #x
 #define NAME_OF(x) TEXT(x)
@@ -19,15 +19,20 @@ extern const KernelTable kTable;
 const KernelTable kTable = {
     NAME_OF(CONTINUO_VARIANT),
     gemm,
+    columnSums,
     embeddingForward,
     embeddingBackward,
     rmsNormForward,
     rmsNormBackward,
+    layerNormForward,
+    layerNormBackward,
     rope,
     attentionForward,
     attentionBackward,
-    swigluForward,
-    swigluBackward,
+    gluForward,
+    gluBackward,
+    activationForward,
+    activationBackward,
     crossEntropy,
     adamw,
     splitMaster,

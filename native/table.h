@@ -11,9 +11,15 @@ struct Floats {
 };
 
 struct AttentionShape {
-  long batch, seqLen, numHeads, numKvHeads, headDim, qStride, kvStride;
-  float scale;
+  long batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride;
+  float scale, softcap;
 };
+
+struct NormShape {
+  long rows, groups, size, xStride, outStride;
+};
+
+enum class Activation { kSilu, kGelu, kGeluTanh };
 
 struct AdamWOptions {
   double lr, beta1, beta2, eps, weightDecay, gradScale, step;
@@ -21,20 +27,28 @@ struct AdamWOptions {
 
 struct KernelTable {
   const char* name;
-  void (*gemm)(Floats c, Floats a, Floats b, long m, long n, long k, bool transA, bool transB, Floats addend);
-  void (*embeddingForward)(Floats out, Floats table, const int32_t* ids, long t, long d);
-  void (*embeddingBackward)(float* dTable, Floats dOut, const int32_t* ids, long t, long d);
-  void (*rmsNormForward)(Floats out, float* rstd, Floats x, Floats weight, long t, long d, float eps);
-  void (*rmsNormBackward)(Floats dx, float* dWeight, Floats dOut, Floats x, Floats weight, const float* rstd, Floats dResidual, long t,
-                          long d);
+  void (*gemm)(Floats c, Floats a, Floats b, long m, long n, long k, bool transA, bool transB, Floats addend,
+               Floats bias);
+  void (*columnSums)(float* sums, Floats x, long m, long n);
+  void (*embeddingForward)(Floats out, Floats table, const int32_t* ids, long t, long d, float scale);
+  void (*embeddingBackward)(float* dTable, Floats dOut, const int32_t* ids, long t, long d, float scale);
+  void (*rmsNormForward)(Floats out, float* rstd, Floats x, Floats weight, const NormShape& shape, float eps, float weightOffset);
+  void (*rmsNormBackward)(Floats dx, float* dWeight, Floats dOut, Floats x, Floats weight, const float* rstd, Floats dResidual,
+                          const NormShape& shape, float weightOffset);
+  void (*layerNormForward)(Floats out, float* mean, float* rstd, Floats x, Floats weight, Floats bias, long t, long d, float eps);
+  void (*layerNormBackward)(Floats dx, float* dWeight, float* dBias, Floats dOut, Floats x, Floats weight, const float* mean,
+                            const float* rstd, Floats dResidual, long t, long d);
   void (*rope)(Floats x, const float* cos, const float* sin, const int32_t* positions, long t, long rowStride, long numHeads, long headDim,
-               bool inverse);
+               long rotaryDim, bool inverse);
   void (*attentionForward)(Floats out, float* lse, Floats q, Floats k, Floats v, const int32_t* docStart, const AttentionShape& shape);
   void (*attentionBackward)(Floats dq, Floats dk, Floats dv, Floats dOut, Floats out, const float* lse, Floats q, Floats k, Floats v,
                             const int32_t* docStart, const AttentionShape& shape);
-  void (*swigluForward)(Floats out, Floats gateUp, long t, long f);
-  void (*swigluBackward)(Floats dGateUp, Floats dOut, Floats gateUp, long t, long f);
-  void (*crossEntropy)(float* losses, Floats dLogits, const float* logits, const int32_t* targets, const float* weights, long t, long v);
+  void (*gluForward)(Floats out, Floats gateUp, long t, long f, Activation activation);
+  void (*gluBackward)(Floats dGateUp, Floats dOut, Floats gateUp, long t, long f, Activation activation);
+  void (*activationForward)(Floats out, Floats x, long n, Activation activation);
+  void (*activationBackward)(Floats dx, Floats dOut, Floats x, long n, Activation activation);
+  void (*crossEntropy)(float* losses, Floats dLogits, float* logits, const int32_t* targets, const float* weights, long t, long v,
+                       float softcap);
   void (*adamw)(Floats w, uint16_t* low, float* g, float* m, float* v, long n, const AdamWOptions& options);
   void (*splitMaster)(uint16_t* w, uint16_t* low, const float* master, long n);
   void (*joinMaster)(float* master, const uint16_t* w, const uint16_t* low, long n);

@@ -1,4 +1,4 @@
-// C = A B + addend. B is packed by blocks that stay in L2 while all rows of A pass by; A is packed a group of rows at a time by the
+// C = A B + addend + bias. B is packed by blocks that stay in L2 while all rows of A pass by; A is packed a group of rows at a time by the
 // thread that computes them; one tile of A stays in L1 while B's panels stream from L2. Sums are f32: an element is a sum over blocks
 // of K, in order, of sums inside a block. Only K and the dtypes choose the blocks of K, so no split of work changes a result.
 #pragma once
@@ -11,10 +11,11 @@ constexpr long kMaxSteps = 512;
 constexpr long kBlockBytes = 1 << 20;
 constexpr long kTaskRows = 64;
 
-/// C[i][j] = tile[i][j] + addends, for the part of the tile inside C. Addends are where C's element is, in their own array.
+/// C[i][j] = tile[i][j] + addends, for the part of the tile inside C. Addends are where C's element is, in their own array;
+/// the bias is from biasAt on.
 INLINE void finishTile(const Floats& c, size_t ldc, size_t at, const float* tile, int rows, int cols, const float* partial, size_t ldPartial,
-                       const Floats& addend) {
-  if (rows == MR && cols == NR && !addend.p) {  // the common case, without a test a vector
+                       const Floats& addend, const Floats& bias, size_t biasAt) {
+  if (rows == MR && cols == NR && !addend.p && !bias.p) {  // the common case, without a test a vector
     for (int i = 0; i < MR; i++)
       for (int j = 0; j < NR; j += W) {
         vf v = load(tile + i * NR + j);
@@ -29,6 +30,7 @@ INLINE void finishTile(const Floats& c, size_t ldc, size_t at, const float* tile
       vf v = load(tile + i * NR + j);
       if (partial) v += loadUpTo(n, partial + i * ldPartial + j);
       if (addend.p) v += loadUpTo(n, addend, at + i * ldc + j);
+      if (bias.p) v += loadUpTo(n, bias, biasAt + j);
       storeUpTo(n, c, at + i * ldc + j, v);
     }
 }
@@ -65,7 +67,7 @@ INLINE void dotRows(float (*sums)[4], const float* a, Floats b, long n0, int num
 
 constexpr long kFewRows = 8;
 
-static void gemmFewRows(Floats c, Floats a, Floats b, long m, long n, long k, Floats addend) {
+static void gemmFewRows(Floats c, Floats a, Floats b, long m, long n, long k, Floats addend, Floats bias) {
   float* rows = scratch<float>(kShared0, m * k + W);
   for (long i = 0; i < m * k; i += W) storeUpTo((int)minOf<long>(W, m * k - i), rows + i, loadUpTo((int)minOf<long>(W, m * k - i), a, i));
   const long numGroups = divideUp(n, 4), perTask = maxOf<long>(1, 16384 / maxOf<long>(1, k));
@@ -89,6 +91,7 @@ static void gemmFewRows(Floats c, Floats a, Floats b, long m, long n, long k, Fl
           if (W == 4 && numCols == 4) v = load(sums[r]);
           const int cols = numCols;
           if (addend.p) v += loadUpTo(cols, addend, at);
+          if (bias.p) v += loadUpTo(cols, bias, g * 4);
           storeUpTo(cols, c, at, v);
         }
       }
@@ -96,9 +99,9 @@ static void gemmFewRows(Floats c, Floats a, Floats b, long m, long n, long k, Fl
   });
 }
 
-static void gemm(Floats c, Floats a, Floats b, long m, long n, long k, bool transA, bool transB, Floats addend) {
+static void gemm(Floats c, Floats a, Floats b, long m, long n, long k, bool transA, bool transB, Floats addend, Floats bias) {
   if (m == 0 || n == 0) return;
-  if (m <= kFewRows && transB && !transA) return gemmFewRows(c, a, b, m, n, k, addend);
+  if (m <= kFewRows && transB && !transA) return gemmFewRows(c, a, b, m, n, k, addend, bias);
   const bool pairs = kHasPairs && a.bf16;
   const long perStep = pairs ? 2 : 1;
   const long numBlocksK = maxOf<long>(1, divideUp(k, kMaxSteps * perStep));
@@ -124,7 +127,8 @@ static void gemm(Floats c, Floats a, Floats b, long m, long n, long k, bool tran
       const bool first = block == 0, last = block == numBlocksK - 1;
       const Floats target = sums && !last ? Floats{sums, false} : c;
       const size_t ldTarget = sums && !last ? blockN : n, elementBytes = target.bf16 ? 2 : 4;
-      const Floats tileAddend = (sums ? last : first) ? addend : Floats{nullptr, false};
+      const bool addsHere = sums ? last : first;
+      const Floats tileAddend = addsHere ? addend : Floats{nullptr, false}, tileBias = addsHere ? bias : Floats{nullptr, false};
       parallelFor(numTasks, [&](long task) {
         const long tile0 = task * numTiles / numTasks, tile1 = (task + 1) * numTiles / numTasks, row0 = tile0 * MR;
         float* packedA = scratch<float>(kTask0, (tile1 - tile0) * MR * maxSteps);
@@ -147,7 +151,8 @@ static void gemm(Floats c, Floats a, Floats b, long m, long n, long k, bool tran
               multiplyPanel<Product::kFloats>(tile, at, bt, steps, (int)divideUp(width, W));
             // The running sum of earlier blocks: in `sums`, or in C itself.
             const float* partial = first ? nullptr : sums ? sums + row * blockN + col : static_cast<float*>(c.p) + row * n + n0 + col;
-            finishTile(target, ldTarget, at0, tile, (int)minOf<long>(MR, m - row), width, partial, sums ? blockN : n, tileAddend);
+            finishTile(target, ldTarget, at0, tile, (int)minOf<long>(MR, m - row), width, partial, sums ? blockN : n, tileAddend, tileBias,
+                       n0 + col);
           }
       });
     }

@@ -40,13 +40,13 @@ static void loadTile(float* tile, long padded, Floats x, size_t at, size_t strid
 
 /// All keys or values in f32, a head's rows one after another: [batch][numKvHeads][seqLen rounded up to B][padded]. Made once, since
 /// every block of queries reads them again, and rows of one head lie far apart in the model's arrays.
-static const float* gatherHeads(ScratchSlot slot, Floats x, const AttentionShape& shape, long padded) {
+static const float* gatherHeads(ScratchSlot slot, Floats x, size_t stride, const AttentionShape& shape, long padded) {
   const long numBlocks = divideUp(shape.seqLen, B), numHeads = shape.numKvHeads;
   float* all = scratch<float>(slot, shape.batch * numHeads * numBlocks * B * padded);
   parallelFor(shape.batch * numHeads * numBlocks, [&](long task) {
     const long first = task % numBlocks * B, head = task / numBlocks, sequence = head / numHeads;
-    const size_t at = (sequence * shape.seqLen + first) * shape.kvStride + head % numHeads * shape.headDim;
-    loadTile(all + task * B * padded, padded, x, at, shape.kvStride, minOf<long>(B, shape.seqLen - first), shape.headDim);
+    const size_t at = (sequence * shape.seqLen + first) * stride + head % numHeads * shape.headDim;
+    loadTile(all + task * B * padded, padded, x, at, stride, minOf<long>(B, shape.seqLen - first), shape.headDim);
   });
   return all;
 }
@@ -100,8 +100,10 @@ INLINE void scoreTile(float* scores, const QueryBlock& block, long k0, const flo
 static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats v, const int32_t* docStart, const AttentionShape& shape) {
   const long seqLen = shape.seqLen, headDim = shape.headDim, padded = roundUp(headDim, NQ);
   const long numBlocks = divideUp(seqLen, B), numTasks = shape.batch * shape.numHeads * numBlocks;
-  const float* allKeys = gatherHeads(kShared0, k, shape, padded);
-  const float* allValues = gatherHeads(kShared1, v, shape, padded);
+  const bool capped = shape.softcap > 0;
+  const vf cap = splat(shape.softcap), perCap = splat(capped ? shape.scale / shape.softcap : 0);
+  const float* allKeys = gatherHeads(kShared0, k, shape.kStride, shape, padded);
+  const float* allValues = gatherHeads(kShared1, v, shape.vStride, shape, padded);
   parallelFor(numTasks, [&](long task) {
     // Long blocks (late queries) first, so that the last tasks are short.
     const long blockIndex = numBlocks - 1 - task / (shape.batch * shape.numHeads), head = task % (shape.batch * shape.numHeads);
@@ -125,7 +127,10 @@ static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats 
       vi moved = {};
       for (long c = 0; c < B; c += W) {
         const long seen = block.visible(c + W - 1, k0);
-        const vf scale = splat(shape.scale), before = load(top + c), lowest = splat(-__builtin_inff());
+        const vf scale = splat(capped ? 1 : shape.scale), before = load(top + c), lowest = splat(-__builtin_inff());
+        if (capped)
+          for (long key = 0; key < seen; key++)
+            store(scores + key * B + c, cap * hyperbolicTangent(load(scores + key * B + c) * perCap));
         const bool masked = block.needsMask(c, k0, seen);
         if (masked)
           for (long key = 0; key < seen; key++)
@@ -182,7 +187,9 @@ static void attentionBackwardHead(float* dKeys, float* dValues, Floats dq, Float
   float *queries = memory, *queriesT = queries + B * padded, *grads = queriesT + B * padded, *gradsT = grads + B * padded,
         *dQueries = gradsT + B * padded, *outs = dQueries + B * padded, *weights = outs + B * padded, *dScores = weights + B * B;
   alignas(64) float delta[B], norm[B];
-  const vf scale = splat(shape.scale);
+  const bool capped = shape.softcap > 0;
+  const vf scale = splat(shape.scale), scoreScale = splat(capped ? 1 : shape.scale);
+  const vf cap = splat(shape.softcap), perCap = splat(capped ? shape.scale / shape.softcap : 0);
   std::memset(dKeys, 0, roundUp(seqLen, B) * padded * sizeof(float));
   std::memset(dValues, 0, roundUp(seqLen, B) * padded * sizeof(float));
 
@@ -210,9 +217,19 @@ static void attentionBackwardHead(float* dKeys, float* dValues, Floats dq, Float
       for (long c = 0; c < B; c += W) {
         const long seen = block.visible(c + W - 1, k0);
         const bool masked = block.needsMask(c, k0, seen);
-        const vf normC = load(norm + c), deltaC = load(delta + c);
+        const vf normC = load(norm + c);
+        vf deltaC = load(delta + c);
+        if (capped) {
+          // The cap's slope, 1 - tanh^2, joins the factor that the loop below would make.
+          for (long key = 0; key < seen; key++) {
+            const vf t = hyperbolicTangent(load(weights + key * B + c) * perCap);
+            store(weights + key * B + c, cap * t);
+            store(dScores + key * B + c, (load(dScores + key * B + c) - deltaC) * (splat(1) - t) * (splat(1) + t));
+          }
+          deltaC = splat(0);
+        }
         for (long key = 0; key < seen; key++) {
-          vf p = exponential(fma(load(weights + key * B + c), scale, -normC));
+          vf p = exponential(fma(load(weights + key * B + c), scoreScale, -normC));
           if (masked) p = block.mask(c, k0 + key) ? p : splat(0);
           store(weights + key * B + c, p);
           store(dScores + key * B + c, p * (load(dScores + key * B + c) - deltaC) * scale);
@@ -249,8 +266,8 @@ static void attentionBackward(Floats dq, Floats dk, Floats dv, Floats dOut, Floa
   const long numSplits = minOf(divideUp(seqLen, B), divideUp(16, shape.batch * numHeads));
   const long perSequence = numHeads * numSplits * 2 * half * (long)sizeof(float);
   const long together = maxOf<long>(1, minOf(shape.batch, kBackwardBytes / perSequence));
-  const float* allKeys = gatherHeads(kShared0, k, shape, padded);
-  const float* allValues = gatherHeads(kShared1, v, shape, padded);
+  const float* allKeys = gatherHeads(kShared0, k, shape.kStride, shape, padded);
+  const float* allValues = gatherHeads(kShared1, v, shape.vStride, shape, padded);
   float* buffers = scratch<float>(kShared2, together * numHeads * numSplits * 2 * half);
 
   for (long first = 0; first < shape.batch; first += together) {
@@ -266,15 +283,15 @@ static void attentionBackward(Floats dq, Floats dk, Floats dv, Floats dOut, Floa
       const long sequence = head / shape.numKvHeads, kvHead = head % shape.numKvHeads;
       const float* parts = buffers + (sequence * numHeads + kvHead * group) * numSplits * 2 * half;
       for (long r = r0; r < minOf(seqLen, r0 + B); r++) {
-        const size_t at = ((first + sequence) * seqLen + r) * shape.kvStride + kvHead * headDim;
+        const size_t row = (first + sequence) * seqLen + r, kAt = row * shape.kStride + kvHead * headDim, vAt = row * shape.vStride + kvHead * headDim;
         forVectors(headDim, [&](long e, int n) {
           vf keySum = splat(0), valueSum = splat(0);
           for (long part = 0; part < group * numSplits; part++) {
             keySum += load(parts + part * 2 * half + r * padded + e);
             valueSum += load(parts + part * 2 * half + half + r * padded + e);
           }
-          storeUpTo(n, dk, at + e, keySum);
-          storeUpTo(n, dv, at + e, valueSum);
+          storeUpTo(n, dk, kAt + e, keySum);
+          storeUpTo(n, dv, vAt + e, valueSum);
         });
       }
     });

@@ -1,4 +1,4 @@
-// Conversion between dtypes, addition, and the sum of squares (f64 inside fixed blocks, which are added in order).
+// Conversion between dtypes, addition, sums of columns, and the sum of squares (f64 inside fixed blocks, which are added in order).
 #pragma once
 #include "norm.h"
 
@@ -24,6 +24,18 @@ static void add(Floats out, Floats a, Floats b, long n) {
       storeUpTo(lanes, out, from + i, loadUpTo(lanes, a, from + i) + loadUpTo(lanes, b, from + i));
     });
   });
+}
+
+static void columnSums(float* sums, Floats x, long m, long n) {
+  const long numBlocks = divideUp(m, kSumRows);
+  float* partial = scratch<float>(kShared0, numBlocks * n);
+  parallelFor(numBlocks, [&](long block) {
+    float* to = partial + block * n;
+    std::memset(to, 0, n * sizeof(float));
+    for (long r = block * kSumRows; r < minOf(m, (block + 1) * kSumRows); r++)
+      forVectors(n, [&](long i, int lanes) { storeUpTo(lanes, to + i, loadUpTo(lanes, to + i) + loadUpTo(lanes, x, r * n + i)); });
+  });
+  addBlocks(sums, partial, n, numBlocks, n);
 }
 
 static double sumSquares(const float* x, long n) {

@@ -1,12 +1,12 @@
-// Rotary position embedding in place; the gradient is the rotation back.
+// Rotary position embedding in place, on the first rotaryDim elements of every head; the gradient is the rotation back.
 #pragma once
 #include "norm.h"
 
 namespace CONTINUO_VARIANT {
 
 static void rope(Floats x, const float* cosines, const float* sines, const int32_t* positions, long t, long rowStride, long numHeads,
-                 long headDim, bool inverse) {
-  const long half = headDim / 2, rows = 32;
+                 long headDim, long rotaryDim, bool inverse) {
+  const long half = rotaryDim / 2, rows = 32;
   const vf sign = splat(inverse ? -1.0f : 1.0f);
   parallelFor(divideUp(t, rows), [&](long task) {
     for (long r = task * rows; r < minOf(t, (task + 1) * rows); r++) {

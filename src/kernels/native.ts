@@ -5,10 +5,10 @@ import { createRequire } from 'node:module';
 import * as path from 'node:path';
 import { ConfigError, internal, nearestName } from '../base/errors.ts';
 import { packageRoot } from '../base/package.ts';
-import type { AdamWOptions, AttentionShape, Floats, Kernels } from './types.ts';
+import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
 
 /** Raised with every change of a signature in native/addon.cc. */
-const ABI_VERSION = 1;
+const ABI_VERSION = 2;
 
 const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'portable'];
 
@@ -161,17 +161,20 @@ function checkAttention(
   docStart: Int32Array,
   queries: Record<string, Floats>,
   keys: Record<string, Floats>,
+  values: Record<string, Floats>,
   dense: Record<string, Floats>,
 ): void {
-  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kvStride } = shape;
-  sizes(op, batch, seqLen, numHeads, numKvHeads, headDim, qStride, kvStride);
+  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride, softcap } = shape;
+  sizes(op, batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride);
+  checkSoftcap(op, softcap);
   if (numKvHeads === 0 || numHeads % numKvHeads !== 0)
     internal(`${op}: ${numKvHeads} key/value heads do not divide ${numHeads} heads`);
-  if (qStride < numHeads * headDim || kvStride < numKvHeads * headDim)
+  if (qStride < numHeads * headDim || Math.min(kStride, vStride) < numKvHeads * headDim)
     internal(`${op}: a stride is shorter than its row`);
   const rows = batch * seqLen;
   for (const name in queries) floats(queries[name]!, extent(rows, qStride, numHeads * headDim), op, name);
-  for (const name in keys) floats(keys[name]!, extent(rows, kvStride, numKvHeads * headDim), op, name);
+  for (const name in keys) floats(keys[name]!, extent(rows, kStride, numKvHeads * headDim), op, name);
+  for (const name in values) floats(values[name]!, extent(rows, vStride, numKvHeads * headDim), op, name);
   for (const name in dense) floats(dense[name]!, rows * numHeads * headDim, op, name);
   f32(lse, rows * numHeads, op, 'lse');
   i32(docStart, rows, op, 'docStart');
@@ -180,8 +183,51 @@ function checkAttention(
       internal(`${op}: docStart[${t}] = ${docStart[t]} is outside 0..${t % seqLen}`);
 }
 
-const shapeNumbers = (s: AttentionShape) =>
-  [s.batch, s.seqLen, s.numHeads, s.numKvHeads, s.headDim, s.qStride, s.kvStride, s.scale] as const;
+const attentionNumbers = (s: AttentionShape) =>
+  [
+    ...[s.batch, s.seqLen, s.numHeads, s.numKvHeads, s.headDim, s.qStride, s.kStride, s.vStride],
+    ...[s.scale, s.softcap],
+  ] as const;
+
+function checkNorm(
+  op: string,
+  shape: NormShape,
+  rstd: Float32Array,
+  weight: Floats,
+  inputs: Record<string, Floats | null>,
+  outputs: Record<string, Floats>,
+): void {
+  const { rows, groups, size, xStride, outStride } = shape;
+  sizes(op, rows, groups, size, xStride, outStride);
+  if (Math.min(xStride, outStride) < groups * size) internal(`${op}: a stride is shorter than its row`);
+  for (const [name, x] of Object.entries(inputs)) if (x) floats(x, extent(rows, xStride, groups * size), op, name);
+  for (const name in outputs) floats(outputs[name]!, extent(rows, outStride, groups * size), op, name);
+  f32(rstd, rows * groups, op, 'rstd');
+  floats(weight, size, op, 'weight');
+}
+
+const denseNorm = (rows: number, size: number): NormShape => ({
+  rows,
+  groups: 1,
+  size,
+  xStride: size,
+  outStride: size,
+});
+
+const normNumbers = (s: NormShape) => [s.rows, s.groups, s.size, s.xStride, s.outStride] as const;
+
+function checkSoftcap(op: string, softcap: number): void {
+  if (!(softcap >= 0 && Number.isFinite(softcap))) internal(`${op}: softcap is ${softcap}, expected 0 or above`);
+}
+
+/** In the order of native/table.h. */
+const ACTIVATIONS: ActivationFunction[] = ['silu', 'gelu', 'gelu_tanh'];
+
+function activationNumber(op: string, activation: ActivationFunction): number {
+  const index = ACTIVATIONS.indexOf(activation);
+  if (index < 0) internal(`${op}: unknown activation ${activation}`);
+  return index;
+}
 
 function bind(native: Addon, variant: string): Kernels {
   const n = native.open(variant)!;
@@ -195,91 +241,114 @@ function bind(native: Addon, variant: string): Kernels {
       native.setNumThreads(count);
     },
 
-    gemm(c, a, b, rows, cols, depth, transA, transB, addend) {
+    gemm(c, a, b, rows, cols, depth, transA, transB, addend, bias) {
       sizes('gemm', rows, cols, depth);
       floats(c, rows * cols, 'gemm', 'C');
       floats(a, rows * depth, 'gemm', 'A');
       floats(b, cols * depth, 'gemm', 'B');
       if (addend) floats(addend, rows * cols, 'gemm', 'addend');
+      if (bias) floats(bias, cols, 'gemm', 'bias');
       sameDtype(a, b, 'gemm', 'A and B');
       sameDtype(c, addend, 'gemm', 'C and addend');
-      n.gemm!(c, a, b, rows, cols, depth, transA, transB, addend);
+      n.gemm!(c, a, b, rows, cols, depth, transA, transB, addend, bias);
+    },
+    columnSums(sums, x, rows, cols) {
+      sizes('columnSums', rows, cols);
+      f32(sums, cols, 'columnSums', 'sums');
+      floats(x, rows * cols, 'columnSums', 'x');
+      n.columnSums!(sums, x, rows, cols);
     },
 
-    embeddingForward(out, table, ids, d) {
+    embeddingForward(out, table, ids, d, scale) {
       sizes('embeddingForward', d);
       floats(table, 0, 'embeddingForward', 'table');
       floats(out, ids.length * d, 'embeddingForward', 'out');
       i32(ids, 0, 'embeddingForward', 'ids');
       indices(ids, Math.floor(table.length / Math.max(1, d)), 'embeddingForward');
-      n.embeddingForward!(out, table, ids, ids.length, d);
+      n.embeddingForward!(out, table, ids, ids.length, d, scale);
     },
-    embeddingBackward(dTable, dOut, ids, d) {
+    embeddingBackward(dTable, dOut, ids, d, scale) {
       sizes('embeddingBackward', d);
       f32(dTable, 0, 'embeddingBackward', 'dTable');
       floats(dOut, ids.length * d, 'embeddingBackward', 'dOut');
       i32(ids, 0, 'embeddingBackward', 'ids');
       indices(ids, Math.floor(dTable.length / Math.max(1, d)), 'embeddingBackward');
-      n.embeddingBackward!(dTable, dOut, ids, ids.length, d);
+      n.embeddingBackward!(dTable, dOut, ids, ids.length, d, scale);
     },
 
-    rmsNormForward(out, rstd, x, weight, t, d, eps) {
-      sizes('rmsNormForward', t, d);
-      floats(out, t * d, 'rmsNormForward', 'out');
-      f32(rstd, t, 'rmsNormForward', 'rstd');
-      floats(x, t * d, 'rmsNormForward', 'x');
-      floats(weight, d, 'rmsNormForward', 'weight');
-      n.rmsNormForward!(out, rstd, x, weight, t, d, eps);
+    rmsNormForward(out, rstd, x, weight, shape, eps, weightOffset) {
+      checkNorm('rmsNormForward', shape, rstd, weight, { x }, { out });
+      n.rmsNormForward!(out, rstd, x, weight, ...normNumbers(shape), eps, weightOffset);
     },
-    rmsNormBackward(dx, dWeight, dOut, x, weight, rstd, dResidual, t, d) {
-      sizes('rmsNormBackward', t, d);
-      floats(dx, t * d, 'rmsNormBackward', 'dx');
-      f32(dWeight, d, 'rmsNormBackward', 'dWeight');
-      floats(dOut, t * d, 'rmsNormBackward', 'dOut');
-      floats(x, t * d, 'rmsNormBackward', 'x');
-      floats(weight, d, 'rmsNormBackward', 'weight');
-      f32(rstd, t, 'rmsNormBackward', 'rstd');
-      if (dResidual) floats(dResidual, t * d, 'rmsNormBackward', 'dResidual');
-      n.rmsNormBackward!(dx, dWeight, dOut, x, weight, rstd, dResidual, t, d);
+    rmsNormBackward(dx, dWeight, dOut, x, weight, rstd, dResidual, shape, weightOffset) {
+      checkNorm('rmsNormBackward', shape, rstd, weight, { x, dx, dResidual }, { dOut });
+      f32(dWeight, shape.size, 'rmsNormBackward', 'dWeight');
+      n.rmsNormBackward!(dx, dWeight, dOut, x, weight, rstd, dResidual, ...normNumbers(shape), weightOffset);
+    },
+    layerNormForward(out, mean, rstd, x, weight, bias, t, d, eps) {
+      checkNorm('layerNormForward', denseNorm(t, d), rstd, weight, { x }, { out });
+      f32(mean, t, 'layerNormForward', 'mean');
+      floats(bias, d, 'layerNormForward', 'bias');
+      n.layerNormForward!(out, mean, rstd, x, weight, bias, t, d, eps);
+    },
+    layerNormBackward(dx, dWeight, dBias, dOut, x, weight, mean, rstd, dResidual, t, d) {
+      checkNorm('layerNormBackward', denseNorm(t, d), rstd, weight, { x, dx, dResidual }, { dOut });
+      f32(mean, t, 'layerNormBackward', 'mean');
+      f32(dWeight, d, 'layerNormBackward', 'dWeight');
+      f32(dBias, d, 'layerNormBackward', 'dBias');
+      n.layerNormBackward!(dx, dWeight, dBias, dOut, x, weight, mean, rstd, dResidual, t, d);
     },
 
-    rope(x, cos, sin, positions, t, rowStride, numHeads, headDim, inverse) {
-      sizes('rope', t, rowStride, numHeads, headDim);
-      if (headDim % 2 !== 0) internal(`rope: head size ${headDim} is odd`);
+    rope(x, cos, sin, positions, t, rowStride, numHeads, headDim, rotaryDim, inverse) {
+      sizes('rope', t, rowStride, numHeads, headDim, rotaryDim);
+      if (rotaryDim % 2 !== 0 || rotaryDim > headDim)
+        internal(`rope: ${rotaryDim} of ${headDim} elements is odd or more than there are`);
       if (rowStride < numHeads * headDim) internal('rope: the stride is shorter than the row');
       floats(x, extent(t, rowStride, numHeads * headDim), 'rope', 'x');
       f32(cos, 0, 'rope', 'cos');
       f32(sin, cos.length, 'rope', 'sin');
       i32(positions, t, 'rope', 'positions');
-      indices(positions, Math.floor((2 * cos.length) / Math.max(2, headDim)), 'rope');
-      n.rope!(x, cos, sin, positions, t, rowStride, numHeads, headDim, inverse);
+      indices(positions, Math.floor((2 * cos.length) / Math.max(2, rotaryDim)), 'rope');
+      n.rope!(x, cos, sin, positions, t, rowStride, numHeads, headDim, rotaryDim, inverse);
     },
 
     attentionForward(out, lse, q, k, v, docStart, shape) {
-      checkAttention('attentionForward', shape, lse, docStart, { q }, { k, v }, { out });
-      n.attentionForward!(out, lse, q, k, v, docStart, ...shapeNumbers(shape));
+      checkAttention('attentionForward', shape, lse, docStart, { q }, { k }, { v }, { out });
+      n.attentionForward!(out, lse, q, k, v, docStart, ...attentionNumbers(shape));
     },
     attentionBackward(dq, dk, dv, dOut, out, lse, q, k, v, docStart, shape) {
-      checkAttention('attentionBackward', shape, lse, docStart, { q, dq }, { k, v, dk, dv }, { out, dOut });
-      n.attentionBackward!(dq, dk, dv, dOut, out, lse, q, k, v, docStart, ...shapeNumbers(shape));
+      checkAttention('attentionBackward', shape, lse, docStart, { q, dq }, { k, dk }, { v, dv }, { out, dOut });
+      n.attentionBackward!(dq, dk, dv, dOut, out, lse, q, k, v, docStart, ...attentionNumbers(shape));
     },
 
-    swigluForward(out, gateUp, t, f) {
-      sizes('swigluForward', t, f);
-      floats(out, t * f, 'swigluForward', 'out');
-      floats(gateUp, 2 * t * f, 'swigluForward', 'gateUp');
-      n.swigluForward!(out, gateUp, t, f);
+    gluForward(out, gateUp, t, f, activation) {
+      sizes('gluForward', t, f);
+      floats(out, t * f, 'gluForward', 'out');
+      floats(gateUp, 2 * t * f, 'gluForward', 'gateUp');
+      n.gluForward!(out, gateUp, t, f, activationNumber('gluForward', activation));
     },
-    swigluBackward(dGateUp, dOut, gateUp, t, f) {
-      sizes('swigluBackward', t, f);
-      floats(dGateUp, 2 * t * f, 'swigluBackward', 'dGateUp');
-      floats(dOut, t * f, 'swigluBackward', 'dOut');
-      floats(gateUp, 2 * t * f, 'swigluBackward', 'gateUp');
-      n.swigluBackward!(dGateUp, dOut, gateUp, t, f);
+    gluBackward(dGateUp, dOut, gateUp, t, f, activation) {
+      sizes('gluBackward', t, f);
+      floats(dGateUp, 2 * t * f, 'gluBackward', 'dGateUp');
+      floats(dOut, t * f, 'gluBackward', 'dOut');
+      floats(gateUp, 2 * t * f, 'gluBackward', 'gateUp');
+      n.gluBackward!(dGateUp, dOut, gateUp, t, f, activationNumber('gluBackward', activation));
+    },
+    activationForward(out, x, activation) {
+      floats(x, 0, 'activationForward', 'x');
+      floats(out, x.length, 'activationForward', 'out');
+      n.activationForward!(out, x, x.length, activationNumber('activationForward', activation));
+    },
+    activationBackward(dx, dOut, x, activation) {
+      floats(x, 0, 'activationBackward', 'x');
+      floats(dOut, x.length, 'activationBackward', 'dOut');
+      floats(dx, x.length, 'activationBackward', 'dx');
+      n.activationBackward!(dx, dOut, x, x.length, activationNumber('activationBackward', activation));
     },
 
-    crossEntropy(losses, dLogits, logits, targets, weights, t, v) {
+    crossEntropy(losses, dLogits, logits, targets, weights, t, v, softcap) {
       sizes('crossEntropy', t, v);
+      checkSoftcap('crossEntropy', softcap);
       f32(losses, t, 'crossEntropy', 'losses');
       if (dLogits) floats(dLogits, t * v, 'crossEntropy', 'dLogits');
       f32(logits, t * v, 'crossEntropy', 'logits');
@@ -287,7 +356,7 @@ function bind(native: Addon, variant: string): Kernels {
       f32(weights, t, 'crossEntropy', 'weights');
       for (let i = 0; i < t; i++)
         if (targets[i]! >= v) internal(`crossEntropy: target ${targets[i]} is outside 0..${v - 1}`);
-      n.crossEntropy!(losses, dLogits, logits, targets, weights, t, v);
+      n.crossEntropy!(losses, dLogits, logits, targets, weights, t, v, softcap);
     },
 
     adamw(w, low, g, m, v, options: AdamWOptions) {

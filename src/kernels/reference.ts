@@ -1,7 +1,7 @@
 // The kernels in plain TypeScript: the specification that native code is tested against, and the fallback where there is no compiler.
 // Not fast. Every op converts to f32, computes with f64 or f32 accumulation in index order, and rounds once on the way out.
 import { storeF32, toF32 } from './bf16.ts';
-import type { AdamWOptions, AttentionShape, Floats, Kernels } from './types.ts';
+import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
 
 function gemm(
   c: Floats,
@@ -13,11 +13,13 @@ function gemm(
   transA: boolean,
   transB: boolean,
   addend: Floats | null,
+  bias: Floats | null,
 ): void {
   const aF = toF32(a);
   const bF = toF32(b);
   const out = new Float32Array(m * n);
   const add = addend ? toF32(addend) : undefined;
+  const biasF = bias ? toF32(bias) : undefined;
   const row = new Float64Array(n);
   for (let i = 0; i < m; i++) {
     if (transB) {
@@ -34,18 +36,37 @@ function gemm(
         for (let j = 0; j < n; j++) row[j]! += x * bF[p * n + j]!;
       }
     }
-    for (let j = 0; j < n; j++) out[i * n + j] = row[j]! + (add ? add[i * n + j]! : 0);
+    for (let j = 0; j < n; j++) out[i * n + j] = row[j]! + (add ? add[i * n + j]! : 0) + (biasF ? biasF[j]! : 0);
   }
   storeF32(c.subarray(0, m * n) as Floats, out);
 }
 
-function embeddingForward(out: Floats, table: Floats, ids: Int32Array, d: number): void {
-  for (let t = 0; t < ids.length; t++) out.set(table.subarray(ids[t]! * d, ids[t]! * d + d), t * d);
+function columnSums(sums: Float32Array, x: Floats, m: number, n: number): void {
+  const xF = toF32(x);
+  const totals = new Float64Array(n);
+  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) totals[j]! += xF[i * n + j]!;
+  for (let j = 0; j < n; j++) sums[j]! += totals[j]!;
 }
 
-function embeddingBackward(dTable: Float32Array, dOut: Floats, ids: Int32Array, d: number): void {
+function embeddingForward(out: Floats, table: Floats, ids: Int32Array, d: number, scale: number): void {
+  const rows = toF32(table);
+  const y = new Float32Array(ids.length * d);
+  for (let t = 0; t < ids.length; t++) for (let i = 0; i < d; i++) y[t * d + i] = rows[ids[t]! * d + i]! * scale;
+  storeF32(out, y);
+}
+
+function embeddingBackward(dTable: Float32Array, dOut: Floats, ids: Int32Array, d: number, scale: number): void {
   const g = toF32(dOut);
-  for (let t = 0; t < ids.length; t++) for (let i = 0; i < d; i++) dTable[ids[t]! * d + i]! += g[t * d + i]!;
+  for (let t = 0; t < ids.length; t++) for (let i = 0; i < d; i++) dTable[ids[t]! * d + i]! += g[t * d + i]! * scale;
+}
+
+/** Adds nothing to what lies between the strided rows: only the first `width` elements of each row are written. */
+function storeStrided(out: Floats, values: Float64Array, rows: number, width: number, stride: number): void {
+  for (let r = 0; r < rows; r++)
+    storeF32(
+      out.subarray(r * stride, r * stride + width) as Floats,
+      Float32Array.from(values.subarray(r * width, (r + 1) * width)),
+    );
 }
 
 function rmsNormForward(
@@ -53,20 +74,22 @@ function rmsNormForward(
   rstd: Float32Array,
   x: Floats,
   weight: Floats,
-  t: number,
-  d: number,
+  shape: NormShape,
   eps: number,
+  weightOffset: number,
 ): void {
+  const { rows, groups, size, xStride, outStride } = shape;
   const xF = toF32(x);
   const w = toF32(weight);
-  const y = new Float32Array(t * d);
-  for (let r = 0; r < t; r++) {
+  const y = new Float64Array(rows * groups * size);
+  for (let norm = 0; norm < rows * groups; norm++) {
+    const xAt = Math.floor(norm / groups) * xStride + (norm % groups) * size;
     let sum = 0;
-    for (let i = 0; i < d; i++) sum += xF[r * d + i]! ** 2;
-    rstd[r] = 1 / Math.sqrt(sum / d + eps);
-    for (let i = 0; i < d; i++) y[r * d + i] = xF[r * d + i]! * rstd[r]! * w[i]!;
+    for (let i = 0; i < size; i++) sum += xF[xAt + i]! ** 2;
+    rstd[norm] = 1 / Math.sqrt(sum / size + eps);
+    for (let i = 0; i < size; i++) y[norm * size + i] = xF[xAt + i]! * rstd[norm]! * (w[i]! + weightOffset);
   }
-  storeF32(out, y);
+  storeStrided(out, y, rows, groups * size, outStride);
 }
 
 function rmsNormBackward(
@@ -75,6 +98,72 @@ function rmsNormBackward(
   dOut: Floats,
   x: Floats,
   weight: Floats,
+  rstd: Float32Array,
+  dResidual: Floats | null,
+  shape: NormShape,
+  weightOffset: number,
+): void {
+  const { rows, groups, size, xStride, outStride } = shape;
+  const g = toF32(dOut);
+  const xF = toF32(x);
+  const w = toF32(weight);
+  const res = dResidual ? toF32(dResidual) : undefined;
+  const out = new Float64Array(rows * groups * size);
+  const dW = new Float64Array(size);
+  for (let norm = 0; norm < rows * groups; norm++) {
+    const [row, group] = [Math.floor(norm / groups), norm % groups];
+    const xAt = row * xStride + group * size;
+    const gAt = row * outStride + group * size;
+    const s = rstd[norm]!;
+    let dot = 0;
+    for (let i = 0; i < size; i++) dot += g[gAt + i]! * (w[i]! + weightOffset) * xF[xAt + i]!;
+    const c = (dot * s * s * s) / size;
+    for (let i = 0; i < size; i++) {
+      dW[i]! += g[gAt + i]! * xF[xAt + i]! * s;
+      out[norm * size + i] = g[gAt + i]! * (w[i]! + weightOffset) * s - xF[xAt + i]! * c + (res ? res[xAt + i]! : 0);
+    }
+  }
+  for (let i = 0; i < size; i++) dWeight[i]! += dW[i]!;
+  storeStrided(dx, out, rows, groups * size, xStride);
+}
+
+function layerNormForward(
+  out: Floats,
+  mean: Float32Array,
+  rstd: Float32Array,
+  x: Floats,
+  weight: Floats,
+  bias: Floats,
+  t: number,
+  d: number,
+  eps: number,
+): void {
+  const xF = toF32(x);
+  const w = toF32(weight);
+  const b = toF32(bias);
+  const y = new Float32Array(t * d);
+  for (let r = 0; r < t; r++) {
+    let sum = 0;
+    for (let i = 0; i < d; i++) sum += xF[r * d + i]!;
+    const center = sum / d;
+    let squares = 0;
+    for (let i = 0; i < d; i++) squares += (xF[r * d + i]! - center) ** 2;
+    const scale = 1 / Math.sqrt(squares / d + eps);
+    mean[r] = center;
+    rstd[r] = scale;
+    for (let i = 0; i < d; i++) y[r * d + i] = (xF[r * d + i]! - center) * scale * w[i]! + b[i]!;
+  }
+  storeF32(out, y);
+}
+
+function layerNormBackward(
+  dx: Floats,
+  dWeight: Float32Array,
+  dBias: Float32Array,
+  dOut: Floats,
+  x: Floats,
+  weight: Floats,
+  mean: Float32Array,
   rstd: Float32Array,
   dResidual: Floats | null,
   t: number,
@@ -86,18 +175,27 @@ function rmsNormBackward(
   const res = dResidual ? toF32(dResidual) : undefined;
   const out = new Float32Array(t * d);
   const dW = new Float64Array(d);
+  const dB = new Float64Array(d);
   for (let r = 0; r < t; r++) {
-    const s = rstd[r]!;
+    const normed = (i: number) => (xF[r * d + i]! - mean[r]!) * rstd[r]!;
+    let sum = 0;
     let dot = 0;
-    for (let i = 0; i < d; i++) dot += g[r * d + i]! * w[i]! * xF[r * d + i]!;
-    const c = (dot * s * s * s) / d;
+    for (let i = 0; i < d; i++) {
+      const dNormed = g[r * d + i]! * w[i]!;
+      sum += dNormed;
+      dot += dNormed * normed(i);
+    }
     for (let i = 0; i < d; i++) {
       const at = r * d + i;
-      dW[i]! += g[at]! * xF[at]! * s;
-      out[at] = g[at]! * w[i]! * s - xF[at]! * c + (res ? res[at]! : 0);
+      dW[i]! += g[at]! * normed(i);
+      dB[i]! += g[at]!;
+      out[at] = rstd[r]! * (g[at]! * w[i]! - sum / d - (normed(i) * dot) / d) + (res ? res[at]! : 0);
     }
   }
-  for (let i = 0; i < d; i++) dWeight[i]! += dW[i]!;
+  for (let i = 0; i < d; i++) {
+    dWeight[i]! += dW[i]!;
+    dBias[i]! += dB[i]!;
+  }
   storeF32(dx, out);
 }
 
@@ -110,9 +208,10 @@ function rope(
   rowStride: number,
   numHeads: number,
   headDim: number,
+  rotaryDim: number,
   inverse: boolean,
 ): void {
-  const half = headDim / 2;
+  const half = rotaryDim / 2;
   const sign = inverse ? -1 : 1;
   const pair = new Float32Array(2);
   for (let r = 0; r < t; r++) {
@@ -134,7 +233,12 @@ function rope(
   }
 }
 
-/** Scaled scores of query t (row `qAt`) against keys from..t of its sequence, into `scores`; returns their log-sum-exp. */
+const cap = (x: number, softcap: number) => (softcap > 0 ? softcap * Math.tanh(x / softcap) : x);
+
+/** Slope of the cap at the capped value y. */
+const capSlope = (y: number, softcap: number) => (softcap > 0 ? 1 - (y / softcap) ** 2 : 1);
+
+/** Scaled and capped scores of query t (row `qAt`) against keys from..t of its sequence, into `scores`; returns their log-sum-exp. */
 function scoreRow(
   scores: Float64Array,
   q: Float32Array,
@@ -150,7 +254,7 @@ function scoreRow(
     let dot = 0;
     const at = kAt(j);
     for (let e = 0; e < shape.headDim; e++) dot += q[qAt + e]! * k[at + e]!;
-    scores[j] = dot * shape.scale;
+    scores[j] = cap(dot * shape.scale, shape.softcap);
     max = Math.max(max, scores[j]!);
   }
   let sum = 0;
@@ -167,7 +271,7 @@ function attentionForward(
   docStart: Int32Array,
   shape: AttentionShape,
 ): void {
-  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kvStride } = shape;
+  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride } = shape;
   const [qF, kF, vF] = [toF32(q), toF32(k), toF32(v)];
   const result = new Float32Array(batch * seqLen * numHeads * headDim);
   const scores = new Float64Array(seqLen);
@@ -175,7 +279,8 @@ function attentionForward(
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < numHeads; h++) {
       const kvOffset = Math.floor(h / group) * headDim;
-      const kAt = (j: number) => (b * seqLen + j) * kvStride + kvOffset;
+      const kAt = (j: number) => (b * seqLen + j) * kStride + kvOffset;
+      const vAt = (j: number) => (b * seqLen + j) * vStride + kvOffset;
       for (let t = 0; t < seqLen; t++) {
         const from = docStart[b * seqLen + t]!;
         const norm = scoreRow(scores, qF, (b * seqLen + t) * qStride + h * headDim, kF, kAt, from, t, shape);
@@ -183,22 +288,13 @@ function attentionForward(
         const outAt = ((b * seqLen + t) * numHeads + h) * headDim;
         for (let e = 0; e < headDim; e++) {
           let sum = 0;
-          for (let j = from; j <= t; j++) sum += Math.exp(scores[j]! - norm) * vF[kAt(j) + e]!;
+          for (let j = from; j <= t; j++) sum += Math.exp(scores[j]! - norm) * vF[vAt(j) + e]!;
           result[outAt + e] = sum;
         }
       }
     }
   }
   storeF32(out, result);
-}
-
-/** Adds nothing to what lies between the strided rows: only the head columns of each row are written. */
-function storeStrided(out: Floats, values: Float64Array, rows: number, width: number, stride: number): void {
-  for (let r = 0; r < rows; r++)
-    storeF32(
-      out.subarray(r * stride, r * stride + width) as Floats,
-      Float32Array.from(values.subarray(r * width, (r + 1) * width)),
-    );
 }
 
 function attentionBackward(
@@ -214,7 +310,7 @@ function attentionBackward(
   docStart: Int32Array,
   shape: AttentionShape,
 ): void {
-  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kvStride, scale } = shape;
+  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride, scale, softcap } = shape;
   const [qF, kF, vF, oF, gF] = [toF32(q), toF32(k), toF32(v), toF32(out), toF32(dOut)];
   const rows = batch * seqLen;
   const dqF = new Float64Array(rows * numHeads * headDim);
@@ -225,7 +321,7 @@ function attentionBackward(
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < numHeads; h++) {
       const kvHead = Math.floor(h / group);
-      const kAt = (j: number) => (b * seqLen + j) * kvStride + kvHead * headDim;
+      const kAt = (j: number) => (b * seqLen + j) * kStride + kvHead * headDim;
       for (let t = 0; t < seqLen; t++) {
         const row = b * seqLen + t;
         const qAt = row * qStride + h * headDim;
@@ -238,10 +334,11 @@ function attentionBackward(
         for (let j = from; j <= t; j++) {
           const p = Math.exp(scores[j]! - norm);
           const at = kAt(j);
+          const vAt = (b * seqLen + j) * vStride + kvHead * headDim;
           const kvAt = ((b * seqLen + j) * numKvHeads + kvHead) * headDim;
           let dp = 0;
-          for (let e = 0; e < headDim; e++) dp += gF[oAt + e]! * vF[at + e]!;
-          const ds = p * (dp - delta) * scale;
+          for (let e = 0; e < headDim; e++) dp += gF[oAt + e]! * vF[vAt + e]!;
+          const ds = p * (dp - delta) * capSlope(scores[j]!, softcap) * scale;
           for (let e = 0; e < headDim; e++) {
             dqF[oAt + e]! += ds * kF[at + e]!;
             dkF[kvAt + e]! += ds * qF[qAt + e]!;
@@ -252,36 +349,95 @@ function attentionBackward(
     }
   }
   storeStrided(dq, dqF, rows, numHeads * headDim, qStride);
-  storeStrided(dk, dkF, rows, numKvHeads * headDim, kvStride);
-  storeStrided(dv, dvF, rows, numKvHeads * headDim, kvStride);
+  storeStrided(dk, dkF, rows, numKvHeads * headDim, kStride);
+  storeStrided(dv, dvF, rows, numKvHeads * headDim, vStride);
 }
 
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 
-function swigluForward(out: Floats, gateUp: Floats, t: number, f: number): void {
+/**
+ * erfc, by erf's series up to 3 and the continued fraction of Abramowitz & Stegun 7.1.14 beyond; some 1e-13 of its value, or of 1
+ * where that is larger.
+ */
+function complementaryError(x: number): number {
+  if (x < 0) return 2 - complementaryError(-x);
+  if (x < 3) {
+    // e^(-x^2) times a series of positive terms (7.1.6).
+    let term = x;
+    let sum = x;
+    for (let n = 1; term > sum * 1e-17; n++) sum += term *= (2 * x * x) / (2 * n + 1);
+    return 1 - (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+  }
+  let fraction = 0;
+  for (let n = 60; n >= 1; n--) fraction = n / 2 / (x + fraction);
+  return Math.exp(-x * x) / Math.sqrt(Math.PI) / (x + fraction);
+}
+
+/** An activation is x times a share of it: value = x share, and slope its derivative. */
+interface Activated {
+  value: number;
+  slope: number;
+}
+
+const ACTIVATIONS: Record<ActivationFunction, (x: number) => Activated> = {
+  silu: (x) => {
+    const share = sigmoid(x);
+    return { value: x * share, slope: share * (1 + x * (1 - share)) };
+  },
+  gelu: (x) => {
+    const share = complementaryError(-x / Math.SQRT2) / 2;
+    return { value: x * share, slope: share + (x * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI) };
+  },
+  gelu_tanh: (x) => {
+    // (1 + tanh u) / 2 = sigmoid(2u)
+    const scale = 2 * Math.sqrt(2 / Math.PI);
+    const share = sigmoid(scale * (x + 0.044715 * x ** 3));
+    return { value: x * share, slope: share * (1 + x * (1 - share) * scale * (1 + 3 * 0.044715 * x * x)) };
+  },
+};
+
+function gluForward(out: Floats, gateUp: Floats, t: number, f: number, activation: ActivationFunction): void {
   const x = toF32(gateUp);
   const y = new Float32Array(t * f);
   for (let r = 0; r < t; r++)
-    for (let i = 0; i < f; i++) {
-      const gate = x[r * 2 * f + i]!;
-      y[r * f + i] = gate * sigmoid(gate) * x[r * 2 * f + f + i]!;
-    }
+    for (let i = 0; i < f; i++) y[r * f + i] = ACTIVATIONS[activation](x[r * 2 * f + i]!).value * x[r * 2 * f + f + i]!;
   storeF32(out, y);
 }
 
-function swigluBackward(dGateUp: Floats, dOut: Floats, gateUp: Floats, t: number, f: number): void {
+function gluBackward(
+  dGateUp: Floats,
+  dOut: Floats,
+  gateUp: Floats,
+  t: number,
+  f: number,
+  activation: ActivationFunction,
+): void {
   const x = toF32(gateUp);
   const g = toF32(dOut);
   const dx = new Float32Array(t * 2 * f);
   for (let r = 0; r < t; r++)
     for (let i = 0; i < f; i++) {
       const at = r * 2 * f + i;
-      const gate = x[at]!;
-      const s = sigmoid(gate);
-      dx[at] = g[r * f + i]! * x[at + f]! * s * (1 + gate * (1 - s));
-      dx[at + f] = g[r * f + i]! * gate * s;
+      const { value, slope } = ACTIVATIONS[activation](x[at]!);
+      dx[at] = g[r * f + i]! * x[at + f]! * slope;
+      dx[at + f] = g[r * f + i]! * value;
     }
   storeF32(dGateUp, dx);
+}
+
+function activationForward(out: Floats, x: Floats, activation: ActivationFunction): void {
+  storeF32(
+    out,
+    toF32(x).map((value) => ACTIVATIONS[activation](value).value),
+  );
+}
+
+function activationBackward(dx: Floats, dOut: Floats, x: Floats, activation: ActivationFunction): void {
+  const g = toF32(dOut);
+  storeF32(
+    dx,
+    toF32(x).map((value, i) => g[i]! * ACTIVATIONS[activation](value).slope),
+  );
 }
 
 function crossEntropy(
@@ -292,11 +448,12 @@ function crossEntropy(
   weights: Float32Array,
   t: number,
   v: number,
+  softcap: number,
 ): void {
   const row = new Float32Array(v);
   for (let r = 0; r < t; r++) {
     const target = targets[r]!;
-    const z = logits.subarray(r * v, (r + 1) * v);
+    const z = Float64Array.from(logits.subarray(r * v, (r + 1) * v), (x) => cap(x, softcap));
     losses[r] = 0;
     row.fill(0);
     if (target >= 0) {
@@ -306,7 +463,8 @@ function crossEntropy(
       for (let i = 0; i < v; i++) sum += Math.exp(z[i]! - max);
       const norm = max + Math.log(sum);
       losses[r] = norm - z[target]!;
-      if (dLogits) for (let i = 0; i < v; i++) row[i] = (Math.exp(z[i]! - norm) - (i === target ? 1 : 0)) * weights[r]!;
+      for (let i = 0; i < v; i++)
+        row[i] = (Math.exp(z[i]! - norm) - (i === target ? 1 : 0)) * weights[r]! * capSlope(z[i]!, softcap);
     }
     if (dLogits) storeF32(dLogits.subarray(r * v, (r + 1) * v) as Floats, row);
   }
@@ -372,15 +530,20 @@ export const referenceKernels: Kernels = {
   numThreads: 1,
   setNumThreads: () => {},
   gemm,
+  columnSums,
   embeddingForward,
   embeddingBackward,
   rmsNormForward,
   rmsNormBackward,
+  layerNormForward,
+  layerNormBackward,
   rope,
   attentionForward,
   attentionBackward,
-  swigluForward,
-  swigluBackward,
+  gluForward,
+  gluBackward,
+  activationForward,
+  activationBackward,
   crossEntropy,
   adamw,
   splitMaster,

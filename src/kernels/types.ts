@@ -31,12 +31,28 @@ export interface AttentionShape {
   /** Divides numHeads; query head h reads key/value head floor(h / (numHeads / numKvHeads)). */
   numKvHeads: number;
   headDim: number;
-  /** Elements from one token's row to the next one's in q (k and v share kvStride). */
+  /** Elements from one token's row to the next one's, in q, k and v (and in their gradients). */
   qStride: number;
-  kvStride: number;
+  kStride: number;
+  vStride: number;
   /** Multiplies q.k, usually 1/sqrt(headDim). */
   scale: number;
+  /** Above 0: a scaled score s becomes softcap * tanh(s / softcap) (Gemma 2). 0: unchanged. */
+  softcap: number;
 }
+
+/** Norms over `size` elements, `groups` of them side by side in each of `rows` rows (groups > 1: one a head, sharing the weight). */
+export interface NormShape {
+  rows: number;
+  groups: number;
+  size: number;
+  /** Elements from one row to the next in x and its gradient, and in out and its gradient. */
+  xStride: number;
+  outStride: number;
+}
+
+/** Of feed-forward layers; gelu is the exact one (erf), gelu_tanh its approximation (Hendrycks & Gimpel 2016). */
+export type ActivationFunction = 'silu' | 'gelu' | 'gelu_tanh';
 
 export interface Kernels {
   /** "reference", or the instruction set in use, e.g. "avx512bf16". */
@@ -45,8 +61,9 @@ export interface Kernels {
   setNumThreads(numThreads: number): void;
 
   /**
-   * C[M,N] = A B + addend, accumulated in f32. `transA`: A is stored [K,M]; `transB`: B is stored [N,K].
-   * A and B have one dtype; C and `addend` (same dtype as C, may be C itself) have one dtype, which may differ from A's.
+   * C[M,N] = A B + addend + bias (the same for every row), accumulated in f32. `transA`: A is stored [K,M]; `transB`: B is stored [N,K].
+   * A and B have one dtype; C and `addend` (same dtype as C, may be C itself) have one dtype, which may differ from A's;
+   * bias may have either dtype.
    */
   gemm(
     c_MN: Floats,
@@ -58,30 +75,63 @@ export interface Kernels {
     transA: boolean,
     transB: boolean,
     addend_MN: Floats | null,
+    bias_N: Floats | null,
+  ): void;
+  /** sums[n] += sum over rows of x[m][n]: the gradient of a bias. */
+  columnSums(sums_N: Float32Array, x_MN: Floats, m: number, n: number): void;
+
+  /** out[t] = table[ids[t]] * scale. */
+  embeddingForward(out_TD: Floats, table_VD: Floats, ids_T: Int32Array, d: number, scale: number): void;
+  /** dTable[ids[t]] += dOut[t] * scale, in the order of t. */
+  embeddingBackward(dTable_VD: Float32Array, dOut_TD: Floats, ids_T: Int32Array, d: number, scale: number): void;
+
+  /**
+   * out = x / sqrt(mean(x^2) + eps) * (weight + weightOffset); saves 1/sqrt(...) a norm, [rows, groups] (Zhang & Sennrich 2019).
+   * weightOffset is 1 where a model stores weights around 0 (Gemma), else 0. Elements between the groups' end and the stride are left alone.
+   */
+  rmsNormForward(
+    out: Floats,
+    rstd: Float32Array,
+    x: Floats,
+    weight: Floats,
+    shape: NormShape,
+    eps: number,
+    weightOffset: number,
+  ): void;
+  /** dx = gradient through the norm (+ dResidual, laid out as x, when given: the gradient that reaches x by the residual path). */
+  rmsNormBackward(
+    dx: Floats,
+    dWeight: Float32Array,
+    dOut: Floats,
+    x: Floats,
+    weight: Floats,
+    rstd: Float32Array,
+    dResidual: Floats | null,
+    shape: NormShape,
+    weightOffset: number,
   ): void;
 
-  /** out[t] = table[ids[t]]. */
-  embeddingForward(out_TD: Floats, table_VD: Floats, ids_T: Int32Array, d: number): void;
-  /** dTable[ids[t]] += dOut[t], in the order of t. */
-  embeddingBackward(dTable_VD: Float32Array, dOut_TD: Floats, ids_T: Int32Array, d: number): void;
-
-  /** out = x / sqrt(mean(x^2) + eps) * weight; saves 1/sqrt(...) a row (Zhang & Sennrich 2019). */
-  rmsNormForward(
+  /** out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; saves mean and 1/sqrt(...) a row (Ba et al. 2016). */
+  layerNormForward(
     out_TD: Floats,
+    mean_T: Float32Array,
     rstd_T: Float32Array,
     x_TD: Floats,
     weight_D: Floats,
+    bias_D: Floats,
     t: number,
     d: number,
     eps: number,
   ): void;
-  /** dx = gradient through the norm (+ dResidual when given: the gradient that reaches x by the residual path). */
-  rmsNormBackward(
+  /** dx as in rmsNormBackward; dWeight and dBias add. */
+  layerNormBackward(
     dx_TD: Floats,
     dWeight_D: Float32Array,
+    dBias_D: Float32Array,
     dOut_TD: Floats,
     x_TD: Floats,
     weight_D: Floats,
+    mean_T: Float32Array,
     rstd_T: Float32Array,
     dResidual_TD: Floats | null,
     t: number,
@@ -90,8 +140,8 @@ export interface Kernels {
 
   /**
    * Rotary embedding in place on the first `numHeads` heads of each row (Su et al. 2021; half-split pairing, as in Hugging Face):
-   * (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin), x1 the first half of a head. `inverse` rotates back (the gradient).
-   * cos and sin are [positions, E/2].
+   * (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin), x1 and x2 the halves of a head's first `rotaryDim` elements; the others stay.
+   * `inverse` rotates back (the gradient). cos and sin are [positions, rotaryDim/2].
    */
   rope(
     x: Floats,
@@ -102,6 +152,7 @@ export interface Kernels {
     rowStride: number,
     numHeads: number,
     headDim: number,
+    rotaryDim: number,
     inverse: boolean,
   ): void;
 
@@ -133,14 +184,27 @@ export interface Kernels {
     shape: AttentionShape,
   ): void;
 
-  /** gateUp rows are [gate F | up F]; out = silu(gate) * up (Shazeer 2020). */
-  swigluForward(out_TF: Floats, gateUp_T2F: Floats, t: number, f: number): void;
-  /** Also recomputes nothing that it is not given: dGateUp rows are [dGate | dUp]. */
-  swigluBackward(dGateUp_T2F: Floats, dOut_TF: Floats, gateUp_T2F: Floats, t: number, f: number): void;
+  /** gateUp rows are [gate F | up F]; out = activation(gate) * up (Shazeer 2020). */
+  gluForward(out_TF: Floats, gateUp_T2F: Floats, t: number, f: number, activation: ActivationFunction): void;
+  /** dGateUp rows are [dGate | dUp]. */
+  gluBackward(
+    dGateUp_T2F: Floats,
+    dOut_TF: Floats,
+    gateUp_T2F: Floats,
+    t: number,
+    f: number,
+    activation: ActivationFunction,
+  ): void;
+  /** out = activation(x). */
+  activationForward(out: Floats, x: Floats, activation: ActivationFunction): void;
+  /** dx = dOut * activation'(x); dx may be dOut. */
+  activationBackward(dx: Floats, dOut: Floats, x: Floats, activation: ActivationFunction): void;
 
   /**
    * losses[t] = logsumexp(logits[t]) - logits[t][targets[t]] in nats (0 where targets[t] < 0). When dLogits is given:
    * dLogits[t] = (softmax(logits[t]) - onehot) * weights[t] (0 where targets[t] < 0). dLogits may be the logits array itself.
+   * softcap above 0: all of this of softcap * tanh(logits / softcap), the gradient still that of the logits given (Gemma 2); the
+   * logits array may then be overwritten by the capped ones.
    */
   crossEntropy(
     losses_T: Float32Array,
@@ -150,6 +214,7 @@ export interface Kernels {
     weights_T: Float32Array,
     t: number,
     v: number,
+    softcap: number,
   ): void;
 
   /**

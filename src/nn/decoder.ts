@@ -84,7 +84,7 @@ export class Decoder {
     const x = this.hidden(tape, batch);
     const { head } = this.parameters;
     const logits = new Float32Array(x.rows * head.rows);
-    this.kernels.gemm(logits, x.data, head.data, x.rows, head.rows, head.cols, false, true, null);
+    this.kernels.gemm(logits, x.data, head.data, x.rows, head.rows, head.cols, false, true, null, null);
     tape.release(x);
     return logits;
   }

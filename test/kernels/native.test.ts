@@ -4,7 +4,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { toF32 } from '../../src/kernels/bf16.ts';
 import { loadNative, nativeInfo, nativeProblem } from '../../src/kernels/native.ts';
 import { referenceKernels } from '../../src/kernels/reference.ts';
-import type { AttentionShape, Floats, Kernels } from '../../src/kernels/types.ts';
+import type { ActivationFunction, AttentionShape, Floats, Kernels, NormShape } from '../../src/kernels/types.ts';
 
 const info = nativeInfo();
 const natives = (info?.supported ?? []).map((variant) => loadNative(variant)!);
@@ -119,20 +119,26 @@ describe.skipIf(info === undefined)('native kernels', () => {
         [true, true],
       ] as const)
         for (const outDtype of DTYPES)
-          for (const withAddend of [false, true]) {
+          for (const [withAddend, biasDtype] of [
+            [false, null],
+            [true, null],
+            [false, 'f32'],
+            [true, 'bf16'],
+          ] as const) {
             const a = random(m * k, 1, dtype);
             const b = random(n * k, 2, dtype);
             const addend = withAddend ? random(m * n, 3, outDtype) : null;
+            const bias = biasDtype ? random(n, 4, biasDtype) : null;
             compare(
               () => [zeros(m * n, outDtype)],
-              (kernels, [c]) => kernels.gemm(c!, a, b, m, n, k, transA, transB, addend),
+              (kernels, [c]) => kernels.gemm(c!, a, b, m, n, k, transA, transB, addend, bias),
               ([actual], [expected], variant) =>
                 expectClose(
                   actual!,
                   expected!,
                   tolerance(outDtype),
                   Math.sqrt(k),
-                  `${variant} transA ${transA} transB ${transB}`,
+                  `${variant} transA ${transA} transB ${transB} addend ${withAddend} bias ${biasDtype}`,
                 ),
             );
           }
@@ -145,128 +151,247 @@ describe.skipIf(info === undefined)('native kernels', () => {
     const b = random(n * k + 1, 2, 'bf16').subarray(1) as Floats;
     compare(
       () => [(random(m * n + 1, 3) as Float32Array).subarray(1)],
-      (kernels, [c]) => kernels.gemm(c!, a, b, m, n, k, true, false, c!),
+      (kernels, [c]) => kernels.gemm(c!, a, b, m, n, k, true, false, c!, null),
       ([actual], [expected], variant) =>
         expectClose(actual!, expected!, tolerance('f32'), Math.sqrt(k), `${variant} C`),
     );
   });
 
   describe.each(DTYPES)('%s', (dtype) => {
-    test('embedding', () => {
+    test.each([1, 25.25])('embedding, scale %f', (scale) => {
       const [v, d] = [11, 131];
       const ids = Int32Array.from({ length: 70 }, (_, i) => (i * 7) % v);
       const table = random(v * d, 1, dtype);
       compare(
         () => [zeros(ids.length * d, dtype)],
-        (kernels, [out]) => kernels.embeddingForward(out!, table, ids, d),
+        (kernels, [out]) => kernels.embeddingForward(out!, table, ids, d, scale),
         ([actual], [expected], variant) => expectSame(actual!, expected!, variant),
       );
       const dOut = random(ids.length * d, 2, dtype);
       compare(
         () => [random(v * d, 3)],
-        (kernels, [dTable]) => kernels.embeddingBackward(dTable as Float32Array, dOut, ids, d),
-        ([actual], [expected], variant) => expectSame(actual!, expected!, variant),
+        (kernels, [dTable]) => kernels.embeddingBackward(dTable as Float32Array, dOut, ids, d, scale),
+        // The reference scales in f64.
+        ([actual], [expected], variant) =>
+          scale === 1
+            ? expectSame(actual!, expected!, variant)
+            : expectClose(actual!, expected!, tolerance('f32'), 1, `${variant} dTable`),
       );
+    });
+
+    test.each<NormShape & { weightOffset: number }>([
+      { rows: 1, groups: 1, size: 1, xStride: 1, outStride: 1, weightOffset: 0 },
+      { rows: 7, groups: 1, size: 37, xStride: 37, outStride: 37, weightOffset: 1 },
+      { rows: 100, groups: 1, size: 576, xStride: 576, outStride: 576, weightOffset: 0 },
+      { rows: 67, groups: 3, size: 32, xStride: 131, outStride: 96, weightOffset: 0 },
+      { rows: 5, groups: 2, size: 13, xStride: 26, outStride: 29, weightOffset: 1 },
+    ])('rmsNorm $rows x $groups x $size, strides $xStride and $outStride, offset $weightOffset', (sizes) => {
+      const { weightOffset, ...shape } = sizes;
+      const { rows, groups, size, xStride, outStride } = shape;
+      const x = random(rows * xStride, 1, dtype);
+      const weight = random(size, 2, dtype);
+      compare(
+        // Filled beforehand: what lies between the groups and the stride must stay.
+        () => [random(rows * outStride, 3, dtype), zeros(rows * groups, 'f32')],
+        (kernels, [out, rstd]) =>
+          kernels.rmsNormForward(out!, rstd as Float32Array, x, weight, shape, 1e-5, weightOffset),
+        (actual, expected, variant) => {
+          expectClose(actual[0]!, expected[0]!, tolerance(dtype), 0, `${variant} out`);
+          expectClose(actual[1]!, expected[1]!, tolerance('f32'), 0, `${variant} rstd`);
+        },
+      );
+      const rstd = new Float32Array(rows * groups);
+      referenceKernels.rmsNormForward(zeros(rows * outStride, dtype), rstd, x, weight, shape, 1e-5, weightOffset);
+      const dOut = random(rows * outStride, 4, dtype);
+      for (const dResidual of [null, random(rows * xStride, 5, dtype)])
+        compare(
+          () => [random(rows * xStride, 7, dtype), random(size, 6)],
+          (kernels, [dx, dWeight]) =>
+            kernels.rmsNormBackward(
+              ...([dx!, dWeight as Float32Array, dOut, x, weight, rstd, dResidual, shape, weightOffset] as const),
+            ),
+          (actual, expected, variant) => {
+            expectClose(actual[0]!, expected[0]!, tolerance(dtype), Math.max(...rstd), `${variant} dx`);
+            expectClose(actual[1]!, expected[1]!, tolerance('f32'), Math.sqrt(rows * groups) * 2, `${variant} dWeight`);
+          },
+        );
     });
 
     test.each([
       [1, 1],
       [7, 37],
       [100, 576],
-    ])('rmsNorm %i x %i', (t, d) => {
-      const x = random(t * d, 1, dtype);
-      const weight = random(d, 2, dtype);
+    ])('layerNorm %i x %i', (t, d) => {
+      // A mean that is large beside the variance: the variance must not be a difference of squares.
+      const x = convertTo(
+        toF32(random(t * d, 1)).map((value) => value + 5),
+        dtype,
+      );
+      const [weight, bias] = [random(d, 2, dtype), random(d, 3, dtype)];
+      // x is uncertain by 2^-24 of 5 after its mean is taken, which the normalisation scales up.
+      const size = d === 1 ? 300 * 5 : 10;
       compare(
-        () => [zeros(t * d, dtype), zeros(t, 'f32')],
-        (kernels, [out, rstd]) => kernels.rmsNormForward(out!, rstd as Float32Array, x, weight, t, d, 1e-5),
+        () => [zeros(t * d, dtype), zeros(t, 'f32'), zeros(t, 'f32')],
+        (kernels, [out, mean, rstd]) =>
+          kernels.layerNormForward(
+            ...([out!, mean as Float32Array, rstd as Float32Array, x, weight, bias, t, d, 1e-5] as const),
+          ),
         (actual, expected, variant) => {
-          expectClose(actual[0]!, expected[0]!, tolerance(dtype), 0, `${variant} out`);
-          expectClose(actual[1]!, expected[1]!, tolerance('f32'), 0, `${variant} rstd`);
+          expectClose(actual[0]!, expected[0]!, tolerance(dtype), dtype === 'f32' ? size : 0.01, `${variant} out`);
+          expectClose(actual[1]!, expected[1]!, tolerance('f32'), 0, `${variant} mean`);
+          expectClose(actual[2]!, expected[2]!, tolerance('f32'), 10, `${variant} rstd`);
         },
       );
-      const rstd = new Float32Array(t);
-      referenceKernels.rmsNormForward(zeros(t * d, dtype), rstd, x, weight, t, d, 1e-5);
+      const [mean, rstd] = [new Float32Array(t), new Float32Array(t)];
+      referenceKernels.layerNormForward(zeros(t * d, dtype), mean, rstd, x, weight, bias, t, d, 1e-5);
       const dOut = random(t * d, 4, dtype);
       for (const dResidual of [null, random(t * d, 5, dtype)])
         compare(
-          () => [zeros(t * d, dtype), random(d, 6)],
-          (kernels, [dx, dWeight]) =>
-            kernels.rmsNormBackward(dx!, dWeight as Float32Array, dOut, x, weight, rstd, dResidual, t, d),
+          () => [zeros(t * d, dtype), random(d, 6), random(d, 7)],
+          (kernels, [dx, dWeight, dBias]) =>
+            kernels.layerNormBackward(
+              ...([
+                dx!,
+                dWeight as Float32Array,
+                dBias as Float32Array,
+                dOut,
+                x,
+                weight,
+                mean,
+                rstd,
+                dResidual,
+              ] as const),
+              t,
+              d,
+            ),
           (actual, expected, variant) => {
             expectClose(actual[0]!, expected[0]!, tolerance(dtype), rstd[0]!, `${variant} dx`);
-            expectClose(actual[1]!, expected[1]!, tolerance('f32'), Math.sqrt(t), `${variant} dWeight`);
+            expectClose(actual[1]!, expected[1]!, tolerance('f32'), Math.sqrt(t) * 2, `${variant} dWeight`);
+            expectClose(actual[2]!, expected[2]!, tolerance('f32'), Math.sqrt(t), `${variant} dBias`);
           },
         );
     });
 
-    test.each([2, 16, 26, 64])('rope, head size %i', (headDim) => {
+    test.each([
+      [1, 1],
+      [3, 70],
+      [33, 131],
+      [1000, 17],
+    ])('columnSums %i x %i', (m, n) => {
+      const x = random(m * n, 1, dtype);
+      compare(
+        () => [random(n, 2)],
+        (kernels, [sums]) => kernels.columnSums(sums as Float32Array, x, m, n),
+        ([actual], [expected], variant) =>
+          expectClose(actual!, expected!, tolerance('f32'), Math.sqrt(m), `${variant} sums`),
+      );
+    });
+
+    test.each([
+      [2, 2],
+      [16, 16],
+      [26, 26],
+      [64, 64],
+      [64, 16],
+      [80, 20],
+      [7, 6],
+    ])('rope, head size %i, %i of it rotated', (headDim, rotaryDim) => {
       const [t, heads, positions] = [37, 3, 50];
       const stride = heads * headDim + 5;
-      const angles = Array.from({ length: (positions * headDim) / 2 }, (_, i) => i * 0.37);
+      const angles = Array.from({ length: (positions * rotaryDim) / 2 }, (_, i) => i * 0.37);
       const cos = Float32Array.from(angles, Math.cos);
       const sin = Float32Array.from(angles, Math.sin);
       const at = Int32Array.from({ length: t }, (_, i) => (i * 13) % positions);
       for (const inverse of [false, true])
         compare(
           () => [random(t * stride, 1, dtype)],
-          (kernels, [x]) => kernels.rope(x!, cos, sin, at, t, stride, heads, headDim, inverse),
+          (kernels, [x]) => kernels.rope(x!, cos, sin, at, t, stride, heads, headDim, rotaryDim, inverse),
           ([actual], [expected], variant) =>
             expectClose(actual!, expected!, tolerance(dtype), dtype === 'f32' ? 1 : 1e-3, `${variant} x`),
         );
     });
 
-    test.each([
-      [1, 1],
-      [5, 50],
-      [40, 768],
-    ])('swiglu %i x %i', (t, f) => {
-      // Gates up to 100: the exponential must neither overflow nor give NaN.
-      const gateUp = random(t * 2 * f, 1, dtype, 100);
-      compare(
-        () => [zeros(t * f, dtype)],
-        (kernels, [out]) => kernels.swigluForward(out!, gateUp, t, f),
-        // Below a gate of -88 the exponential stops growing, which leaves some 1e-35 where the reference goes to 0.
-        ([actual], [expected], variant) => expectClose(actual!, expected!, tolerance(dtype), 1e-28, `${variant} out`),
-      );
-      const dOut = random(t * f, 2, dtype);
-      compare(
-        () => [zeros(t * 2 * f, dtype)],
-        (kernels, [dGateUp]) => kernels.swigluBackward(dGateUp!, dOut, gateUp, t, f),
-        // 1 + gate (1 - sigmoid) cancels near its zero, where terms of size 1 leave an absolute error.
-        ([actual], [expected], variant) =>
-          expectClose(actual!, expected!, tolerance(dtype), dtype === 'f32' ? 1 : 1e-4, `${variant} dGateUp`),
-      );
+    describe.each<ActivationFunction>(['silu', 'gelu', 'gelu_tanh'])('%s', (activation) => {
+      test.each([
+        [1, 1],
+        [5, 50],
+        [40, 768],
+      ])('glu %i x %i', (t, f) => {
+        // Gates up to 100: the exponential must neither overflow nor give NaN. Every other small, where the activation bends.
+        const gateUp = convertTo(
+          toF32(random(t * 2 * f, 1, 'f32', 100)).map((x, i) => (i % 2 ? x : x / 25)),
+          dtype,
+        );
+        compare(
+          () => [zeros(t * f, dtype)],
+          (kernels, [out]) => kernels.gluForward(out!, gateUp, t, f, activation),
+          // Far below 0 the share of the gate vanishes: with an error of about |x| or x^2 times 2^-24 of itself, and not below 1e-38.
+          ([actual], [expected], variant) =>
+            expectClose(actual!, expected!, tolerance(dtype), dtype === 'f32' ? 1 : 1e-4, `${variant} out`),
+        );
+        const dOut = random(t * f, 2, dtype);
+        compare(
+          () => [zeros(t * 2 * f, dtype)],
+          (kernels, [dGateUp]) => kernels.gluBackward(dGateUp!, dOut, gateUp, t, f, activation),
+          // The slope cancels near its zero, where terms of size 1, times up to 100, leave an absolute error.
+          ([actual], [expected], variant) =>
+            expectClose(actual!, expected!, tolerance(dtype), dtype === 'f32' ? 10 : 1e-2, `${variant} dGateUp`),
+        );
+      });
+
+      test.each([1, 53, 40_000])('alone, %i', (n) => {
+        const x = random(n, 1, dtype, 8);
+        compare(
+          () => [zeros(n, dtype)],
+          (kernels, [out]) => kernels.activationForward(out!, x, activation),
+          // Relative where x > -3; absolute beyond, where the result goes to 0.
+          ([actual], [expected], variant) =>
+            expectClose(actual!, expected!, tolerance(dtype), dtype === 'f32' ? 1e-2 : 1e-4, `${variant} out`),
+        );
+        compare(
+          () => [random(n, 2, dtype)],
+          (kernels, [dx]) => kernels.activationBackward(dx!, dx!, x, activation),
+          ([actual], [expected], variant) =>
+            expectClose(actual!, expected!, tolerance(dtype), dtype === 'f32' ? 1 : 1e-4, `${variant} dx`),
+        );
+      });
     });
 
     test.each([
-      [1, 1],
-      [3, 17],
-      [9, 5000],
-    ])('crossEntropy %i x %i', (t, v) => {
+      [1, 1, 0],
+      [3, 17, 0],
+      [9, 5000, 0],
+      [3, 17, 5],
+      [9, 5000, 30],
+    ])('crossEntropy %i x %i, cap %i', (t, v, softcap) => {
       const logits = random(t * v, 1, 'f32', 12) as Float32Array;
       const targets = Int32Array.from({ length: t }, (_, i) => (i % 4 === 1 ? -1 : (i * 31) % v));
       const weights = random(t, 2) as Float32Array;
       const check = (actual: Floats[], expected: Floats[], variant: string) => {
         // A loss is a difference of numbers of about 12 to 20.
         expectClose(actual[0]!, expected[0]!, tolerance('f32'), 20, `${variant} losses`);
-        // A gradient is a probability, down to e^-24; e^x of an f32 x near 24 is uncertain by 24 * 2^-24.
-        if (actual[1]) expectClose(actual[1], expected[1]!, tolerance(dtype), 1e-7, `${variant} dLogits`);
+        // A gradient is a probability, down to e^-24; e^x of an f32 x near 24 is uncertain by 24 * 2^-24. The cap's slope is 1 less
+        // something that may be near 1.
+        const size = softcap > 0 ? 0.01 : 1e-7;
+        if (actual[1])
+          expectClose(actual[1], expected[1]!, tolerance(dtype), dtype === 'f32' ? size : 1e-5, `${variant} dLogits`);
       };
+      const run = (kernels: Kernels, losses: Floats, d: Floats | null, from: Float32Array) =>
+        kernels.crossEntropy(losses as Float32Array, d, from, targets, weights, t, v, softcap);
       compare(
         () => [zeros(t, 'f32'), zeros(t * v, dtype)],
-        (kernels, [losses, d]) => kernels.crossEntropy(losses as Float32Array, d!, logits, targets, weights, t, v),
+        (kernels, [losses, d]) => run(kernels, losses!, d!, logits.slice()),
         check,
       );
       compare(
         () => [zeros(t, 'f32')],
-        (kernels, [losses]) => kernels.crossEntropy(losses as Float32Array, null, logits, targets, weights, t, v),
+        (kernels, [losses]) => run(kernels, losses!, null, logits.slice()),
         check,
       );
       if (dtype === 'f32')
         compare(
           () => [zeros(t, 'f32'), logits.slice()],
-          (kernels, [losses, d]) =>
-            kernels.crossEntropy(losses as Float32Array, d!, d as Float32Array, targets, weights, t, v),
+          (kernels, [losses, d]) => run(kernels, losses!, d!, d as Float32Array),
           check,
         );
     });
@@ -364,28 +489,32 @@ describe.skipIf(info === undefined)('native kernels', () => {
 
   // Head sizes around the vector widths; lengths around the 64 x 64 tiles; documents that start inside, at, and between tiles.
   describe.each([
-    { batch: 1, seqLen: 1, numHeads: 1, numKvHeads: 1, headDim: 16, documents: [] },
-    { batch: 2, seqLen: 63, numHeads: 4, numKvHeads: 2, headDim: 20, documents: [5] },
-    { batch: 1, seqLen: 130, numHeads: 3, numKvHeads: 1, headDim: 64, documents: [] },
-    { batch: 2, seqLen: 200, numHeads: 2, numKvHeads: 2, headDim: 80, documents: [64, 100, 101, 190] },
-    { batch: 1, seqLen: 65, numHeads: 2, numKvHeads: 1, headDim: 256, documents: [64] },
-  ])('attention $batch x $seqLen, $numHeads/$numKvHeads heads of $headDim', ({ documents, ...sizes }) => {
+    { batch: 1, seqLen: 1, numHeads: 1, numKvHeads: 1, headDim: 16, softcap: 0, documents: [] },
+    { batch: 2, seqLen: 63, numHeads: 4, numKvHeads: 2, headDim: 20, softcap: 0, documents: [5] },
+    { batch: 2, seqLen: 70, numHeads: 4, numKvHeads: 2, headDim: 20, softcap: 3, documents: [5] },
+    { batch: 1, seqLen: 130, numHeads: 3, numKvHeads: 1, headDim: 64, softcap: 0, documents: [] },
+    { batch: 1, seqLen: 130, numHeads: 3, numKvHeads: 1, headDim: 64, softcap: 50, documents: [] },
+    { batch: 2, seqLen: 200, numHeads: 2, numKvHeads: 2, headDim: 80, softcap: 0, documents: [64, 100, 101, 190] },
+    { batch: 1, seqLen: 65, numHeads: 2, numKvHeads: 1, headDim: 256, softcap: 0, documents: [64] },
+  ])('attention $batch x $seqLen, $numHeads/$numKvHeads heads of $headDim, cap $softcap', ({ documents, ...sizes }) => {
     test.each(DTYPES)('%s', (dtype) => {
       const { batch, seqLen, numHeads, numKvHeads, headDim } = sizes;
-      // q, k and v as views into one fused row, as the model holds them.
-      const width = (numHeads + 2 * numKvHeads) * headDim;
-      const shape: AttentionShape = { ...sizes, qStride: width, kvStride: width, scale: 1 / Math.sqrt(headDim) };
+      // q and k as views into one fused row, v in rows of its own and another width.
+      const width = (numHeads + numKvHeads) * headDim;
+      const vWidth = numKvHeads * headDim + 3;
+      const strides = { qStride: width, kStride: width, vStride: vWidth };
+      const shape: AttentionShape = { ...sizes, ...strides, scale: 1 / Math.sqrt(headDim) };
       const rows = batch * seqLen;
       const docStart = Int32Array.from({ length: rows }, (_, i) =>
         documents.reduce((start, d) => (d <= i % seqLen ? d : start), 0),
       );
-      const views = (fused: Floats) =>
-        [0, numHeads * headDim, (numHeads + numKvHeads) * headDim].map((at) => fused.subarray(at) as Floats);
+      const keysOf = (fused: Floats) => fused.subarray(numHeads * headDim) as Floats;
       // Scores up to about 10: softmax far from uniform.
-      const [q, k, v] = views(random(rows * width, 1, dtype, 3));
+      const q = random(rows * width, 1, dtype, 3);
+      const [k, v] = [keysOf(q), random(rows * vWidth, 2, dtype, 3)];
       compare(
         () => [zeros(rows * numHeads * headDim, dtype), zeros(rows * numHeads, 'f32')],
-        (kernels, [out, lse]) => kernels.attentionForward(out!, lse as Float32Array, q!, k!, v!, docStart, shape),
+        (kernels, [out, lse]) => kernels.attentionForward(out!, lse as Float32Array, q, k, v, docStart, shape),
         (actual, expected, variant) => {
           // Scores of size 10 to 40 are uncertain by 2^-24 of that, and so is a weight relative to itself.
           expectClose(
@@ -400,23 +529,18 @@ describe.skipIf(info === undefined)('native kernels', () => {
       );
       const out = zeros(rows * numHeads * headDim, dtype);
       const lse = new Float32Array(rows * numHeads);
-      referenceKernels.attentionForward(out, lse, q!, k!, v!, docStart, shape);
+      referenceKernels.attentionForward(out, lse, q, k, v, docStart, shape);
       const dOut = random(rows * numHeads * headDim, 4, dtype);
       compare(
-        () => [zeros(rows * width, dtype)],
-        (kernels, [fused]) => {
-          const [dq, dk, dv] = views(fused!);
-          kernels.attentionBackward(dq!, dk!, dv!, dOut, out, lse, q!, k!, v!, docStart, shape);
-        },
+        () => [zeros(rows * width, dtype), random(rows * vWidth, 5, dtype)],
+        (kernels, [dq, dv]) =>
+          kernels.attentionBackward(dq!, keysOf(dq!), dv!, dOut, out, lse, q, k, v, docStart, shape),
         // Sums of up to seqLen terms of size |dp| |k| ~ headDim, weights uncertain as above.
-        (actual, expected, _variant) =>
-          expectClose(
-            actual[0]!,
-            expected[0]!,
-            dtype === 'f32' ? 2e-5 : 2 ** -7,
-            dtype === 'f32' ? 30 : 0.05,
-            'dq, dk, dv',
-          ),
+        (actual, expected, variant) => {
+          const [relative, size] = dtype === 'f32' ? [2e-5, 30] : [2 ** -7, 0.05];
+          expectClose(actual[0]!, expected[0]!, relative, size, `${variant} dq, dk`);
+          expectClose(actual[1]!, expected[1]!, relative, size, `${variant} dv`);
+        },
       );
     });
   });
@@ -425,12 +549,14 @@ describe.skipIf(info === undefined)('native kernels', () => {
     const native = natives[0]!;
     const x = new Float32Array(8);
     const ids = Int32Array.from([0, 9]);
-    expect(() => native.gemm(x, x, x, 3, 3, 3, false, false, null)).toThrow(
+    expect(() => native.gemm(x, x, x, 3, 3, 3, false, false, null, null)).toThrow(
       'internal: gemm: C has 8 elements, expected 9',
     );
-    expect(() => native.gemm(x, x, new Uint16Array(8), 2, 2, 2, false, false, null)).toThrow('A and B differ in dtype');
-    expect(() => native.gemm(x, x, x, -1, -1, 2, false, false, null)).toThrow('size -1 is no count');
-    expect(() => native.embeddingForward(x, x, ids, 2)).toThrow('index 9 is outside 0..3');
+    expect(() => native.gemm(x, x, new Uint16Array(8), 2, 2, 2, false, false, null, null)).toThrow(
+      'A and B differ in dtype',
+    );
+    expect(() => native.gemm(x, x, x, -1, -1, 2, false, false, null, null)).toThrow('size -1 is no count');
+    expect(() => native.embeddingForward(x, x, ids, 2, 1)).toThrow('index 9 is outside 0..3');
     expect(() =>
       native.adamw(new Uint16Array(8), null, x, x, x, {
         ...{ lr: 0, beta1: 0, beta2: 0, eps: 1 },

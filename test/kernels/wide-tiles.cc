@@ -17,7 +17,7 @@ static std::vector<float> attend(long changedFrom) {
   for (std::vector<float>* x : {&q, &k, &v})
     for (float& value : *x) value = (float)((state = state * 1664525u + 1013904223u) >> 8) / (1 << 23) - 1;
   for (long i = changedFrom * kDim; i < kRows * kDim; i++) k[i] += 5, v[i] -= 7;
-  const AttentionShape shape{1, kRows, 1, 1, kDim, kDim, kDim, 0.2f};
+  const AttentionShape shape{1, kRows, 1, 1, kDim, kDim, kDim, kDim, 0.2f, 0};
   attentionForward({out.data(), false}, lse.data(), {q.data(), false}, {k.data(), false}, {v.data(), false}, docStart.data(), shape);
   return out;
 }

@@ -30,7 +30,7 @@ function weight(): Parameter {
 /** dOut W, added to `to`. */
 function addProduct(to: Float32Array, dOut: Float32Array, w: Parameter): Float32Array {
   const out = new Float32Array(to.length);
-  referenceKernels.gemm(out, dOut, w.data, ROWS, SIZE, SIZE, false, false, to);
+  referenceKernels.gemm(out, dOut, w.data, ROWS, SIZE, SIZE, false, false, to, null);
   return out;
 }
 

@@ -24,7 +24,18 @@ export interface Layout {
 export function rotary(tape: Tape, qkv: Activation, table: RopeTable, layout: Layout, sizes: AttentionSizes): void {
   const numHeads = sizes.numHeads + sizes.numKvHeads;
   const rotate = (x: Floats, inverse: boolean) =>
-    tape.kernels.rope(x, table.cos, table.sin, layout.positions, qkv.rows, qkv.cols, numHeads, sizes.headDim, inverse);
+    tape.kernels.rope(
+      x,
+      table.cos,
+      table.sin,
+      layout.positions,
+      qkv.rows,
+      qkv.cols,
+      numHeads,
+      sizes.headDim,
+      sizes.headDim,
+      inverse,
+    );
   rotate(qkv.data, false);
   tape.record(undefined, [], () => rotate(qkv.grad!, true));
 }
@@ -38,8 +49,10 @@ export function attention(tape: Tape, qkv: Activation, layout: Layout, sizes: At
     numKvHeads,
     headDim,
     qStride: qkv.cols,
-    kvStride: qkv.cols,
+    kStride: qkv.cols,
+    vStride: qkv.cols,
     scale: 1 / Math.sqrt(headDim),
+    softcap: 0,
   };
   const split = (x: Floats) => {
     const kAt = numHeads * headDim;

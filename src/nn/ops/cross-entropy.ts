@@ -31,7 +31,7 @@ export function crossEntropyHead(
       const rows = Math.min(chunkRows, x.rows - from);
       const xPart = part(x.data, from, rows);
       const lossPart = losses.subarray(from, from + rows);
-      kernels.gemm(logits, xPart, head.data, rows, vocab, hidden, false, true, null);
+      kernels.gemm(logits, xPart, head.data, rows, vocab, hidden, false, true, null, null);
       const d = training ? dLogits! : null;
       kernels.crossEntropy(
         lossPart,
@@ -41,10 +41,11 @@ export function crossEntropyHead(
         weights.subarray(from, from + rows),
         rows,
         vocab,
+        0,
       );
       if (!d) continue;
-      kernels.gemm(part(dx!, from, rows), d, head.data, rows, hidden, vocab, false, false, null);
-      if (head.grad) kernels.gemm(head.grad, d, xPart, vocab, hidden, rows, true, false, head.grad);
+      kernels.gemm(part(dx!, from, rows), d, head.data, rows, hidden, vocab, false, false, null, null);
+      if (head.grad) kernels.gemm(head.grad, d, xPart, vocab, hidden, rows, true, false, head.grad, null);
     }
     if (training) tape.record(undefined, precision === 'bf16' ? [dLogits!] : [], () => {});
   });

@@ -6,11 +6,13 @@ export function linear(tape: Tape, x: Activation, weight: Parameter, residual?: 
   const { kernels } = tape;
   const [numRows, numIn, numOut] = [x.rows, weight.cols, weight.rows];
   const out = tape.activation(numRows, numOut);
-  kernels.gemm(out.data, x.data, weight.data, numRows, numOut, numIn, false, true, residual?.data ?? null);
+  kernels.gemm(out.data, x.data, weight.data, numRows, numOut, numIn, false, true, residual?.data ?? null, null);
   tape.record(out, [], () => {
     const dOut = out.grad!;
-    if (weight.grad) kernels.gemm(weight.grad, dOut, x.data, numOut, numIn, numRows, true, false, weight.grad);
-    tape.accumulateGrad(x, (dx) => kernels.gemm(dx, dOut, weight.data, numRows, numIn, numOut, false, false, null));
+    if (weight.grad) kernels.gemm(weight.grad, dOut, x.data, numOut, numIn, numRows, true, false, weight.grad, null);
+    tape.accumulateGrad(x, (dx) =>
+      kernels.gemm(dx, dOut, weight.data, numRows, numIn, numOut, false, false, null, null),
+    );
     if (!residual) return;
     if (residual.grad) kernels.add(residual.grad, residual.grad, dOut);
     else {

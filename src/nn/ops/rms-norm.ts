@@ -6,12 +6,13 @@ export function rmsNorm(tape: Tape, x: Activation, weight: Parameter, eps: numbe
   const { kernels } = tape;
   const out = tape.activation(x.rows, x.cols);
   const rstd = tape.buffer(x.rows, 'f32') as Float32Array;
-  kernels.rmsNormForward(out.data, rstd, x.data, weight.data, x.rows, x.cols, eps);
+  const shape = { rows: x.rows, groups: 1, size: x.cols, xStride: x.cols, outStride: x.cols };
+  kernels.rmsNormForward(out.data, rstd, x.data, weight.data, shape, eps, 0);
   tape.record(out, [rstd], () => {
     const residual = x.grad ?? null;
     const dx = residual ?? tape.newGrad(x);
     const dWeight = weight.grad ?? new Float32Array(x.cols);
-    kernels.rmsNormBackward(dx, dWeight, out.grad!, x.data, weight.data, rstd, residual, x.rows, x.cols);
+    kernels.rmsNormBackward(dx, dWeight, out.grad!, x.data, weight.data, rstd, residual, shape, 0);
   });
   return out;
 }

@@ -6,9 +6,9 @@ export function swiglu(tape: Tape, gateUp: Activation): Activation {
   const { kernels } = tape;
   const numFeatures = gateUp.cols / 2;
   const out = tape.activation(gateUp.rows, numFeatures);
-  kernels.swigluForward(out.data, gateUp.data, gateUp.rows, numFeatures);
+  kernels.gluForward(out.data, gateUp.data, gateUp.rows, numFeatures, 'silu');
   tape.record(out, [], () => {
-    kernels.swigluBackward(tape.newGrad(gateUp), out.grad!, gateUp.data, gateUp.rows, numFeatures);
+    kernels.gluBackward(tape.newGrad(gateUp), out.grad!, gateUp.data, gateUp.rows, numFeatures, 'silu');
   });
   return out;
 }
