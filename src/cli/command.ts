@@ -26,6 +26,7 @@ export interface CommonOptions {
   quiet?: boolean;
   threads?: number;
   fresh?: boolean;
+  profile?: number;
 }
 
 type CommonName = keyof CommonOptions;
@@ -41,11 +42,25 @@ const COMMON: Record<CommonName, () => Option> = {
   quiet: () => new Option('--quiet', 'no progress, results only'),
   threads: () => new Option('--threads <n>', 'threads to use (default: all cores)').argParser(positiveInteger),
   fresh: () => new Option('--fresh', 'run every stage again instead of reusing its earlier output'),
+  profile: () =>
+    new Option(
+      '--profile [steps]',
+      'trace so many steps (3) into trace.json and profile.json of the run folder, and print where their time went',
+    )
+      .preset('3')
+      .argParser(positiveInteger),
 };
 
 export function pipelineOptions(options: CommonOptions, output: Output): PipelineOptions {
-  const { json, quiet, threads, fresh } = options;
-  return { json, threads, fresh, quiet: quiet || json, log: quiet || json ? undefined : output.note };
+  const { json, quiet, threads, fresh, profile } = options;
+  return {
+    json,
+    threads,
+    fresh,
+    profileSteps: profile,
+    quiet: quiet || json,
+    log: quiet || json ? undefined : output.note,
+  };
 }
 
 export function positiveInteger(text: string): number {

@@ -4,6 +4,7 @@ import { headline } from '../report/index.ts';
 import { readRun } from '../runs/index.ts';
 import { type CommonOptions, declare, EXIT_INTERRUPTED, Exit, json, pipelineOptions, withOptions } from './command.ts';
 import type { Output } from './output.ts';
+import { formatProfile } from './profile.ts';
 import { formatFacts } from './table.ts';
 
 export function runCommand(output: Output): Command {
@@ -12,7 +13,7 @@ export function runCommand(output: Output): Command {
     'Do everything: read the corpora, plan, train, evaluate, report. Interrupted at any moment, the same command goes on where it was.',
     'continuo run continuo.yaml',
   ).argument('[config]', 'the configuration', 'continuo.yaml');
-  return withOptions(command, 'threads', 'fresh', 'json', 'quiet').action(
+  return withOptions(command, 'threads', 'fresh', 'profile', 'json', 'quiet').action(
     async (config: string, options: CommonOptions) => {
       const { run, stoppedHint } = await import('../pipeline/index.ts');
       const result = await run(config, pipelineOptions(options, output));
@@ -30,6 +31,7 @@ export function runCommand(output: Output): Command {
             ['run', result.folder],
           ]),
         );
+        if (result.profile) output.print(formatProfile(result.profile));
         if (stopped) output.note(stoppedHint(options.fresh));
       }
       if (stopped) throw new Exit(EXIT_INTERRUPTED);

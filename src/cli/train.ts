@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { type CommonOptions, declare, EXIT_INTERRUPTED, Exit, json, pipelineOptions, withOptions } from './command.ts';
 import type { Output } from './output.ts';
+import { formatProfile } from './profile.ts';
 
 export function trainCommand(output: Output): Command {
   const command = declare(
@@ -8,15 +9,18 @@ export function trainCommand(output: Output): Command {
     'Execute a compiled job (a run folder, or the job folder in it) with the engine alone; goes on from its newest checkpoint.',
     'continuo train runs/handbook',
   ).argument('<folder>', 'a run folder or a job folder');
-  return withOptions(command, 'threads', 'json', 'quiet').action(async (folder: string, options: CommonOptions) => {
-    const { trainJob } = await import('../pipeline/index.ts');
-    const result = await trainJob(folder, pipelineOptions(options, output));
-    const stopped = result.summary.status === 'stopped';
-    output.print(
-      options.json
-        ? json(result)
-        : `${stopped ? 'Stopped; the same command goes on. ' : ''}Checkpoint: ${result.checkpoint}`,
-    );
-    if (stopped) throw new Exit(EXIT_INTERRUPTED);
-  });
+  return withOptions(command, 'threads', 'profile', 'json', 'quiet').action(
+    async (folder: string, options: CommonOptions) => {
+      const { trainJob } = await import('../pipeline/index.ts');
+      const result = await trainJob(folder, pipelineOptions(options, output));
+      const stopped = result.summary.status === 'stopped';
+      output.print(
+        options.json
+          ? json(result)
+          : `${stopped ? 'Stopped; the same command goes on. ' : ''}Checkpoint: ${result.checkpoint}`,
+      );
+      if (result.profile && !options.json) output.print(formatProfile(result.profile));
+      if (stopped) throw new Exit(EXIT_INTERRUPTED);
+    },
+  );
 }

@@ -1,5 +1,5 @@
 // The native engine: a child process that executes one job folder on this machine. It decides nothing: LR and order of samples come from files.
-// Usage: node native-engine.js JOB_FOLDER [--threads N]. Started again on a run with checkpoints, it goes on from the newest.
+// Usage: node native-engine.js JOB_FOLDER [--threads N] [--profile STEPS]. Started again on a run with checkpoints, it goes on from the newest.
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
@@ -9,7 +9,7 @@ import { explainSystemError, writeAll, writeJsonAtomic } from '../base/files.ts'
 import { memoryLimit } from '../base/machine.ts';
 import { formatBytes } from '../base/units.ts';
 import { openModel } from '../checkpoint/index.ts';
-import { pickKernels } from '../kernels/index.ts';
+import { pickKernels, traceKernels } from '../kernels/index.ts';
 import { adamwStep, type Decoder, gradNorm, loadDecoder, type Parameter, prepareTraining } from '../nn/index.ts';
 import { type JobReader, openJob, type Sequence } from '../shards/index.ts';
 import {
@@ -22,6 +22,7 @@ import {
 } from './checkpoints.ts';
 import { scoreSet, toBatch } from './evaluate.ts';
 import { lockRun } from './lock.ts';
+import { Profiler, phase } from './profile.ts';
 import {
   type EngineMessage,
   type EvalResult,
@@ -99,13 +100,17 @@ class Training {
   private readonly metrics: LineLog;
   private readonly events: LineLog;
   private readonly runFolder: string;
+  private readonly profileSteps: number;
+  private profiler: Profiler | undefined;
   private tokens = 0;
 
-  constructor(runFolder: string, reader: JobReader, threads: number) {
+  /** @param profileSteps steps to trace; 0: none */
+  constructor(runFolder: string, reader: JobReader, threads: number, profileSteps: number) {
     const { job } = reader;
     this.runFolder = runFolder;
     this.reader = reader;
-    const kernels = pickKernels();
+    this.profileSteps = profileSteps;
+    const kernels = profileSteps > 0 ? traceKernels(pickKernels()) : pickKernels();
     kernels.setNumThreads(threads);
     send({
       type: 'hello',
@@ -145,10 +150,16 @@ class Training {
       machine: os.cpus()[0]?.model.trim(),
     });
     send({ type: step > 0 ? 'resume' : 'start', step, numSteps: job.numSteps });
+    if (this.profileSteps > 0 && step < job.numSteps)
+      this.profiler = new Profiler(this.profileSteps, job.numSteps - step, {
+        kernels: kernels.variant,
+        threads: kernels.numThreads,
+        tokensPerStep: job.batch.sequencesPerStep * job.batch.seqLen,
+      });
     await this.evaluate(step);
     while (step < job.numSteps && !stopRequested) {
       this.announcePhase(step);
-      const metrics = this.step(step);
+      const metrics = this.profiler ? this.profiledStep(this.profiler, step) : this.step(step);
       step++;
       this.metrics.append(metrics);
       send({ type: 'step', ...metrics });
@@ -158,6 +169,8 @@ class Training {
     }
     if (step < job.numSteps || this.isEvaluationDue(step)) return this.stop(step);
     const folder = path.join(this.runFolder, 'checkpoints', checkpointName(job.numSteps));
+    // Again, now with the checkpoints and evaluations that followed.
+    this.profiler?.write(this.runFolder);
     this.event('finish', { step });
     send({ type: 'finished', step, folder });
     return EXIT_FINISHED;
@@ -189,31 +202,44 @@ class Training {
     if (phase) this.event('phase', { step, name: phase.name, blend: phase.blend });
   }
 
+  /** The files are there as soon as the last step is traced: a long run need not be waited for. */
+  private profiledStep(profiler: Profiler, step: number): StepMetrics {
+    const wasComplete = profiler.isComplete;
+    const metrics = profiler.step(step, () => this.step(step));
+    if (profiler.isComplete && !wasComplete) send({ type: 'profile', ...profiler.write(this.runFolder) });
+    return metrics;
+  }
+
+  /** The step's sequences, and in how many places something is predicted. */
+  private read(step: number): { sequences: Sequence[]; numTargets: number } {
+    const { sequencesPerStep } = this.reader.job.batch;
+    const sequences = Array.from({ length: sequencesPerStep }, (_, i) =>
+      this.reader.sequence(step * sequencesPerStep + i),
+    );
+    let numTargets = 0;
+    for (const { targets } of sequences) for (let t = 0; t < targets.length; t++) if (targets[t]! >= 0) numTargets++;
+    return { sequences, numTargets };
+  }
+
   private step(step: number): StepMetrics {
     const { job } = this.reader;
     const start = performance.now();
     const { sequencesPerStep, sequencesPerMicroBatch } = job.batch;
-    const sequences = Array.from({ length: sequencesPerStep }, (_, i) =>
-      this.reader.sequence(step * sequencesPerStep + i),
-    );
-    const numTargets = sequences.reduce(
-      (sum, s) => sum + s.targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0),
-      0,
-    );
+    const { sequences, numTargets } = phase('data', () => this.read(step));
     const byCorpus = new Map<string, { nats: number; tokens: number }>();
     let nats = 0;
     for (let from = 0; from < sequencesPerStep; from += sequencesPerMicroBatch) {
       const micro = sequences.slice(from, from + sequencesPerMicroBatch);
-      const batch = toBatch(micro);
+      const batch = phase('data', () => toBatch(micro));
       const losses = this.decoder.trainBatch(batch, new Float32Array(batch.inputs.length).fill(1 / numTargets));
       nats += this.addLosses(losses, micro, byCorpus);
     }
     const loss = nats / numTargets;
     const lr = this.reader.lrAt(step);
     const parameters = this.decoder.list();
-    const norm = gradNorm(parameters, this.decoder.kernels);
+    const norm = phase('gradient norm', () => gradNorm(parameters, this.decoder.kernels));
     this.checkFinite(step, loss, norm, lr);
-    adamwStep(parameters, this.decoder.kernels, job.optimizer, lr, step + 1, norm);
+    phase('optimizer', () => adamwStep(parameters, this.decoder.kernels, job.optimizer, lr, step + 1, norm));
     this.tokens += numTargets;
     const stepMs = performance.now() - start;
     return {
@@ -274,6 +300,10 @@ class Training {
 
   private async checkpoint(step: number): Promise<void> {
     if (listCheckpoints(this.runFolder).at(-1)?.step === step) return;
+    await this.rarely('checkpoint', () => this.save(step));
+  }
+
+  private async save(step: number): Promise<void> {
     this.checkWeights(step);
     const start = performance.now();
     const { job } = this.reader;
@@ -282,6 +312,10 @@ class Training {
     const seconds = (performance.now() - start) / 1000;
     this.event('checkpoint', { step, folder: path.relative(this.runFolder, folder), seconds });
     send({ type: 'checkpoint', step, folder, seconds });
+  }
+
+  private rarely(name: string, body: () => Promise<void>): Promise<void> {
+    return this.profiler ? this.profiler.rare(name, body) : body();
   }
 
   private evaluationFile(step: number): string {
@@ -299,7 +333,7 @@ class Training {
   private async evaluate(step: number): Promise<void> {
     if (!this.isEvaluationDue(step)) return;
     try {
-      await this.scoreSets(step);
+      await this.rarely('evaluation', () => this.scoreSets(step));
     } catch (error) {
       if (!(error instanceof Interrupted)) throw error;
     }
@@ -347,14 +381,16 @@ function isSound({ data }: Parameter): boolean {
 }
 
 async function main(args: string[]): Promise<number> {
-  const [jobFolder, flag, value] = args;
-  if (!jobFolder) throw new ConfigError('usage: native-engine JOB_FOLDER [--threads N]');
-  const threads = flag === '--threads' ? Number(value) : os.availableParallelism();
+  const [jobFolder, ...flags] = args;
+  if (!jobFolder) throw new ConfigError('usage: native-engine JOB_FOLDER [--threads N] [--profile STEPS]');
+  const flag = (name: string): number | undefined =>
+    flags.includes(name) ? Number(flags[flags.indexOf(name) + 1]) : undefined;
+  const threads = flag('--threads') ?? os.availableParallelism();
   const runFolder = path.dirname(path.resolve(jobFolder));
   const unlock = lockRun(runFolder);
   process.on('exit', unlock);
   const reader = openJob(path.resolve(jobFolder));
-  const training = new Training(runFolder, reader, threads);
+  const training = new Training(runFolder, reader, threads, flag('--profile') ?? 0);
   try {
     return await training.run();
   } catch (error) {

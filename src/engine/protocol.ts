@@ -1,5 +1,7 @@
 // What an engine says on stdout, one JSON object a line, and how it ends. See docs/formats.md, "The engine contract".
 
+import type { StepProfile } from './profile.ts';
+
 export const PROTOCOL_VERSION = 1;
 
 /** Exit codes of an engine. */
@@ -50,6 +52,7 @@ export type EngineMessage =
   | ({ type: 'eval' } & EvalResult)
   | { type: 'evalProgress'; step: number; done: number; total: number }
   | { type: 'checkpoint'; step: number; folder: string; seconds: number }
+  | ({ type: 'profile' } & StepProfile)
   | { type: 'stopped'; step: number }
   | { type: 'finished'; step: number; folder: string }
   | { type: 'fatal'; kind: 'ConfigError' | 'DataError' | 'EngineError'; message: string };

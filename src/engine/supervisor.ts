@@ -9,6 +9,8 @@ import { type EngineMessage, EXIT_FATAL, EXIT_STOPPED, PROTOCOL_VERSION } from '
 export interface SuperviseOptions {
   jobFolder: string;
   threads?: number;
+  /** Steps to trace into trace.json and profile.json of the run folder. */
+  profileSteps?: number;
   /** Every message of the engine, in order. */
   onMessage?: (message: EngineMessage) => void;
   /** One line for people: restarts, signals. */
@@ -96,6 +98,7 @@ function runOnce(
 ): Promise<Ended> {
   const args = [entryFile(import.meta.url, './native-engine.ts'), options.jobFolder];
   if (options.threads) args.push('--threads', String(options.threads));
+  if (options.profileSteps) args.push('--profile', String(options.profileSteps));
   // Its own process group: Ctrl-C reaches it through us alone. stdin stays open as its sign that we live.
   const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
   const stderr: string[] = [];

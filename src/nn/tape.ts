@@ -1,5 +1,6 @@
 // The tape: ops append how to run themselves backwards; backward() plays that in reverse and hands buffers back as soon as they are spent.
 // Without gradients (scoring, generation) nothing is recorded and a scope's inner buffers are handed back when it ends.
+import { beginSpan, span } from '../base/trace.ts';
 import type { Floats, Kernels } from '../kernels/index.ts';
 import type { BufferPool } from './pool.ts';
 import type { Activation, Precision } from './tensor.ts';
@@ -18,6 +19,7 @@ export class Tape {
   readonly training: boolean;
   private readonly pool: BufferPool;
   private readonly entries: Entry[] = [];
+  private readonly endForward = beginSpan('forward', 'phase');
   private scopeBuffers: Floats[] | undefined;
 
   constructor(kernels: Kernels, pool: BufferPool, precision: Precision, training: boolean) {
@@ -83,6 +85,11 @@ export class Tape {
   }
 
   backward(): void {
+    this.endForward();
+    span('backward', 'phase', () => this.playBack());
+  }
+
+  private playBack(): void {
     for (let entry = this.entries.pop(); entry; entry = this.entries.pop()) {
       entry.backward();
       for (const buffer of entry.saved) this.pool.give(buffer);

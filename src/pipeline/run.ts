@@ -10,6 +10,7 @@ import {
   type EngineMessage,
   listCheckpoints,
   lockRun,
+  type StepProfile,
   type SuperviseResult,
   superviseEngine,
 } from '../engine/index.ts';
@@ -35,13 +36,13 @@ export async function run(
   sayChecks(plan, options);
   await stages.run('job', async () => ({ value: undefined, reused: !(await compile(prepared, plan, options)) }));
   const threads = options.threads ?? prepared.config.training.threads;
-  const status = await stages.run('training', async () => {
+  const { status, profile } = await stages.run('training', async () => {
     const before = listCheckpoints(runFolder).at(-1)?.step;
     const value = await train(path.join(runFolder, 'job'), plan, { ...options, threads });
     return { value, reused: before === plan.numSteps };
   });
   await stages.run('report', async () => ({ value: writeReport(runFolder), reused: false }));
-  return { folder: runFolder, plan, ...outcome(runFolder, status), stages: stages.records };
+  return { folder: runFolder, plan, ...outcome(runFolder, status), profile, stages: stages.records };
 }
 
 /** What to tell after a run was stopped. */
@@ -53,6 +54,8 @@ export interface TrainResult {
   folder: string;
   checkpoint: string;
   summary: RunSummary;
+  /** Where a profile was asked for and the run had steps left to trace. */
+  profile?: StepProfile;
 }
 
 /** The engine alone, on a run folder or the job folder inside one. */
@@ -64,8 +67,8 @@ export async function trainJob(folder: string, options: PipelineOptions = {}): P
     throw new ConfigError(
       `${absolute}: neither a run folder nor a job folder (no job.json). \`continuo run\` compiles jobs.`,
     );
-  const status = await train(jobFolder, readJson<Plan>(path.join(runFolder, 'plan.json')), options);
-  return { folder: runFolder, ...outcome(runFolder, status) };
+  const { status, profile } = await train(jobFolder, readJson<Plan>(path.join(runFolder, 'plan.json')), options);
+  return { folder: runFolder, ...outcome(runFolder, status), profile };
 }
 
 type Status = SuperviseResult['status'];
@@ -191,16 +194,28 @@ async function compile(prepared: Prepared, plan: Plan, options: PipelineOptions)
   return true;
 }
 
-async function train(jobFolder: string, plan: Plan, options: PipelineOptions): Promise<Status> {
+async function train(
+  jobFolder: string,
+  plan: Plan,
+  options: PipelineOptions,
+): Promise<{ status: Status; profile: StepProfile | undefined }> {
   const follow = followTraining(plan, options);
+  let profile: StepProfile | undefined;
   try {
     const { status } = await superviseEngine({
       jobFolder,
       threads: options.threads,
-      onMessage: follow,
+      profileSteps: options.profileSteps,
+      onMessage: (message) => {
+        if (message.type === 'profile') {
+          const { type: _, ...rest } = message;
+          profile = rest;
+        }
+        follow(message);
+      },
       say: options.log,
     });
-    return status;
+    return { status, profile };
   } finally {
     follow.finish();
   }

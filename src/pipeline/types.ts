@@ -1,4 +1,5 @@
 // What the pipeline takes and gives: the functions that commands call.
+import type { StepProfile } from '../engine/index.ts';
 import type { Plan } from '../recipe/index.ts';
 import type { RunSummary } from '../runs/index.ts';
 
@@ -10,6 +11,8 @@ export interface PipelineOptions {
   threads?: number;
   /** Run every stage again. */
   fresh?: boolean;
+  /** Training steps to trace. */
+  profileSteps?: number;
   /** One line for people. */
   log?: (line: string) => void;
 }
@@ -34,5 +37,7 @@ export interface RunResult {
   summary: RunSummary;
   /** Newest checkpoint. */
   checkpoint: string;
+  /** Where a profile was asked for and the run had steps left to trace. */
+  profile?: StepProfile;
   stages: StageRecord[];
 }
