@@ -102,7 +102,7 @@ function summarise(slices: readonly Slice[], steps: readonly number[], facts: Fa
   const parts: ProfilePart[] = KERNEL_KINDS.map((kind) => {
     const chosen = inSteps.filter(({ category }) => category === kind);
     if (kind !== 'gemm') return part(kind, chosen);
-    const flops = chosen.reduce((sum, { args }) => sum + Number(args?.flops), 0);
+    const flops = chosen.reduce((sum, { args }) => sum + Number(args?.flops ?? 0), 0);
     return { ...part(kind, chosen), gflopsPerSecond: flops / sumMs(chosen) / 1e6 };
   });
   parts.push(

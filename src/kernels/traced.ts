@@ -1,6 +1,6 @@
 // Kernels that record each of their calls as a span. Only for profiles: training without one gets the kernels themselves.
 import { span } from '../base/trace.ts';
-import type { AttentionShape, Kernels } from './types.ts';
+import type { Floats, Kernels } from './types.ts';
 
 /** What a profile sums kernels up by. */
 export const KERNEL_KINDS = [
@@ -50,8 +50,8 @@ function describe(name: string, args: unknown[], durationMs: number): Record<str
     const flops = 2 * m * n * k;
     return { m, n, k, transA, transB, dtype: dtype(a), flops, 'GFLOP/s': Math.round(flops / durationMs / 1e5) / 10 };
   }
-  const shape = args.at(-1);
-  if (name.startsWith('attention')) return { ...(shape as AttentionShape) };
-  const sizes = args.filter((arg) => typeof arg === 'number');
-  return { dtype: dtype(args[0]), elements: (args[0] as { length?: number })?.length, sizes };
+  // Outputs come first; sizes are numbers or a shape.
+  const shape = args.find((arg) => arg !== null && typeof arg === 'object' && !ArrayBuffer.isView(arg));
+  const sizes = shape ?? { sizes: args.filter((arg) => typeof arg === 'number') };
+  return { dtype: dtype(args[0]), elements: (args[0] as Floats).length, ...sizes };
 }
