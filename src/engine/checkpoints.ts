@@ -12,7 +12,7 @@ import {
   writeModelInto,
   writeSafetensors,
 } from '../checkpoint/index.ts';
-import { type Decoder, exportTensors, type Parameter } from '../nn/index.ts';
+import { type Decoder, exportTensors, type Parameter, readWeights } from '../nn/index.ts';
 
 interface TrainerState {
   formatVersion: 1;
@@ -132,12 +132,9 @@ export function restoreCheckpoint(
   const trainer = new SafetensorsFile(path.join(folder, 'trainer', 'optimizer.safetensors'));
   try {
     for (const parameter of decoder.list()) {
-      let row = 0;
-      for (const part of parameter.parts) {
-        const values = decoder.precision === 'bf16' ? weights.readBf16(part.name) : weights.readF32(part.name);
-        parameter.data.set(values, row * parameter.cols);
-        row += part.rows;
-      }
+      readWeights(parameter, (name) =>
+        decoder.precision === 'bf16' ? weights.readBf16(name) : weights.readF32(name),
+      );
       const read = (kind: string, into: Float32Array | Uint16Array) =>
         trainer.readRaw(`${kind}.${parameter.parts[0]!.name}`, into);
       read('m', parameter.m!);

@@ -1,33 +1,21 @@
 // One decoder for every family: a model is its parameters and this forward pass; the tape derives the backward pass.
+import { ConfigError } from '../base/errors.ts';
 import type { Kernels } from '../kernels/index.ts';
-import type { DecoderConfig } from './families/index.ts';
-import { type AttentionSizes, attention, type Layout, rotary } from './ops/attention.ts';
+import { type DecoderConfig, type LayerOf, leaves, type ModelOf } from './families/index.ts';
+import { add } from './ops/add.ts';
+import { attention, type Layout, layoutOf, rotary } from './ops/attention.ts';
 import { crossEntropyHead } from './ops/cross-entropy.ts';
 import { embedding } from './ops/embedding.ts';
+import { activate, glu } from './ops/feed-forward.ts';
 import { linear } from './ops/linear.ts';
-import { rmsNorm } from './ops/rms-norm.ts';
-import { swiglu } from './ops/swiglu.ts';
+import { norm, normSpans } from './ops/norm.ts';
 import { BufferPool } from './pool.ts';
 import { type RopeTable, ropeTable } from './rope.ts';
 import { Tape } from './tape.ts';
 import type { Activation, Parameter, Precision } from './tensor.ts';
 
-export interface LayerParameters {
-  attentionNorm: Parameter;
-  qkv: Parameter;
-  attentionOut: Parameter;
-  ffnNorm: Parameter;
-  gateUp: Parameter;
-  down: Parameter;
-}
-
-export interface ModelParameters {
-  embedding: Parameter;
-  layers: LayerParameters[];
-  finalNorm: Parameter;
-  /** The embedding itself when tied. */
-  head: Parameter;
-}
+export type LayerParameters = LayerOf<Parameter>;
+export type ModelParameters = ModelOf<Parameter>;
 
 /** Token rows of `batch` sequences of `seqLen`, all arrays [batch * seqLen]. */
 export interface Batch {
@@ -40,13 +28,16 @@ export interface Batch {
   docStart: Int32Array;
 }
 
+/** Mixes a layer's values: rows [queries | keys] in `qk`, values in the last columns of `qkv`. Training sees a batch, generation a cache. */
+export type Attend = (tape: Tape, layer: number, qk: Activation, qkv: Activation) => Activation;
+
 export class Decoder {
   readonly config: DecoderConfig;
   readonly parameters: ModelParameters;
   readonly precision: Precision;
   readonly kernels: Kernels;
   private readonly pool = new BufferPool();
-  private rope: RopeTable | undefined;
+  private ropes: RopeTable[] = [];
   private ropePositions = 0;
 
   constructor(config: DecoderConfig, parameters: ModelParameters, precision: Precision, kernels: Kernels) {
@@ -58,9 +49,12 @@ export class Decoder {
 
   /** Every parameter once, in checkpoint order. */
   list(): Parameter[] {
-    const { embedding: table, layers, finalNorm, head } = this.parameters;
-    const inner = layers.flatMap((l) => [l.attentionNorm, l.qkv, l.attentionOut, l.ffnNorm, l.gateUp, l.down]);
-    return [table, ...inner, finalNorm, ...(head === table ? [] : [head])];
+    return leaves(this.parameters);
+  }
+
+  /** The output projection: the embedding itself when tied. */
+  get head(): Parameter {
+    return this.parameters.head ?? this.parameters.embedding;
   }
 
   /** Bytes of activations held for reuse. */
@@ -82,10 +76,18 @@ export class Decoder {
   logits(batch: Batch): Float32Array {
     const tape = new Tape(this.kernels, this.pool, this.precision, false);
     const x = this.hidden(tape, batch);
-    const { head } = this.parameters;
+    const logits = this.project(x);
+    tape.release(x);
+    return logits;
+  }
+
+  /** Logits of final hidden rows, f32 [rows, vocabulary]. */
+  private project(x: Activation): Float32Array {
+    const { head } = this;
+    const cap = this.config.logitSoftcap;
     const logits = new Float32Array(x.rows * head.rows);
     this.kernels.gemm(logits, x.data, head.data, x.rows, head.rows, head.cols, false, true, null, null);
-    tape.release(x);
+    if (cap > 0) for (let i = 0; i < logits.length; i++) logits[i] = cap * Math.tanh(logits[i]! / cap);
     return logits;
   }
 
@@ -93,44 +95,101 @@ export class Decoder {
     const tape = new Tape(this.kernels, this.pool, this.precision, training);
     const losses = new Float32Array(batch.inputs.length);
     const x = this.hidden(tape, batch);
-    crossEntropyHead(tape, losses, x, this.parameters.head, batch.targets, weights);
+    crossEntropyHead(tape, losses, x, this.head, batch.targets, weights, this.config.logitSoftcap);
     tape.backward();
     tape.release(x);
     return losses;
   }
 
   private hidden(tape: Tape, batch: Batch): Activation {
+    const { config } = this;
+    const layout: Layout = layoutOf(batch.batch, batch.seqLen, batch.docStart);
+    this.ensurePositions(batch.seqLen);
+    const attend: Attend = (t, i, qk, qkv) => attention(t, qk, qkv, layout, config, config.layers[i]!);
+    return this.forward(tape, batch.inputs, layout.positions, attend);
+  }
+
+  /** Makes positions 0 .. numPositions - 1 usable. */
+  private ensurePositions(numPositions: number): void {
+    const { config } = this;
+    if (config.learnedPositions && numPositions > config.context)
+      throw new ConfigError(
+        `this model has learned positions for ${config.context} tokens: expected sequences of at most that, found ${numPositions}. Lower training.seqLen.`,
+      );
+    if (this.ropePositions === numPositions) return;
+    // Tables of another length are made anew: LongRoPE's frequencies depend on it.
+    this.ropes = config.ropes.map((rope) => ropeTable(rope, numPositions));
+    this.ropePositions = numPositions;
+  }
+
+  /** Final hidden states, [rows, hidden], of tokens at `positions` of their documents. */
+  private forward(tape: Tape, inputs: Int32Array, positions: Int32Array, attend: Attend): Activation {
     const { config, parameters } = this;
-    const layout = this.layout(batch);
-    let x = embedding(tape, batch.inputs, parameters.embedding);
-    for (const layer of parameters.layers) {
+    let x = this.embed(tape, inputs, positions);
+    parameters.layers.forEach((layer, i) => {
       const input = x;
-      x = tape.scope(() => this.layer(tape, input, layer, layout));
+      x = tape.scope(() => this.layer(tape, input, layer, i, positions, attend));
       tape.release(input);
-    }
+    });
     const last = x;
-    x = tape.scope(() => rmsNorm(tape, last, parameters.finalNorm, config.normEps));
+    x = tape.scope(() => norm(tape, last, parameters.finalNorm, config.norm));
     tape.release(last);
     return x;
   }
 
-  private layer(tape: Tape, x: Activation, layer: LayerParameters, layout: Layout): Activation {
-    const sizes: AttentionSizes = this.config;
-    const normed = rmsNorm(tape, x, layer.attentionNorm, this.config.normEps);
-    const qkv = linear(tape, normed, layer.qkv);
-    rotary(tape, qkv, this.rope!, layout, sizes);
-    const mixed = linear(tape, attention(tape, qkv, layout, sizes), layer.attentionOut, x);
-    const ffnInput = rmsNorm(tape, mixed, layer.ffnNorm, this.config.normEps);
-    return linear(tape, swiglu(tape, linear(tape, ffnInput, layer.gateUp)), layer.down, mixed);
+  private embed(tape: Tape, inputs: Int32Array, positions: Int32Array): Activation {
+    const { embedding: table, positions: positionTable } = this.parameters;
+    return tape.scope(() => {
+      const x = embedding(tape, inputs, table, this.config.embeddingScale);
+      return positionTable ? add(tape, x, embedding(tape, positions, positionTable, 1)) : x;
+    });
   }
 
-  private layout(batch: Batch): Layout {
-    const { seqLen } = batch;
-    if (this.ropePositions < seqLen) {
-      this.rope = ropeTable(this.config.headDim, this.config.ropeTheta, this.config.ropeScaling, seqLen);
-      this.ropePositions = seqLen;
-    }
-    const positions = batch.docStart.map((start, i) => (i % seqLen) - start);
-    return { batch: batch.batch, seqLen, docStart: batch.docStart, positions };
+  private layer(
+    tape: Tape,
+    x: Activation,
+    layer: LayerParameters,
+    i: number,
+    positions: Int32Array,
+    attend: Attend,
+  ): Activation {
+    const { config } = this;
+    const normed = layer.attentionNorm ? norm(tape, x, layer.attentionNorm, config.norm) : x;
+    const qkv = linear(tape, normed, layer.qkv);
+    const qk = this.normQueriesAndKeys(tape, qkv, layer);
+    const rope = config.layers[i]!.rope;
+    if (rope !== undefined) rotary(tape, qk, this.ropes[rope]!, config.ropes[rope]!.rotaryDim, positions, config);
+    const attended = attend(tape, i, qk, qkv);
+    const mixed = this.joinResidual(tape, x, attended, layer.attentionOut, layer.attentionPostNorm);
+    const ffnInput = config.parallelResidual ? x : mixed;
+    const ffnNormed = layer.ffnNorm ? norm(tape, ffnInput, layer.ffnNorm, config.norm) : ffnInput;
+    const up = linear(tape, ffnNormed, layer.up);
+    const inner = config.gated ? glu(tape, up, config.activation) : activate(tape, up, config.activation);
+    return this.joinResidual(tape, mixed, inner, layer.down, layer.ffnPostNorm);
+  }
+
+  /** Queries and keys after their norms, or qkv itself where there are none. */
+  private normQueriesAndKeys(tape: Tape, qkv: Activation, { qNorm, kNorm }: LayerParameters): Activation {
+    if (!qNorm || !kNorm) return qkv;
+    const { numHeads, numKvHeads, headDim, qkNorm } = this.config;
+    const kAt = numHeads * headDim;
+    const span = (at: number, heads: number, weight: Parameter) =>
+      qkNorm === 'head'
+        ? { at, groups: heads, size: headDim, weight }
+        : { at, groups: 1, size: heads * headDim, weight };
+    const spans = [span(0, numHeads, qNorm), span(kAt, numKvHeads, kNorm)];
+    return normSpans(tape, qkv, spans, kAt + numKvHeads * headDim, this.config.norm);
+  }
+
+  /** x + projection of `inner`, with the norm between where the family has one. */
+  private joinResidual(
+    tape: Tape,
+    x: Activation,
+    inner: Activation,
+    projection: LayerParameters['down'],
+    postNorm: LayerParameters['ffnPostNorm'],
+  ): Activation {
+    if (!postNorm) return linear(tape, inner, projection, x);
+    return add(tape, x, norm(tape, linear(tape, inner, projection), postNorm, this.config.norm));
   }
 }

@@ -2,24 +2,42 @@
 import { DataError } from '../base/errors.ts';
 import { Rng } from '../base/rng.ts';
 import type { ModelSource, TensorToWrite } from '../checkpoint/index.ts';
-import type { Kernels } from '../kernels/index.ts';
-import { Decoder, type LayerParameters, type ModelParameters } from './decoder.ts';
-import { type DecoderConfig, findFamily, type ModelSpecs, type ParameterSpec } from './families/index.ts';
-import { allocateFloats, type Parameter, type Precision } from './tensor.ts';
+import type { Floats, Kernels } from '../kernels/index.ts';
+import { Decoder } from './decoder.ts';
+import {
+  type DecoderConfig,
+  findFamily,
+  leaves,
+  type ModelOf,
+  mapParameters,
+  type ParameterSpec,
+} from './families/index.ts';
+import {
+  allocateFloats,
+  changeLayout,
+  type Parameter,
+  type ParameterPart,
+  type Precision,
+  partShape,
+} from './tensor.ts';
 
-/** Reads f32 values of one checkpoint tensor. */
-type ReadTensor = (name: string, length: number) => Float32Array;
+/** f32 values of one part, in our layout. */
+type ReadPart = (part: ParameterPart, spec: ParameterSpec) => Float32Array;
+
+/** In checkpoints, but no weights: tables that the model's code computes. And an output matrix beside the embedding that it is tied to. */
+const NOT_WEIGHTS = /(rotary_emb\.inv_freq|attention\.(masked_)?bias|attn\.(masked_)?bias)$/;
+const TIED_HEAD = /^(lm_head|embed_out)\.weight$/;
 
 /**
  * Builds the decoder of an opened model.
- * @throws ConfigError for an unsupported architecture, DataError for missing or misshapen tensors
+ * @throws ConfigError for an unsupported architecture, DataError for missing, misshapen or unknown tensors
  */
 export function loadDecoder(source: ModelSource, precision: Precision, kernels: Kernels): Decoder {
   const family = findFamily(source.config);
   const config = family.parse(source.config);
-  const specs = family.specs(config);
-  checkTensors(source, specs);
-  const read: ReadTensor = (name) => source.readF32(name);
+  const specs = family.specs(config, (name) => source.tensors.has(name));
+  checkTensors(source, config, specs);
+  const read: ReadPart = (part, spec) => changeLayout(source.readF32(part.name), part, spec.cols, 'ours');
   return new Decoder(config, buildParameters(specs, precision, kernels, read), precision, kernels);
 }
 
@@ -32,41 +50,39 @@ export function initDecoder(
 ): Decoder {
   const family = findFamily(rawConfig);
   const config = family.parse(rawConfig);
+  const specs = family.specs(config, () => false);
   return new Decoder(
     config,
-    buildParameters(family.specs(config), precision, kernels, randomReader(config, seed)),
+    buildParameters(specs, precision, kernels, randomReader(config, seed)),
     precision,
     kernels,
   );
 }
 
-function randomReader(config: DecoderConfig, seed: number): ReadTensor {
-  return (name, length) => {
-    const values = new Float32Array(length);
-    if (name.includes('norm')) return values.fill(1);
-    const writesResidual = /\.(o_proj|down_proj)\./.test(name);
-    const deviation = 0.02 / (writesResidual ? Math.sqrt(2 * config.numLayers) : 1);
-    const rng = new Rng(seed, name);
-    for (let i = 0; i < length; i++) values[i] = rng.normal() * deviation;
+function randomReader(config: DecoderConfig, seed: number): ReadPart {
+  return (part, { cols, init }) => {
+    const values = new Float32Array(part.rows * cols);
+    if (init === 'ones') return values.fill(1);
+    if (init === 'zeros') return values;
+    const deviation = 0.02 / (init === 'residual' ? Math.sqrt(2 * config.numLayers) : 1);
+    const rng = new Rng(seed, part.name);
+    for (let i = 0; i < values.length; i++) values[i] = rng.normal() * deviation;
     return values;
   };
 }
 
-function allSpecs(specs: ModelSpecs): ParameterSpec[] {
-  const layers = specs.layers.flatMap((l) => [l.attentionNorm, l.qkv, l.attentionOut, l.ffnNorm, l.gateUp, l.down]);
-  return [specs.embedding, ...layers, specs.finalNorm, ...(specs.head ? [specs.head] : [])];
-}
-
-function checkTensors(source: ModelSource, specs: ModelSpecs): void {
+function checkTensors(source: ModelSource, config: DecoderConfig, specs: ModelOf<ParameterSpec>): void {
   const missing: string[] = [];
-  for (const spec of allSpecs(specs)) {
+  const known = new Set<string>();
+  for (const spec of leaves(specs)) {
     for (const part of spec.parts) {
+      known.add(part.name);
       const info = source.tensors.get(part.name);
       if (!info) {
         missing.push(part.name);
         continue;
       }
-      const expected = spec.isVector ? [spec.cols] : [part.rows, spec.cols];
+      const expected = partShape(part, spec.cols, spec.isVector);
       if (expected.join() !== info.shape.join())
         throw new DataError(
           source.path,
@@ -79,10 +95,23 @@ function checkTensors(source: ModelSource, specs: ModelSpecs): void {
       source.path,
       `${missing.length} tensor(s) that config.json asks for are missing, the first: ${missing.slice(0, 3).join(', ')}. Is a weight file absent?`,
     );
+  const unknown = [...source.tensors.keys()].filter(
+    (name) => !known.has(name) && !NOT_WEIGHTS.test(name) && !(config.tied && TIED_HEAD.test(name)),
+  );
+  if (unknown.length > 0)
+    throw new DataError(
+      source.path,
+      `${unknown.length} tensor(s) have no place in a model of type "${config.family}", the first: ${unknown.slice(0, 3).join(', ')}. Training without them would train another model. Are the weights and config.json of one model?`,
+    );
 }
 
-function buildParameters(specs: ModelSpecs, precision: Precision, kernels: Kernels, read: ReadTensor): ModelParameters {
-  const build = (spec: ParameterSpec): Parameter => {
+function buildParameters(
+  specs: ModelOf<ParameterSpec>,
+  precision: Precision,
+  kernels: Kernels,
+  read: ReadPart,
+): ModelOf<Parameter> {
+  return mapParameters(specs, (spec) => {
     const rows = spec.parts.reduce((sum, part) => sum + part.rows, 0);
     const length = rows * spec.cols;
     const parameter: Parameter = {
@@ -98,24 +127,11 @@ function buildParameters(specs: ModelSpecs, precision: Precision, kernels: Kerne
     };
     let at = 0;
     for (const part of spec.parts) {
-      const size = part.rows * spec.cols;
-      setMaster(parameter, at, read(part.name, size), kernels);
-      at += size;
+      setMaster(parameter, at, read(part, spec), kernels);
+      at += part.rows * spec.cols;
     }
     return parameter;
-  };
-  const embedding = build(specs.embedding);
-  const layers = specs.layers.map(
-    (layer): LayerParameters => ({
-      attentionNorm: build(layer.attentionNorm),
-      qkv: build(layer.qkv),
-      attentionOut: build(layer.attentionOut),
-      ffnNorm: build(layer.ffnNorm),
-      gateUp: build(layer.gateUp),
-      down: build(layer.down),
-    }),
-  );
-  return { embedding, layers, finalNorm: build(specs.finalNorm), head: specs.head ? build(specs.head) : embedding };
+  });
 }
 
 function setMaster(parameter: Parameter, at: number, values: Float32Array, kernels: Kernels): void {
@@ -124,19 +140,38 @@ function setMaster(parameter: Parameter, at: number, values: Float32Array, kerne
   else kernels.splitMaster(parameter.data.subarray(at, end), parameter.low!.subarray(at, end), values);
 }
 
-/** The decoder's weights under their checkpoint names: BF16 when trained in bf16, else F32. Rows are views, nothing is copied. */
-export function exportTensors(decoder: Decoder): TensorToWrite[] {
-  return decoder.list().flatMap((parameter) => {
-    let row = 0;
-    return parameter.parts.map((part): TensorToWrite => {
-      const view = parameter.data.subarray(row * parameter.cols, (row + part.rows) * parameter.cols);
-      row += part.rows;
-      return {
-        name: part.name,
-        shape: parameter.isVector ? [parameter.cols] : [part.rows, parameter.cols],
-        dtype: decoder.precision === 'bf16' ? 'BF16' : 'F32',
-        data: () => new Uint8Array(view.buffer, view.byteOffset, view.byteLength),
-      };
-    });
+/** Each part of a parameter with its place in the parameter's arrays. */
+export function partsOf(parameter: Parameter): { part: ParameterPart; from: number; to: number }[] {
+  let to = 0;
+  return parameter.parts.map((part) => {
+    const from = to;
+    to += part.rows * parameter.cols;
+    return { part, from, to };
   });
+}
+
+/** Sets a parameter's weights (as stored: bf16 bits or f32) from tensors of a checkpoint. */
+export function readWeights(parameter: Parameter, read: (name: string) => Floats): void {
+  for (const { part, from } of partsOf(parameter))
+    parameter.data.set(changeLayout(read(part.name), part, parameter.cols, 'ours'), from);
+}
+
+/**
+ * The decoder's weights under their checkpoint names: BF16 when trained in bf16, else F32. Rows are views; only what a checkpoint stores
+ * in another layout is copied, a tensor at a time.
+ */
+export function exportTensors(decoder: Decoder): TensorToWrite[] {
+  return decoder.list().flatMap((parameter) =>
+    partsOf(parameter).map(
+      ({ part, from, to }): TensorToWrite => ({
+        name: part.name,
+        shape: partShape(part, parameter.cols, parameter.isVector),
+        dtype: decoder.precision === 'bf16' ? 'BF16' : 'F32',
+        data: () => {
+          const view = changeLayout(parameter.data.subarray(from, to) as Floats, part, parameter.cols, 'checkpoint');
+          return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+        },
+      }),
+    ),
+  );
 }

@@ -16,26 +16,75 @@ export interface Activation {
   cols: number;
 }
 
+/**
+ * How a checkpoint stores a part: as it is here; `transposed` [cols, rows]; or queries, keys and values head by head,
+ * [heads][q, k, v][head size] rows where ours are [q, k, v][heads][head size].
+ */
+export type PartLayout = 'transposed' | { qkvByHead: number } | undefined;
+
 /** A tensor of the checkpoint inside a parameter: `rows` consecutive rows, in order. */
 export interface ParameterPart {
   name: string;
   rows: number;
+  layout?: PartLayout;
 }
 
 /**
- * A trained matrix or vector, [rows, cols]. Matrices that read the same input (q, k, v; gate, up) are stacked by rows into one parameter;
- * `parts` names the checkpoint's tensors in it. With bf16, `data` is the weight as the model uses it and `low` the rest of its f32 master.
+ * A trained matrix [rows, cols], or vector [rows, 1]. Matrices that read the same input (q, k, v; gate, up) are stacked by rows into one
+ * parameter; `parts` names the checkpoint's tensors in it. With bf16, `data` is the weight as the model uses it and `low` the rest of
+ * its f32 master.
  */
 export interface Parameter {
   parts: ParameterPart[];
   rows: number;
   cols: number;
-  /** Shape of each part in a checkpoint: vectors have one axis. */
+  /** Biases and norms: one axis in a checkpoint, no weight decay. */
   isVector: boolean;
   data: Floats;
   low: Uint16Array | null;
+  /** Null where the parameter is not trained. */
   grad: Float32Array | null;
   /** AdamW's moments; null until training begins. */
   m: Float32Array | null;
   v: Float32Array | null;
+}
+
+/** Shape of a part in a checkpoint. */
+export function partShape(part: ParameterPart, cols: number, isVector: boolean): number[] {
+  if (isVector) return [part.rows];
+  return part.layout === 'transposed' ? [cols, part.rows] : [part.rows, cols];
+}
+
+/** Values of a part from the checkpoint's layout to ours, or back; the same array where they agree. */
+export function changeLayout<T extends Floats>(
+  values: T,
+  part: ParameterPart,
+  cols: number,
+  to: 'ours' | 'checkpoint',
+): T {
+  if (!part.layout) return values;
+  const { rows } = part;
+  const checkpointAt = checkpointIndex(part.layout, rows, cols);
+  const out = new (values.constructor as new (length: number) => T)(values.length);
+  for (let row = 0; row < rows; row++)
+    for (let col = 0; col < cols; col++) {
+      const [ours, theirs] = [row * cols + col, checkpointAt(row, col)];
+      if (to === 'ours') out[ours] = values[theirs]!;
+      else out[theirs] = values[ours]!;
+    }
+  return out;
+}
+
+function checkpointIndex(
+  layout: NonNullable<PartLayout>,
+  rows: number,
+  cols: number,
+): (row: number, col: number) => number {
+  if (layout === 'transposed') return (row, col) => col * rows + row;
+  const headDim = rows / (3 * layout.qkvByHead);
+  return (row, col) => {
+    const [kind, inKind] = [Math.floor(row / (rows / 3)), row % (rows / 3)];
+    const [head, element] = [Math.floor(inKind / headDim), inKind % headDim];
+    return ((head * 3 + kind) * headDim + element) * cols + col;
+  };
 }

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { openModel, saveModel } from '../../src/checkpoint/index.ts';
 import { loadNative, referenceKernels } from '../../src/kernels/index.ts';
 import { exportTensors, findFamily, initDecoder, loadDecoder, SUPPORTED_MODEL_TYPES } from '../../src/nn/index.ts';
-import { parseRopeScaling, ropeFrequencies, ropeTable } from '../../src/nn/rope.ts';
+import { parseRope, parseRopeParameters, type RopeScaling, ropeFrequencies, ropeTable } from '../../src/nn/rope.ts';
 import { byteTokenizerFiles, temporaryFolder } from '../engine/fixtures.ts';
 import { tinyConfig, tinyDecoder } from './fixtures.ts';
 
@@ -97,15 +97,26 @@ test('an unknown family is refused with the list of known ones', () => {
   );
 });
 
+test('tensors that the family has no place for are named', async () => {
+  const { folder } = await writeModel('unknown', (model) => {
+    const [table] = model.tensors;
+    model.tensors = [...model.tensors, { ...table!, name: 'model.layers.0.self_attn.sinks' }];
+  });
+  expect(() => load(folder)).toThrow(
+    /1 tensor\(s\) have no place in a model of type "llama", the first: model\.layers\.0\.self_attn\.sinks/,
+  );
+});
+
 test.each([
   [{ hidden_size: 0 }, /hidden_size: expected a positive whole number, found 0/],
   [{ num_hidden_layers: '2' }, /num_hidden_layers: expected a positive whole number, found "2"/],
-  [{ attention_bias: true }, /attention_bias is true/],
-  [{ hidden_act: 'gelu' }, /hidden_act: expected "silu", found "gelu"/],
+  [{ attention_bias: 1 }, /attention_bias: expected true or false, found 1/],
+  [{ hidden_act: 'relu' }, /hidden_act: expected one of silu, swish, gelu, gelu_new, gelu_pytorch_tanh, found "relu"/],
   [{ num_key_value_heads: 3 }, /num_attention_heads \(4\) must be a multiple of num_key_value_heads \(3\)/],
   [{ head_dim: 7 }, /head_dim: expected an even number, found 7/],
   [{ rms_norm_eps: -1 }, /rms_norm_eps: expected a positive number, found -1/],
-  [{ rope_scaling: { rope_type: 'yarn', factor: 4 } }, /rope_scaling of type "yarn" is not supported/],
+  [{ rope_scaling: { rope_type: 'dynamic', factor: 4 } }, /rope_scaling of type "dynamic" is not supported/],
+  [{ rope_scaling: { rope_type: 'longrope', short_factor: [1] } }, /rope_scaling\.short_factor: expected 4 positive/],
   [{ rope_scaling: { rope_type: 'linear' } }, /rope_scaling\.factor: expected a number, found undefined/],
 ])('a config.json with %o is refused', (changes, message) => {
   expect(() => findFamily(tinyConfig()).parse(tinyConfig(changes))).toThrow(message);
@@ -132,24 +143,29 @@ test.skipIf(!loadNative())('random weights are the same with native kernels', ()
   });
 });
 
+const rope = (rotaryDim: number, theta: number, scaling: RopeScaling) => ({ rotaryDim, theta, scaling });
+const NONE: RopeScaling = { kind: 'none' };
+
 describe('rotary frequencies', () => {
   test('plain and linear', () => {
-    const plain = ropeFrequencies(8, 10_000, { kind: 'none' });
+    const plain = ropeFrequencies(rope(8, 10_000, NONE), 64);
     expect([...plain]).toEqual([1, 0.1, 0.01, 0.001].map((f) => expect.closeTo(f, 12)));
-    expect([...ropeFrequencies(8, 10_000, { kind: 'linear', factor: 4 })]).toEqual([...plain].map((f) => f / 4));
+    expect([...ropeFrequencies(rope(8, 10_000, { kind: 'linear', factor: 4 }), 64)]).toEqual(
+      [...plain].map((f) => f / 4),
+    );
   });
 
   test('llama3: high frequencies stay, low ones are divided, those between are blended by wavelength', () => {
     const [factor, low, high, context] = [8, 1, 4, 8192];
-    const scaling = parseRopeScaling({
+    const llama3 = {
       rope_type: 'llama3',
       factor,
       low_freq_factor: low,
       high_freq_factor: high,
       original_max_position_embeddings: context,
-    });
-    const plain = ropeFrequencies(128, 500_000, { kind: 'none' });
-    const scaled = ropeFrequencies(128, 500_000, scaling);
+    };
+    const plain = ropeFrequencies(rope(128, 500_000, NONE), 64);
+    const scaled = ropeFrequencies(parseRopeParameters(llama3, 128, 500_000), 64);
     const kinds = new Set<string>();
     plain.forEach((f, i) => {
       // Rotations within the original context decide.
@@ -161,16 +177,23 @@ describe('rotary frequencies', () => {
     expect(kinds.size).toBe(3);
   });
 
-  test('older and newer spellings of the same scaling', () => {
-    expect(parseRopeScaling({ type: 'linear', factor: 2 })).toEqual({ kind: 'linear', factor: 2 });
-    expect(parseRopeScaling({ rope_type: 'default', rope_theta: 1e4 })).toEqual({ kind: 'none' });
-    expect(parseRopeScaling(null)).toEqual({ kind: 'none' });
-    const family = findFamily(tinyConfig());
-    expect(family.parse(tinyConfig({ rope_parameters: { rope_type: 'default', rope_theta: 77 } })).ropeTheta).toBe(77);
+  test('longrope: its factors change with the length of sequences', () => {
+    const map = { rope_type: 'longrope', short_factor: [1, 2], long_factor: [3, 4], max_position_embeddings: 128 };
+    const config = parseRopeParameters({ ...map, original_max_position_embeddings: 32 }, 4, 10_000);
+    expect([...ropeFrequencies(config, 32)]).toEqual([1, 0.005]);
+    expect([...ropeFrequencies(config, 33)]).toEqual([1 / 3, 0.0025]);
+    expect(ropeTable(config, 4).cos[0]).toBeCloseTo(Math.sqrt(1 + Math.log(4) / Math.log(32)), 6);
+  });
+
+  test('older and newer spellings of the same', () => {
+    const linear = { kind: 'linear', factor: 2 };
+    expect(parseRope({ rope_scaling: { type: 'linear', factor: 2 } }, 8)).toEqual({ ...rope(8, 10_000, NONE), scaling: linear });
+    expect(parseRope({ rope_parameters: { rope_type: 'default', rope_theta: 77 } }, 8)).toEqual(rope(8, 77, NONE));
+    expect(parseRope({ rope_theta: 77, rope_scaling: null, partial_rotary_factor: 0.5 }, 8)).toEqual(rope(4, 77, NONE));
   });
 
   test('a table is cos and sin of position times frequency', () => {
-    const { cos, sin } = ropeTable(4, 100, { kind: 'none' }, 5);
+    const { cos, sin } = ropeTable(rope(4, 100, NONE), 5);
     expect(cos[3 * 2 + 1]).toBeCloseTo(Math.cos(0.3), 6);
     expect(sin[4 * 2]).toBeCloseTo(Math.sin(4), 6);
   });

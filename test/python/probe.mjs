@@ -4,7 +4,16 @@
 import * as fs from 'node:fs';
 import { openModel, writeModelInto, writeSafetensors } from '../../dist/checkpoint/index.js';
 import { pickKernels } from '../../dist/kernels/index.js';
-import { adamwStep, exportTensors, gradNorm, loadDecoder, prepareTraining } from '../../dist/nn/index.js';
+import {
+  adamwStep,
+  changeLayout,
+  exportTensors,
+  gradNorm,
+  loadDecoder,
+  partShape,
+  partsOf,
+  prepareTraining,
+} from '../../dist/nn/index.js';
 
 const [requestFile, outFile] = process.argv.slice(2);
 const request = JSON.parse(fs.readFileSync(requestFile, 'utf8'));
@@ -33,14 +42,11 @@ const mean = (losses) => losses.reduce((a, b) => a + b, 0) / numTargets;
 
 /** Parameters' gradients under the checkpoint's names. */
 function gradients() {
-  for (const parameter of decoder.list()) {
-    let row = 0;
-    for (const part of parameter.parts) {
-      const values = parameter.grad.slice(row * parameter.cols, (row + part.rows) * parameter.cols);
-      f32(`grad.${part.name}`, parameter.isVector ? [parameter.cols] : [part.rows, parameter.cols], values);
-      row += part.rows;
+  for (const parameter of decoder.list())
+    for (const { part, from, to } of partsOf(parameter)) {
+      const values = changeLayout(parameter.grad.slice(from, to), part, parameter.cols, 'checkpoint');
+      f32(`grad.${part.name}`, partShape(part, parameter.cols, parameter.isVector), values);
     }
-  }
 }
 
 if (request.want.includes('logits')) f32('logits', [rows, decoder.config.vocabSize], decoder.logits(batch));

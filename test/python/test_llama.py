@@ -3,16 +3,13 @@
 Needs the built dist/ and the packages of requirements.txt. Run by .ci/run, or: pytest test/python
 """
 
-import json
-import subprocess
 from pathlib import Path
 
+import harness
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
-
-ROOT = Path(__file__).resolve().parents[2]
+from harness import SEQ, probe, random_batch, request_for, torch_steps
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 CASES = {
     "plain": dict(num_key_value_heads=4, tie_word_embeddings=False),
@@ -26,50 +23,10 @@ CASES = {
     ),
     "linear-rope-headdim": dict(num_key_value_heads=1, head_dim=32, rope_scaling={"rope_type": "linear", "factor": 2.0}),
 }
-SEQ = 96
 
-
-def make_model(folder: Path, **changes) -> LlamaForCausalLM:
-    torch.manual_seed(7)
+def make_model(folder: Path, **changes):
     sizes = dict(vocab_size=320, hidden_size=64, intermediate_size=176, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=512, rms_norm_eps=1e-5)
-    config = LlamaConfig(**{**sizes, **changes}, bos_token_id=0, eos_token_id=0)
-    model = LlamaForCausalLM(config).float().eval()
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            # Larger than usual initial weights make every part of the model matter to the result.
-            p.add_(torch.randn_like(p) * (0.1 if "norm" in name else 0.05))
-    model.save_pretrained(folder)
-    write_tokenizer(folder)
-    return model
-
-
-def write_tokenizer(folder: Path) -> None:
-    """A byte-level vocabulary of 257: enough for a folder to be complete."""
-    data = json.loads((ROOT / "test/fixtures/byte-tokenizer/tokenizer.json").read_text())
-    (folder / "tokenizer.json").write_text(json.dumps(data))
-    (folder / "tokenizer_config.json").write_text((ROOT / "test/fixtures/byte-tokenizer/tokenizer_config.json").read_text())
-
-
-def probe(tmp: Path, **request):
-    request_file, out = tmp / "request.json", tmp / "out.safetensors"
-    request_file.write_text(json.dumps(request))
-    subprocess.run(["node", str(ROOT / "test/python/probe.mjs"), str(request_file), str(out)], check=True, cwd=ROOT)
-    return load_file(out)
-
-
-def random_batch(vocab: int, batch=2, seq=SEQ):
-    g = torch.Generator().manual_seed(3)
-    ids = torch.randint(0, vocab, (batch, seq + 1), generator=g)
-    return ids[:, :-1], ids[:, 1:]
-
-
-def request_for(folder, inputs, targets, doc_start=None, **more):
-    flat = lambda t: t.flatten().tolist()
-    doc_start = torch.zeros_like(inputs) if doc_start is None else doc_start
-    return dict(
-        model=str(folder), precision="f32", batch=inputs.shape[0], seqLen=inputs.shape[1],
-        inputs=flat(inputs), targets=flat(targets), docStart=flat(doc_start), want=["logits", "gradients"], **more,
-    )
+    return harness.make_model(folder, LlamaConfig(**{**sizes, **changes}, bos_token_id=0, eos_token_id=0))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -124,24 +81,6 @@ def test_masked_targets_bear_no_loss(tmp_path):
     assert abs(ours - loss.item()) <= 1e-5
     grad = model.model.layers[0].self_attn.q_proj.weight.grad
     assert (got["grad.model.layers.0.self_attn.q_proj.weight"] - grad).abs().max().item() / grad.abs().max().item() <= 2e-5
-
-
-def torch_steps(model, inputs, targets, lrs, clip):
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    plain = [p for p in model.parameters() if p.dim() == 1]
-    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
-    losses, norms = [], []
-    for lr in lrs:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(inputs).logits.flatten(0, 1).float(), targets.flatten())
-        loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), clip).item())
-        optimizer.step()
-        losses.append(loss.item())
-    return losses, norms
 
 
 @pytest.mark.parametrize("case", ["plain", "grouped-tied"])

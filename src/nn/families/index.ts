@@ -1,19 +1,42 @@
 // The families that the native engine knows, by config.json's model_type.
 import { ConfigError } from '../../base/errors.ts';
-import { llama } from './llama.ts';
+import { gemma, gemma2, gemma3 } from './gemma.ts';
+import { gptNeoX } from './gpt-neox.ts';
+import { gpt2 } from './gpt2.ts';
+import { llama, smollm3 } from './llama.ts';
+import { mistral } from './mistral.ts';
+import { olmo2 } from './olmo2.ts';
+import { phi3 } from './phi3.ts';
+import { qwen2, qwen3 } from './qwen.ts';
 import type { Family } from './types.ts';
 
-const FAMILIES: readonly Family[] = [llama];
+const FAMILIES: readonly Family[] = [
+  llama,
+  smollm3,
+  mistral,
+  qwen2,
+  qwen3,
+  gemma,
+  gemma2,
+  gemma3,
+  olmo2,
+  phi3,
+  gpt2,
+  gptNeoX,
+];
 
 export const SUPPORTED_MODEL_TYPES: readonly string[] = FAMILIES.flatMap((family) => family.modelTypes);
 
+/** @throws ConfigError for an architecture that this engine does not know */
 export function findFamily(config: Record<string, unknown>): Family {
   const modelType = String(config.model_type ?? '(none)');
   const family = FAMILIES.find((candidate) => candidate.modelTypes.includes(modelType));
   if (family) return family;
   throw new ConfigError(
-    `config.json: model_type "${modelType}" is not supported by the native engine. Supported: ${SUPPORTED_MODEL_TYPES.join(', ')}.`,
+    `config.json: model_type "${modelType}" is not supported by the native engine. Supported: ${SUPPORTED_MODEL_TYPES.join(', ')}. ` +
+      'Any other architecture needs the PyTorch engine, which this version does not have yet.',
   );
 }
 
-export type { DecoderConfig, Family, LayerSpecs, ModelSpecs, ParameterSpec } from './types.ts';
+export type { Affine, DecoderConfig, Family, LayerOf, ModelOf, ParameterSpec } from './types.ts';
+export { leaves, mapParameters } from './types.ts';

@@ -1,70 +1,99 @@
 // Rotary position embedding and causal attention inside documents, over rows that hold [queries | keys | values].
 import type { AttentionShape, Floats } from '../../kernels/index.ts';
+import type { DecoderConfig } from '../families/index.ts';
 import type { RopeTable } from '../rope.ts';
 import type { Tape } from '../tape.ts';
 import type { Activation } from '../tensor.ts';
 
-export interface AttentionSizes {
-  numHeads: number;
-  numKvHeads: number;
-  headDim: number;
-}
-
-/** Where each token stands; both arrays have one entry a row. */
+/** Where each token stands; all arrays have one entry a row. */
 export interface Layout {
   batch: number;
   seqLen: number;
-  /** Index inside the sequence where the token's document begins. */
-  docStart: Int32Array;
-  /** Distance from there. */
+  /** Distance from the start of the token's document. */
   positions: Int32Array;
+  /** First token of the sequence that a token sees, by the layer's window (0: none). */
+  firstSeen(window: number): Int32Array;
 }
 
-/** Rotates queries and keys in place. */
-export function rotary(tape: Tape, qkv: Activation, table: RopeTable, layout: Layout, sizes: AttentionSizes): void {
-  const numHeads = sizes.numHeads + sizes.numKvHeads;
-  const rotate = (x: Floats, inverse: boolean) =>
+/** @param docStart index inside the sequence where each row's document begins */
+export function layoutOf(batch: number, seqLen: number, docStart: Int32Array): Layout {
+  const byWindow = new Map([[0, docStart]]);
+  return {
+    batch,
+    seqLen,
+    positions: docStart.map((start, row) => (row % seqLen) - start),
+    firstSeen(window) {
+      const known = byWindow.get(window);
+      if (known) return known;
+      const starts = docStart.map((start, row) => Math.max(start, (row % seqLen) - window + 1));
+      byWindow.set(window, starts);
+      return starts;
+    },
+  };
+}
+
+/** Rotates queries and keys in place: the first `numHeads` + `numKvHeads` heads of each row. */
+export function rotary(
+  tape: Tape,
+  x: Activation,
+  table: RopeTable,
+  rotaryDim: number,
+  positions: Int32Array,
+  config: DecoderConfig,
+): void {
+  const numHeads = config.numHeads + config.numKvHeads;
+  const rotate = (values: Floats, inverse: boolean) =>
     tape.kernels.rope(
-      x,
+      values,
       table.cos,
       table.sin,
-      layout.positions,
-      qkv.rows,
-      qkv.cols,
+      positions,
+      x.rows,
+      x.cols,
       numHeads,
-      sizes.headDim,
-      sizes.headDim,
+      config.headDim,
+      rotaryDim,
       inverse,
     );
-  rotate(qkv.data, false);
-  tape.record(undefined, [], () => rotate(qkv.grad!, true));
+  rotate(x.data, false);
+  tape.record(undefined, [], () => rotate(x.grad!, true));
 }
 
-export function attention(tape: Tape, qkv: Activation, layout: Layout, sizes: AttentionSizes): Activation {
-  const { numHeads, numKvHeads, headDim } = sizes;
+/** @param qk rows [queries | keys | ...]: `qkv` itself, or queries and keys after their norms; values are always read from `qkv` */
+export function attention(
+  tape: Tape,
+  qk: Activation,
+  qkv: Activation,
+  layout: Layout,
+  config: DecoderConfig,
+  layer: DecoderConfig['layers'][number],
+): Activation {
+  const { numHeads, numKvHeads, headDim } = config;
   const shape: AttentionShape = {
     batch: layout.batch,
     seqLen: layout.seqLen,
     numHeads,
     numKvHeads,
     headDim,
-    qStride: qkv.cols,
-    kStride: qkv.cols,
+    qStride: qk.cols,
+    kStride: qk.cols,
     vStride: qkv.cols,
-    scale: 1 / Math.sqrt(headDim),
-    softcap: 0,
+    scale: layer.attentionScale,
+    softcap: config.attentionSoftcap,
   };
-  const split = (x: Floats) => {
-    const kAt = numHeads * headDim;
-    return [x, x.subarray(kAt) as Floats, x.subarray(kAt + numKvHeads * headDim) as Floats] as const;
-  };
+  const kAt = numHeads * headDim;
+  const vAt = kAt + numKvHeads * headDim;
+  const from = (x: Floats, at: number) => x.subarray(at) as Floats;
+  const firstSeen = layout.firstSeen(layer.window);
   const out = tape.activation(qkv.rows, numHeads * headDim);
   const lse = tape.buffer(qkv.rows * numHeads, 'f32') as Float32Array;
-  const [q, k, v] = split(qkv.data);
-  tape.kernels.attentionForward(out.data, lse, q, k, v, layout.docStart, shape);
+  const [q, k, v] = [qk.data, from(qk.data, kAt), from(qkv.data, vAt)];
+  tape.kernels.attentionForward(out.data, lse, q, k, v, firstSeen, shape);
   tape.record(out, [lse], () => {
-    const [dq, dk, dv] = split(tape.newGrad(qkv));
-    tape.kernels.attentionBackward(dq, dk, dv, out.grad!, out.data, lse, q, k, v, layout.docStart, shape);
+    const dqk = tape.newGrad(qk);
+    const dqkv = qk === qkv ? dqk : tape.newGrad(qkv);
+    const [dk, dv] = [from(dqk, kAt), from(dqkv, vAt)];
+    tape.kernels.attentionBackward(dqk, dk, dv, out.grad!, out.data, lse, q, k, v, firstSeen, shape);
   });
   return out;
 }

@@ -10,6 +10,7 @@ const CHUNK_ELEMENTS = 16 << 20;
 /**
  * @param losses set to each row's loss in nats (0 where its target is -1)
  * @param weights factor of each row's loss in the total whose gradient is taken; unused forward only
+ * @param softcap of the logits; 0: none
  */
 export function crossEntropyHead(
   tape: Tape,
@@ -18,6 +19,7 @@ export function crossEntropyHead(
   head: Parameter,
   targets: Int32Array,
   weights: Float32Array,
+  softcap: number,
 ): void {
   const { kernels, training, precision } = tape;
   const [vocab, hidden] = [head.rows, head.cols];
@@ -41,7 +43,7 @@ export function crossEntropyHead(
         weights.subarray(from, from + rows),
         rows,
         vocab,
-        0,
+        softcap,
       );
       if (!d) continue;
       kernels.gemm(part(dx!, from, rows), d, head.data, rows, hidden, vocab, false, false, null, null);

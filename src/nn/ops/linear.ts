@@ -1,15 +1,23 @@
-// out = x W^T (+ residual). W is [outputs, inputs], as in PyTorch. The residual's gradient is the output's own buffer, moved, not copied.
+// out = x W^T + bias (+ residual). W is [outputs, inputs], as in PyTorch. The residual's gradient is the output's own buffer, moved, not copied.
+import type { Affine } from '../families/index.ts';
 import type { Tape } from '../tape.ts';
 import type { Activation, Parameter } from '../tensor.ts';
 
-export function linear(tape: Tape, x: Activation, weight: Parameter, residual?: Activation): Activation {
+export function linear(
+  tape: Tape,
+  x: Activation,
+  { weight, bias }: Affine<Parameter>,
+  residual?: Activation,
+): Activation {
   const { kernels } = tape;
   const [numRows, numIn, numOut] = [x.rows, weight.cols, weight.rows];
   const out = tape.activation(numRows, numOut);
-  kernels.gemm(out.data, x.data, weight.data, numRows, numOut, numIn, false, true, residual?.data ?? null, null);
+  const [addend, offsets] = [residual?.data ?? null, bias?.data ?? null];
+  kernels.gemm(out.data, x.data, weight.data, numRows, numOut, numIn, false, true, addend, offsets);
   tape.record(out, [], () => {
     const dOut = out.grad!;
     if (weight.grad) kernels.gemm(weight.grad, dOut, x.data, numOut, numIn, numRows, true, false, weight.grad, null);
+    if (bias?.grad) kernels.columnSums(bias.grad, dOut, numRows, numOut);
     tape.accumulateGrad(x, (dx) =>
       kernels.gemm(dx, dOut, weight.data, numRows, numIn, numOut, false, false, null, null),
     );
