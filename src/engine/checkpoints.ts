@@ -132,9 +132,7 @@ export function restoreCheckpoint(
   const trainer = new SafetensorsFile(path.join(folder, 'trainer', 'optimizer.safetensors'));
   try {
     for (const parameter of decoder.list()) {
-      readWeights(parameter, (name) =>
-        decoder.precision === 'bf16' ? weights.readBf16(name) : weights.readF32(name),
-      );
+      readWeights(parameter, (name) => (decoder.precision === 'bf16' ? weights.readBf16(name) : weights.readF32(name)));
       const read = (kind: string, into: Float32Array | Uint16Array) =>
         trainer.readRaw(`${kind}.${parameter.parts[0]!.name}`, into);
       read('m', parameter.m!);

@@ -187,7 +187,10 @@ describe('rotary frequencies', () => {
 
   test('older and newer spellings of the same', () => {
     const linear = { kind: 'linear', factor: 2 };
-    expect(parseRope({ rope_scaling: { type: 'linear', factor: 2 } }, 8)).toEqual({ ...rope(8, 10_000, NONE), scaling: linear });
+    expect(parseRope({ rope_scaling: { type: 'linear', factor: 2 } }, 8)).toEqual({
+      ...rope(8, 10_000, NONE),
+      scaling: linear,
+    });
     expect(parseRope({ rope_parameters: { rope_type: 'default', rope_theta: 77 } }, 8)).toEqual(rope(8, 77, NONE));
     expect(parseRope({ rope_theta: 77, rope_scaling: null, partial_rotary_factor: 0.5 }, 8)).toEqual(rope(4, 77, NONE));
   });
