@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -129,7 +130,11 @@ void setNumThreads(int count) {
   Pool& p = pool();
   std::lock_guard<std::mutex> guard(p.callers);
   count = std::clamp(count, 1, kMaxThreads);
-  for (; p.started < count; p.started++) std::thread(help, p.started).detach();
+  try {
+    for (; p.started < count; p.started++) std::thread(help, p.started).detach();
+  } catch (const std::system_error&) {
+    count = p.started;  // a limit on threads or memory: fewer threads give the same results
+  }
   p.threads.store(count);
 }
 

@@ -8,6 +8,7 @@ using TaskFunction = void (*)(void* context, long task);
 
 void runTasks(long numTasks, TaskFunction function, void* context);
 int numThreads();
+/// Between 1 and 1024; fewer where the system refuses more.
 void setNumThreads(int count);
 
 /// Memory of at least `bytes`, 64-byte aligned, kept by this thread and slot until the thread asks the slot for more. Contents undefined.

@@ -1,34 +1,20 @@
 // Compiles native/ into native/build/continuo.node with the machine's own C++ compiler, as part of `npm install`. Not a build system:
-// seven files, one link. A machine without a compiler is no error, since Continuo also runs, slowly, on its reference kernels; so this
+// a few files, one link. A machine without a compiler is no error, since Continuo also runs, slowly, on its reference kernels; so this
 // prints one line then and exits 0. A digest of the sources, flags and compiler beside the result makes the second build instant.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { createRequire } from 'node:module';
-import * as os from 'node:os';
 import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { FLAGS, run, sideBySide, variantsOf } from './native-compiler.mjs';
 
 const native = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'native');
 const build = path.join(native, 'build');
 const target = path.join(build, 'continuo.node');
 const stamp = path.join(build, 'continuo.digest');
 
-// Contraction is off so that an expression means the same in every variant; kernels fuse where they say fma().
-const COMMON = [
-  '-O3',
-  '-std=c++17',
-  '-fPIC',
-  '-pthread',
-  '-fvisibility=hidden',
-  '-ffp-contract=off',
-  '-Wall',
-  '-Wno-psabi',
-];
-const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
-const VARIANTS = {
-  x64: { avx512bf16: [...AVX512, '-mavx512bf16'], avx512: AVX512, avx2: ['-mavx2', '-mfma'], portable: [] },
-};
+const COMMON = ['-O3', ...FLAGS];
 
 /** What to do on this kind of machine, for the message that says that there is no compiler. */
 function installHint() {
@@ -63,28 +49,10 @@ function sources(folder) {
     .sort();
 }
 
-/** Runs a command; resolves to undefined, or to what it complained about. */
-function run(command, args) {
-  return new Promise((resolve) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-    let complaint = '';
-    child.stderr.on('data', (data) => {
-      complaint += data;
-    });
-    child.on('error', (error) => resolve(error.message));
-    child.on('close', (code) => resolve(code === 0 ? undefined : complaint || `exit code ${code}`));
-  });
-}
-
-/** Runs jobs [args, ...], as many at a time as there are cores but at least two; resolves to what each complained about. */
-async function runAll(command, jobs) {
-  const complaints = Array(jobs.length);
-  let next = 0;
-  const worker = async () => {
-    for (let i = next++; i < jobs.length; i = next++) complaints[i] = await run(command, jobs[i]);
-  };
-  await Promise.all(Array.from({ length: Math.max(2, os.availableParallelism()) }, worker));
-  return complaints;
+/** Runs the compiler; resolves to undefined, or to what it complained about. */
+async function compile(args) {
+  const { code, output } = await run(command, args);
+  return code === 0 ? undefined : output || `exit code ${code}`;
 }
 
 /** The line of a compiler's complaint that says what is wrong. */
@@ -107,7 +75,7 @@ try {
   giveUp('the package node-api-headers is missing');
 }
 
-const variants = VARIANTS[process.arch] ?? { portable: [] };
+const variants = variantsOf(process.arch);
 const files = sources(native);
 const digest = createHash('sha256');
 for (const text of [version, process.arch, process.platform, JSON.stringify([COMMON, variants])])
@@ -129,11 +97,12 @@ const compileArgs = (name, source, flags) => [
 /** Compiles and links; an instruction set that the compiler does not know is left out. Resolves to what could not be done without. */
 async function compileAll() {
   const names = Object.keys(variants);
-  const complaints = await runAll(command, [
+  const jobs = [
     ...names.map((name) => compileArgs(name, 'kernels.cc', [...variants[name], `-DCONTINUO_VARIANT=${name}`])),
     compileArgs('threads', 'threads.cc', []),
-  ]);
-  const problem = complaints[names.indexOf('portable')] ?? complaints[names.length];
+  ];
+  const complaints = await sideBySide(jobs.map((args) => () => compile(args)));
+  const problem = complaints[names.length - 1] ?? complaints[names.length];
   if (problem !== undefined) return problem;
   for (const [i, name] of names.entries())
     if (complaints[i] !== undefined)
@@ -142,8 +111,8 @@ async function compileAll() {
   const linkFlags = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [];
   const objects = [...built, 'threads', 'addon'].map(object);
   return (
-    (await run(command, compileArgs('addon', 'addon.cc', [`-I${headers}`, ...built.map((name) => `-DHAS_${name}`)]))) ??
-    (await run(command, ['-shared', '-pthread', ...linkFlags, ...objects, '-o', library]))
+    (await compile(compileArgs('addon', 'addon.cc', [`-I${headers}`, ...built.map((name) => `-DHAS_${name}`)]))) ??
+    (await compile(['-shared', '-pthread', ...linkFlags, ...objects, '-o', library]))
   );
 }
 

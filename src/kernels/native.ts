@@ -10,7 +10,7 @@ import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels,
 /** Raised with every change of a signature in native/addon.cc. */
 const ABI_VERSION = 2;
 
-const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'portable'];
+const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable'];
 
 type Method = (...args: (Floats | Int32Array | number | boolean | null)[]) => unknown;
 
