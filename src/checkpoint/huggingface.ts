@@ -6,6 +6,7 @@ import { ConfigError, DataError } from '../base/errors.ts';
 import { explainSystemError, readJson } from '../base/files.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { checkConfig } from './config.ts';
+import { rememberFloats } from './float-notation.ts';
 import { SafetensorsFile } from './safetensors.ts';
 import type { HfConfig, ModelSource, TensorInfo } from './types.ts';
 import { checkVocabulary } from './vocabulary.ts';
@@ -30,7 +31,7 @@ export class HuggingFaceFolder implements ModelSource {
     const configFile = path.join(folder, 'config.json');
     if (!entries.includes('config.json'))
       throw new ConfigError(`${folder}: has no config.json. ${guess(folder, entries)}`);
-    this.config = checkConfig(readJson(configFile), configFile);
+    this.config = rememberFloats(checkConfig(readJson(configFile), configFile), configFile);
     this.generationConfig = readGenerationConfig(folder, entries);
     this.holders = openWeights(folder, entries);
     this.tensors = new Map([...this.holders].map(([name, file]) => [name, file.tensors.get(name)!]));
@@ -74,7 +75,7 @@ function readGenerationConfig(folder: string, entries: string[]): Record<string,
   const value = readJson<unknown>(file);
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new DataError(file, 'expected a JSON object.');
-  return value as Record<string, unknown>;
+  return rememberFloats(value as Record<string, unknown>, file);
 }
 
 /** The file of each tensor. */

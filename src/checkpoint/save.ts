@@ -3,6 +3,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { explainSystemError, writeFolderAtomic } from '../base/files.ts';
+import { stringifyWithFloats } from './float-notation.ts';
 import { tensorBytes, writeSafetensors } from './safetensors.ts';
 import type { HfConfig, ModelToWrite, TensorDtype, TensorToWrite } from './types.ts';
 
@@ -47,7 +48,7 @@ function withDtype({ config, tensors }: ModelToWrite): HfConfig {
 }
 
 function writeJson(folder: string, name: string, value: unknown): void {
-  fs.writeFileSync(path.join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
+  fs.writeFileSync(path.join(folder, name), `${stringifyWithFloats(value)}\n`);
 }
 
 function writeWeights(folder: string, tensors: readonly TensorToWrite[], maxShardBytes: number): void {

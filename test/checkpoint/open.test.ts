@@ -417,3 +417,22 @@ describe('GGUF of architecture llama', () => {
     expectError(() => open(file), kind, message);
   });
 });
+
+it('writes a number as a float that came as one', async () => {
+  const folder = path.join(temporaryFolder(), 'floats');
+  await saveModel(folder, tinyModel());
+  const file = path.join(folder, 'config.json');
+  const config = {
+    ...JSON.parse(fs.readFileSync(file, 'utf8')),
+    final_logit_softcapping: 'A',
+    rope_scaling: { factor: 'B', layers: 2 },
+  };
+  fs.writeFileSync(file, JSON.stringify(config).replace('"A"', '30.0').replace('"B"', '-8.0e0'));
+  const source = open(folder);
+  const copy = path.join(temporaryFolder(), 'copy');
+  await saveModel(copy, { ...tinyModel(), config: { ...source.config, step: 3 } });
+  const text = fs.readFileSync(path.join(copy, 'config.json'), 'utf8');
+  expect(text).toMatch(/"final_logit_softcapping": 30\.0,/);
+  expect(text).toMatch(/"factor": -8\.0,\s+"layers": 2\s/);
+  expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify({ ...source.config, step: 3 })));
+});
