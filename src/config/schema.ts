@@ -109,6 +109,7 @@ export function schemaFor(value: Record<string, unknown>) {
       beta1: number('a number from 0 to below 1', (x) => x >= 0 && x < 1).optional(),
       beta2: number('a number from 0 to below 1', (x) => x >= 0 && x < 1).optional(),
       eps: positive.optional(),
+      embeddingLr: notNegative.optional(),
       clip: notNegative.optional(),
       threads: whole.optional(),
     }).optional(),

@@ -74,6 +74,8 @@ export interface TrainingConfig {
   beta1?: number;
   beta2?: number;
   eps?: number;
+  /** Peak LR of the embedding and output matrices; 0 keeps them as they are. */
+  embeddingLr?: number;
   /** Largest gradient norm; 0 does not clip. */
   clip?: number;
   threads?: number;

@@ -123,6 +123,7 @@ class Training {
     this.source = openModel(job.model);
     this.decoder = loadDecoder(this.source, job.precision, kernels);
     prepareTraining(this.decoder.list());
+    for (const parameter of this.decoder.embeddings()) parameter.lrFactor = job.optimizer.embeddingLrFactor;
     this.context = { runFolder, jobFingerprint: job.fingerprint, keep: job.checkpoint.keep };
     this.metrics = new LineLog(path.join(runFolder, 'metrics.jsonl'));
     this.events = new LineLog(path.join(runFolder, 'events.jsonl'));

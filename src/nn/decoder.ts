@@ -52,6 +52,12 @@ export class Decoder {
     return leaves(this.parameters);
   }
 
+  /** The tables of tokens and positions, and the output projection. */
+  embeddings(): Parameter[] {
+    const { embedding: table, positions, head } = this.parameters;
+    return [table, positions, head].filter((parameter) => parameter !== undefined);
+  }
+
   /** The output projection: the embedding itself when tied. */
   get head(): Parameter {
     return this.parameters.head ?? this.parameters.embedding;

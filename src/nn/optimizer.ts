@@ -1,4 +1,5 @@
-// AdamW over a decoder's parameters with clipping by global norm. Matrices decay, vectors (norms) do not.
+// AdamW over a decoder's parameters with clipping by global norm. Matrices decay, vectors (norms and biases) do not; a parameter may have
+// a share of the LR of its own.
 import type { Kernels } from '../kernels/index.ts';
 import type { Parameter } from './tensor.ts';
 
@@ -43,7 +44,7 @@ export function adamwStep(
   const gradScale = clipNorm > 0 ? Math.min(1, clipNorm / (norm + 1e-6)) : 1;
   for (const p of parameters)
     kernels.adamw(p.data, p.low, p.grad!, p.m!, p.v!, {
-      lr,
+      lr: lr * (p.lrFactor ?? 1),
       beta1,
       beta2,
       eps,

@@ -44,6 +44,8 @@ export interface Parameter {
   low: Uint16Array | null;
   /** Null where the parameter is not trained. */
   grad: Float32Array | null;
+  /** Of the step's LR; 1 when absent. */
+  lrFactor?: number;
   /** AdamW's moments; null until training begins. */
   m: Float32Array | null;
   v: Float32Array | null;

@@ -68,6 +68,23 @@ const lrAbovePretrainingFinal: Pitfall = {
   },
 };
 
+const embeddingLrAbovePeak: Pitfall = {
+  id: 'embedding-lr-above-peak',
+  severity: 'warning',
+  source: "unsloth's guide to continued pretraining: 2 to 10 times below the LR (from memory, unverified)",
+  check(_inputs, plan) {
+    const { embeddingLrFactor } = plan.optimizer;
+    if (embeddingLrFactor <= 1) return undefined;
+    const { peakLr } = plan.schedule;
+    return {
+      message:
+        'The embedding and output matrices learn faster than all other weights. training.embeddingLr is an LR, not a factor.',
+      evidence: `embedding LR ${formatLr(peakLr * embeddingLrFactor)}, peak LR ${formatLr(peakLr)}`,
+      fix: `Remove training.embeddingLr, or set it to ${formatLr(peakLr / 5)} or so.`,
+    };
+  },
+};
+
 const pretrainingLrUnknown: Pitfall = {
   id: 'pretraining-lr-unknown',
   severity: 'warning',
@@ -213,6 +230,7 @@ export const PITFALLS: readonly Pitfall[] = [
   doesNotFit,
   noReplay,
   lrAbovePretrainingFinal,
+  embeddingLrAbovePeak,
   pretrainingLrUnknown,
   tooManyEpochs,
   instructModelOnRawText,

@@ -120,6 +120,17 @@ export function makePlan(inputs: PlanInputs): Plan {
         'Chen et al. 2024',
       ),
     ),
+    embeddingLrFactor:
+      take(
+        chosen(
+          'embedding LR',
+          config.training.embeddingLr,
+          schedule.peakLr,
+          formatLr,
+          'the embedding and output matrices learn like all other weights',
+          'assumption',
+        ),
+      ) / schedule.peakLr,
   };
   const tokensPerSet = take(
     chosen(

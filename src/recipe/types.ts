@@ -117,7 +117,15 @@ export interface Plan {
   sequencesPerMicroBatch: number;
   totalTokens: number;
   precision: Precision;
-  optimizer: { beta1: number; beta2: number; eps: number; weightDecay: number; clipNorm: number };
+  optimizer: {
+    beta1: number;
+    beta2: number;
+    eps: number;
+    weightDecay: number;
+    clipNorm: number;
+    /** LR of the embedding and output matrices as a share of all others'. */
+    embeddingLrFactor: number;
+  };
   schedule: Schedule;
   phases: PlanPhase[];
   checkpoint: { everySteps: number; keep: number };

@@ -272,8 +272,10 @@ function times(n: number): string {
 }
 
 function optimizerText(optimizer: NonNullable<Run['job']>['optimizer']): string {
-  const { beta1, beta2, eps, weightDecay, clipNorm } = optimizer;
-  return `AdamW, betas ${beta1} and ${beta2}, eps ${formatLr(eps)}, weight decay ${weightDecay}, gradients clipped at ${clipNorm}`;
+  const { beta1, beta2, eps, weightDecay, clipNorm, embeddingLrFactor = 1 } = optimizer;
+  const embeddings =
+    embeddingLrFactor === 1 ? '' : `, embeddings at ${Number(embeddingLrFactor.toPrecision(3))} of the LR`;
+  return `AdamW, betas ${beta1} and ${beta2}, eps ${formatLr(eps)}, weight decay ${weightDecay}, gradients clipped at ${clipNorm}${embeddings}`;
 }
 
 /** What the event of the run's start says under the first of `names` that it has. */

@@ -61,7 +61,16 @@ export interface Job {
   seed: number;
   numSteps: number;
   batch: { seqLen: number; sequencesPerStep: number; sequencesPerMicroBatch: number };
-  optimizer: { name: 'adamw'; beta1: number; beta2: number; eps: number; weightDecay: number; clipNorm: number };
+  optimizer: {
+    name: 'adamw';
+    beta1: number;
+    beta2: number;
+    eps: number;
+    weightDecay: number;
+    clipNorm: number;
+    /** LR of the embedding and output matrices as a share of the step's; 1 when absent. */
+    embeddingLrFactor?: number;
+  };
   phases: JobPhase[];
   shards: JobShard[];
   order: OrderFileRef[];

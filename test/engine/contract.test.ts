@@ -12,6 +12,7 @@ import {
   killEngines,
   makeRun,
   makeWorld,
+  OPTIMIZER,
   readLines,
   runEngine,
   SAME,
@@ -120,6 +121,24 @@ describe('a whole run', () => {
     expect(readLines(path.join(run, 'metrics.jsonl'))).toHaveLength(40);
   });
 
+  test('an embedding LR of 0 keeps the embedding, which here is the output matrix too', async () => {
+    const frozen = await makeRun(world, {
+      numSteps: 2,
+      optimizer: { ...OPTIMIZER, embeddingLrFactor: 0 },
+    });
+    expect((await runEngine(frozen)).code).toBe(0);
+    const read = (folder: string, name: string) => {
+      const source = openModel(folder);
+      const values = source.readF32(name);
+      source.close();
+      return values;
+    };
+    const after = path.join(frozen, 'checkpoints', 'step-00000002');
+    const [table, norm] = ['model.embed_tokens.weight', 'model.norm.weight'];
+    expect(read(after, table)).toEqual(read(world.model, table));
+    expect(read(after, norm)).not.toEqual(read(world.model, norm));
+  });
+
   test('micro-batches of another size give nearly the same losses', async () => {
     const other = await makeRun(world, { batch: { seqLen: 64, sequencesPerStep: 4, sequencesPerMicroBatch: 4 } });
     await runEngine(other, { threads: 2 });
@@ -207,7 +226,7 @@ describe('refused, in words, with exit code 4', () => {
     const wild = await makeRun(world, {
       numSteps: 6,
       schedule: [1e-5, 1e-5, 1e-5, 1e-5, 1e-5, 1e38],
-      optimizer: { name: 'adamw', beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 100, clipNorm: 1 },
+      optimizer: { ...OPTIMIZER, weightDecay: 100 },
     });
     const message = await refusal(wild, 'EngineError');
     expect(message).toMatch(/training stopped after 6 steps: model\.\S+ holds values that are not numbers/);

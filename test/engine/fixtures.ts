@@ -92,6 +92,15 @@ export async function makeWorld(name: string): Promise<World> {
 
 let numRuns = 0;
 
+export const OPTIMIZER = {
+  name: 'adamw',
+  beta1: 0.9,
+  beta2: 0.95,
+  eps: 1e-8,
+  weightDecay: 0.1,
+  clipNorm: 1,
+} as const;
+
 /** A fresh run folder with a job of 40 steps in it; returns the run folder. */
 export async function makeRun(world: World, changes: Partial<JobOptions> & { lr?: number } = {}): Promise<string> {
   const runFolder = path.join(world.root, `run-${numRuns++}`);
@@ -104,7 +113,7 @@ export async function makeRun(world: World, changes: Partial<JobOptions> & { lr?
     precision: 'f32',
     seed: 7,
     batch: { seqLen: 64, sequencesPerStep: 4, sequencesPerMicroBatch: 2 },
-    optimizer: { name: 'adamw', beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clipNorm: 1 },
+    optimizer: OPTIMIZER,
     phases: [
       { name: 'first', firstStep: 0, numSteps: half, blend: { domain: 0.5, general: 0.5 } },
       { name: 'second', firstStep: half, numSteps: numSteps - half, blend: { domain: 0.8, general: 0.2 } },

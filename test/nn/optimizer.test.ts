@@ -55,6 +55,24 @@ test('clipNorm 0 does not clip, and the LR 0 moves nothing', () => {
   });
 });
 
+test("a parameter's share of the LR, its decay included", () => {
+  const [alike, apart] = [tinyDecoder(), tinyDecoder()];
+  const before = apart.list().map((p) => p.data.slice() as Float32Array);
+  const names = apart.embeddings().map((p) => p.parts[0]!.name);
+  expect(names).toEqual(['model.embed_tokens.weight', 'lm_head.weight']);
+  for (const parameter of apart.embeddings()) parameter.lrFactor = 0.25;
+  for (const decoder of [alike, apart]) {
+    decoder.trainBatch(batch, uniformWeights(batch));
+    adamwStep(decoder.list(), decoder.kernels, SETTINGS, 0.01, 1, gradNorm(decoder.list(), decoder.kernels));
+  }
+  apart.list().forEach((p, k) => {
+    const other = alike.list()[k]!.data as Float32Array;
+    if (!names.includes(p.parts[0]!.name)) expect(p.data).toEqual(other);
+    // The first step's moves are the LR times a number of order 1; the f32 of a weight of order 1 is good to 1e-7.
+    else other.forEach((x, i) => void expect(p.data[i]! - before[k]![i]!).toBeCloseTo((x - before[k]![i]!) / 4, 6));
+  });
+});
+
 describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
   test('learns a batch by heart without growing after the first step', () => {
     const decoder = tinyDecoder({}, precision);

@@ -113,6 +113,14 @@ describe('each rule fires where it should, and only there', () => {
     expect(ids(inputs())).not.toContain(id);
   });
 
+  it('embedding-lr-above-peak', () => {
+    const id = 'embedding-lr-above-peak';
+    const at = (lr: string) => inputs([HANDBOOK, WEB], `budget: { tokens: 4M }\ntraining: { embeddingLr: ${lr} }`);
+    expect(find(at('0.1'), id)!.evidence).toBe('embedding LR 1e-1, peak LR 2e-4');
+    expect(ids(at('2e-4'))).not.toContain(id);
+    expect(ids(at('0'))).not.toContain(id);
+  });
+
   it('held-out-too-small', () => {
     const warning = find(inputs([corpus('handbook', 'domain', 4e6, 5_000), WEB]), 'held-out-too-small')!;
     expect(warning.evidence).toBe(

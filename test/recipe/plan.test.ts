@@ -182,6 +182,13 @@ describe('the other presets', () => {
   });
 });
 
+it('the embedding LR is a share of the schedule', () => {
+  const share = (training: string) =>
+    makePlan(inputs([HANDBOOK, WEB], `budget: { tokens: 4M }\n${training}`)).optimizer.embeddingLrFactor;
+  expect(share('')).toBe(1);
+  expect(share('training: { embeddingLr: 5e-5 }')).toBe(0.25);
+});
+
 describe('budget, batch and steps', () => {
   const more = (budget: string, training = '') => `budget: ${budget}\ntraining: { ${training} }`;
 
