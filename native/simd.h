@@ -214,7 +214,7 @@ INLINE vf exponential(vf x) {
   return x < splat(-87.33f) ? splat(0) : result;
 }
 
-/// tanh to about 3 ulp; NaN stays NaN. Near 0 an odd polynomial (Cephes' tanhf), since 1 - 2/(e^2x + 1) would cancel there.
+/// tanh within 2 ulp; NaN stays NaN. Near 0 an odd polynomial (Cephes' tanhf), since 1 - 2/(e^2x + 1) would cancel there.
 INLINE vf hyperbolicTangent(vf x) {
   const vi sign = (vi)x & (vi)splat(-0.0f);
   vf size = (vf)((vi)x ^ sign);

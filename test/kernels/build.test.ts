@@ -17,6 +17,13 @@ beforeEach(() => {
 afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 describe.skipIf(compiler === undefined)('native sources', () => {
+  test('exponential, tanh and erfc are as accurate as simd.h says', { timeout: 240_000 }, () => {
+    const program = path.join(folder, 'functions');
+    const flags = ['-O1', '-std=c++17', '-ffp-contract=off', '-Wno-psabi', '-DCONTINUO_VARIANT=functions'];
+    execFileSync(compiler!, [...flags, path.join(root, 'test/kernels/functions.cc'), '-o', program]);
+    expect(spawnSync(program, { encoding: 'utf8' })).toMatchObject({ stdout: '', status: 0 });
+  });
+
   test('attention sees no later key where a tile has more queries than a vector', { timeout: 240_000 }, () => {
     const program = path.join(folder, 'wide-tiles');
     const flags = ['-O1', '-std=c++17', '-pthread', '-Wno-psabi', '-DCONTINUO_VARIANT=wide', '-DCONTINUO_TILE_ROWS=8'];

@@ -2,51 +2,25 @@
 // that the number of threads changes no bit. A case computes the reference once and runs every instruction set against it. Without a compiler there is nothing to compare, and the file says so by being skipped.
 import { afterAll, describe, expect, test } from 'vitest';
 import { toF32 } from '../../src/kernels/bf16.ts';
-import { loadNative, nativeInfo, nativeProblem } from '../../src/kernels/native.ts';
+import { loadNative, nativeProblem } from '../../src/kernels/native.ts';
 import { referenceKernels } from '../../src/kernels/reference.ts';
 import type { ActivationFunction, AttentionShape, Floats, Kernels, NormShape } from '../../src/kernels/types.ts';
+import {
+  compare,
+  convertTo,
+  type Dtype,
+  expectClose,
+  expectSame,
+  info,
+  natives,
+  random,
+  tolerance,
+  zeros,
+} from './fixtures.ts';
 
-const info = nativeInfo();
-const natives = (info?.supported ?? []).map((variant) => loadNative(variant)!);
-type Dtype = 'f32' | 'bf16';
 const DTYPES: Dtype[] = ['f32', 'bf16'];
 
 afterAll(() => loadNative()?.setNumThreads(1));
-
-/** Deterministic values in about [-1, 1), some of them exactly representable in bf16. */
-function random(length: number, seed: number, dtype: Dtype = 'f32', scale = 1): Floats {
-  let state = (seed * 2654435761 + 12345) >>> 0;
-  const values = Float32Array.from({ length }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return (state / 2 ** 31 - 1) * scale;
-  });
-  return convertTo(values, dtype);
-}
-
-function convertTo(values: Float32Array, dtype: Dtype): Floats {
-  if (dtype === 'f32') return values;
-  const out = new Uint16Array(values.length);
-  referenceKernels.convert(out, values);
-  return out;
-}
-
-const zeros = (length: number, dtype: Dtype): Floats =>
-  dtype === 'f32' ? new Float32Array(length) : new Uint16Array(length);
-
-/** Largest difference in units of `tolerance * (|expected| + size)`; size is the magnitude of the terms that were summed. */
-function expectClose(actual: Floats, expected: Floats, tolerance: number, size: number, what: string): void {
-  const [a, e] = [toF32(actual), toF32(expected)];
-  expect(a.length).toBe(e.length);
-  for (let i = 0; i < a.length; i++)
-    if (!(Math.abs(a[i]! - e[i]!) <= tolerance * (Math.abs(e[i]!) + size)))
-      expect.fail(`${what}: element ${i} is ${a[i]}, expected ${e[i]} within ${tolerance * (Math.abs(e[i]!) + size)}`);
-}
-
-/**
- * Rounding an f32 sum in another order: some 2^-24 a term, far below this; a bf16 result may in addition fall on the other side of
- * a rounding boundary, which moves it by one unit in the last place, 2^-7 of its value at most.
- */
-const tolerance = (dtype: Dtype) => (dtype === 'f32' ? 4e-6 : 2 ** -7);
 
 /** The f32 master weights of (w, low), or w itself. */
 function joined(w: Floats, low: Floats): Floats {
@@ -55,38 +29,6 @@ function joined(w: Floats, low: Floats): Floats {
   referenceKernels.joinMaster(master, w, low as Uint16Array);
   return master;
 }
-
-/**
- * Runs `op` on the reference, then on every instruction set with 1, 2 and 5 threads; native outputs must not depend on the threads.
- */
-function compare(
-  outputs: () => Floats[],
-  op: (kernels: Kernels, out: Floats[]) => void,
-  check: (actual: Floats[], expected: Floats[], variant: string) => void,
-): void {
-  const expected = outputs();
-  op(referenceKernels, expected);
-  for (const native of natives) {
-    native.setNumThreads(1);
-    const first = outputs();
-    op(native, first);
-    check(first, expected, native.variant);
-    for (const numThreads of [2, 5]) {
-      native.setNumThreads(numThreads);
-      const actual = outputs();
-      op(native, actual);
-      for (const [i, out] of actual.entries())
-        expect(bytes(out).equals(bytes(first[i]!)), `${native.variant}: output ${i}, ${numThreads} threads`).toBe(true);
-    }
-  }
-}
-
-/** Bit for bit (comparing the elements one by one as the matcher does takes seconds). */
-function expectSame(actual: Floats, expected: Floats, what: string): void {
-  expect(bytes(actual).equals(bytes(expected)), `${what}: all bits equal`).toBe(true);
-}
-
-const bytes = (x: Floats) => Buffer.from(x.buffer, x.byteOffset, x.byteLength);
 
 test.skipIf(info !== undefined)('says why there are no native kernels', () => {
   expect(nativeProblem()).toContain('npm run build:native');
@@ -143,6 +85,18 @@ describe.skipIf(info === undefined)('native kernels', () => {
             );
           }
     });
+  });
+
+  test('gemm of more than one block of columns', () => {
+    const [m, n, k] = [10, 2100, 1030];
+    const [a, b, addend, bias] = [m * k, n * k, m * n, n].map((length, i) => random(length, i, 'bf16'));
+    for (const transB of [true, false])
+      compare(
+        () => [zeros(m * n, 'bf16')],
+        (kernels, [c]) => kernels.gemm(c!, a!, b!, m, n, k, false, transB, addend!, bias!),
+        ([actual], [expected], variant) =>
+          expectClose(actual!, expected!, tolerance('bf16'), 0.1, `${variant} transB ${transB}`),
+      );
   });
 
   test('gemm accumulates into C given as addend, and reads subarrays', () => {
