@@ -11,4 +11,5 @@ export {
 export { openModel } from './open.ts';
 export { SafetensorsFile, writeSafetensors } from './safetensors.ts';
 export { saveModel, writeModelInto } from './save.ts';
+export { isBuffer, isHead } from './tensor-names.ts';
 export type { HfConfig, ModelSource, ModelToWrite, TensorDtype, TensorInfo, TensorToWrite } from './types.ts';

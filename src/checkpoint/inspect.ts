@@ -7,6 +7,7 @@ import type { Tokenizer } from '../tokenizer/index.ts';
 import { ggmlBytes } from './gguf-quants.ts';
 import { elementCount } from './numbers.ts';
 import { safetensorsBytes } from './safetensors.ts';
+import { isBuffer, isEmbedding, isHead, isPositions } from './tensor-names.ts';
 import type { ModelSource, TensorInfo } from './types.ts';
 
 export interface Evidence {
@@ -44,7 +45,7 @@ export interface ModelFacts {
   architecture: string;
   /** config.json's model_type, e.g. llama. */
   family: string;
-  /** Parameters, tied tables counted once. Embedding: the input table, and the output projection when it is separate. */
+  /** Parameters, tied tables counted once. Embedding: the input tables (tokens, learned positions), and the output projection when it is separate. */
   parameters: { total: number; embedding: number; nonEmbedding: number };
   numTensors: number;
   hiddenSize: number | undefined;
@@ -70,13 +71,22 @@ export interface ModelFacts {
   training: TrainingRecord | undefined;
 }
 
-const EMBEDDING = 'model.embed_tokens.weight';
-const HEAD = 'lm_head.weight';
+/** GPT-2's names for what the others call by the first one. */
+const OTHER_NAMES: Record<string, string> = {
+  hidden_size: 'n_embd',
+  intermediate_size: 'n_inner',
+  num_hidden_layers: 'n_layer',
+  num_attention_heads: 'n_head',
+  max_position_embeddings: 'n_positions',
+};
 
 /** Reads headers and the tokenizer, no tensor. A tokenizer that cannot be read is reported, not thrown. */
 export function describeModel(source: ModelSource): ModelFacts {
   const { config, tensors } = source;
-  const size = (key: string): number | undefined => (typeof config[key] === 'number' ? config[key] : undefined);
+  const size = (key: string): number | undefined => {
+    const value = config[key] ?? config[OTHER_NAMES[key] ?? ''];
+    return typeof value === 'number' ? value : undefined;
+  };
   const { tokenizer, problem } = readTokenizer(source);
   const bytesByDtype: Record<string, number> = {};
   for (const tensor of tensors.values())
@@ -100,7 +110,7 @@ export function describeModel(source: ModelSource): ModelFacts {
     numKvHeads: size('num_key_value_heads') ?? heads,
     headDim: size('head_dim') ?? (hidden && heads ? hidden / heads : undefined),
     contextLength: size('max_position_embeddings'),
-    vocabRows: tensors.get(EMBEDDING)?.shape[0] ?? config.vocab_size,
+    vocabRows: [...tensors.values()].find((tensor) => isEmbedding(tensor.name))?.shape[0] ?? config.vocab_size,
     tied: isTied(source),
     dtype: Object.entries(bytesByDtype).sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'none',
     bytesByDtype,
@@ -122,7 +132,7 @@ function readTokenizer(source: ModelSource): { tokenizer?: Tokenizer; problem?: 
 }
 
 function isTied(source: ModelSource): boolean {
-  return source.config.tie_word_embeddings === true || !source.tensors.has(HEAD);
+  return source.config.tie_word_embeddings === true || ![...source.tensors.keys()].some(isHead);
 }
 
 function countParameters(source: ModelSource): ModelFacts['parameters'] {
@@ -130,11 +140,12 @@ function countParameters(source: ModelSource): ModelFacts['parameters'] {
   let total = 0;
   let embedding = 0;
   for (const tensor of source.tensors.values()) {
-    // A tied model may store its table twice, and old checkpoints carry a buffer of rotary frequencies.
-    if ((tied && tensor.name === HEAD) || tensor.name.endsWith('.inv_freq')) continue;
+    // A tied model may store its table twice.
+    const { name } = tensor;
+    if ((tied && isHead(name)) || isBuffer(name)) continue;
     const count = elementCount(tensor.shape) ?? 0;
     total += count;
-    if (tensor.name === EMBEDDING || tensor.name === HEAD) embedding += count;
+    if (isEmbedding(name) || isPositions(name) || isHead(name)) embedding += count;
   }
   return { total, embedding, nonEmbedding: total - embedding };
 }

@@ -1,6 +1,7 @@
 // The one check that tokenizer and weights belong together.
 import { DataError } from '../base/errors.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
+import { isEmbedding } from './tensor-names.ts';
 import type { ModelSource } from './types.ts';
 
 /** Gives the tokenizer back, or refuses one with ids that the embedding has no row for. A smaller one is normal: tables are padded. */
@@ -8,7 +9,7 @@ export function checkVocabulary(
   tokenizer: Tokenizer,
   source: Pick<ModelSource, 'path' | 'config' | 'tensors'>,
 ): Tokenizer {
-  const rows = source.tensors.get('model.embed_tokens.weight')?.shape[0] ?? source.config.vocab_size;
+  const rows = [...source.tensors.values()].find(({ name }) => isEmbedding(name))?.shape[0] ?? source.config.vocab_size;
   if (tokenizer.vocabSize > rows)
     throw new DataError(
       source.path,

@@ -1,7 +1,7 @@
 // Between a checkpoint and a decoder: stacked parameters from named tensors, and back.
 import { DataError } from '../base/errors.ts';
 import { Rng } from '../base/rng.ts';
-import type { ModelSource, TensorToWrite } from '../checkpoint/index.ts';
+import { isBuffer, isHead, type ModelSource, type TensorToWrite } from '../checkpoint/index.ts';
 import type { Floats, Kernels } from '../kernels/index.ts';
 import { Decoder } from './decoder.ts';
 import {
@@ -23,10 +23,6 @@ import {
 
 /** f32 values of one part, in our layout. */
 type ReadPart = (part: ParameterPart, spec: ParameterSpec) => Float32Array;
-
-/** In checkpoints, but no weights: tables that the model's code computes. And an output matrix beside the embedding that it is tied to. */
-const NOT_WEIGHTS = /(rotary_emb\.inv_freq|attention\.(masked_)?bias|attn\.(masked_)?bias)$/;
-const TIED_HEAD = /^(lm_head|embed_out)\.weight$/;
 
 /**
  * Builds the decoder of an opened model.
@@ -96,7 +92,7 @@ function checkTensors(source: ModelSource, config: DecoderConfig, specs: ModelOf
       `${missing.length} tensor(s) that config.json asks for are missing, the first: ${missing.slice(0, 3).join(', ')}. Is a weight file absent?`,
     );
   const unknown = [...source.tensors.keys()].filter(
-    (name) => !known.has(name) && !NOT_WEIGHTS.test(name) && !(config.tied && TIED_HEAD.test(name)),
+    (name) => !known.has(name) && !isBuffer(name) && !(config.tied && isHead(name)),
   );
   if (unknown.length > 0)
     throw new DataError(

@@ -1,0 +1,15 @@
+// What tensors are by their names, over the families that Hugging Face folders come from.
+
+const EMBEDDING = /(^|\.)(embed_tokens|embed_in|wte)\.weight$/;
+const POSITIONS = /(^|\.)wpe\.weight$/;
+const HEAD = /^(lm_head|embed_out)\.weight$/;
+const BUFFER = /(rotary_emb\.inv_freq|attention\.(masked_)?bias|attn\.(masked_)?bias)$/;
+
+/** The table of token embeddings. */
+export const isEmbedding = (name: string) => EMBEDDING.test(name);
+/** A table of learned positions. */
+export const isPositions = (name: string) => POSITIONS.test(name);
+/** The output projection, where it is stored. */
+export const isHead = (name: string) => HEAD.test(name);
+/** In old checkpoints, but no weight: a table that the model's code computes. */
+export const isBuffer = (name: string) => BUFFER.test(name);
