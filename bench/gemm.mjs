@@ -168,7 +168,8 @@ function benchMemory() {
   const table = new Float32Array(v * d);
   const [cos, sin] = [random(8192 * 32, 'f32'), random(8192 * 32, 'f32')];
   const positions = Int32Array.from({ length: t }, (_, i) => i);
-  const dWeight = new Float32Array(d);
+  const [dWeight, dBias, mean] = [new Float32Array(d), new Float32Array(d), new Float32Array(t)];
+  const flat = gateUp.subarray(0, t * f);
   const norm = { rows: t, groups: 1, size: d, xStride: d, outStride: d };
   // Bytes that an op must read and write at least.
   const calls = [
@@ -178,6 +179,11 @@ function benchMemory() {
     ['rope', 4 * t * d, () => kernels.rope(y, cos, sin, positions, t, d, 9, 64, 64, false)],
     ['gluForward silu', 6 * t * f, () => kernels.gluForward(act, gateUp, t, f, 'silu')],
     ['gluBackward silu', 10 * t * f, () => kernels.gluBackward(dGateUp, act, gateUp, t, f, 'silu')],
+    ['activation gelu', 4 * t * f, () => kernels.activationForward(act, flat, 'gelu')],
+    ['its gradient', 6 * t * f, () => kernels.activationBackward(act, act, flat, 'gelu')],
+    ['layerNormForward', 4 * t * d, () => kernels.layerNormForward(y, mean, rstd, x, w, w, t, d, 1e-5)],
+    ['layerNormBackward', 8 * t * d, () => kernels.layerNormBackward(y, dWeight, dBias, x, x, w, mean, rstd, x, t, d)],
+    ['columnSums', 2 * t * d, () => kernels.columnSums(dBias, x, t, d)],
     ['crossEntropy', 6 * 512 * v, () => kernels.crossEntropy(losses, dLogits, logits, targets, weights, 512, v, 0)],
     ['adamw f32', 28 * n + 4 * n, () => kernels.adamw(master, null, g, m1, m2, options)],
     ['adamw bf16', 24 * n + 4 * n, () => kernels.adamw(high, low, g, m1, m2, options)],
