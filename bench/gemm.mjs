@@ -187,6 +187,7 @@ function benchMemory() {
     ['crossEntropy', 6 * 512 * v, () => kernels.crossEntropy(losses, dLogits, logits, targets, weights, 512, v, 0)],
     ['adamw f32', 28 * n + 4 * n, () => kernels.adamw(master, null, g, m1, m2, options)],
     ['adamw bf16', 24 * n + 4 * n, () => kernels.adamw(high, low, g, m1, m2, options)],
+    ['ema bf16', 12 * n, () => kernels.ema(other, high, low, 0.999)],
     ['sumSquares', 4 * n, () => kernels.sumSquares(master)],
     ['convert to bf16', 6 * n, () => kernels.convert(high, master)],
     ['add bf16', 6 * n, () => kernels.add(high, high, low)],

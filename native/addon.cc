@@ -10,7 +10,7 @@
 namespace {
 
 // Raise with every change of a signature below; native.ts refuses another number.
-constexpr int kAbiVersion = 2;
+constexpr int kAbiVersion = 3;
 
 /// The arguments of a call, by position.
 struct Arguments {
@@ -107,6 +107,7 @@ METHOD(crossEntropy, k.crossEntropy(a.array<float>(0), a.floats(1), a.array<floa
                                     a.integer(6), a.single(7)))
 METHOD(adamw, k.adamw(a.floats(0), a.array<uint16_t>(1), a.array<float>(2), a.array<float>(3), a.array<float>(4), a.integer(5),
                       AdamWOptions{a.number(6), a.number(7), a.number(8), a.number(9), a.number(10), a.number(11), a.number(12)}))
+METHOD(ema, k.ema(a.array<float>(0), a.floats(1), a.array<uint16_t>(2), a.integer(3), a.number(4)))
 METHOD(splitMaster, k.splitMaster(a.array<uint16_t>(0), a.array<uint16_t>(1), a.array<float>(2), a.integer(3)))
 METHOD(joinMaster, k.joinMaster(a.array<float>(0), a.array<uint16_t>(1), a.array<uint16_t>(2), a.integer(3)))
 METHOD(sumSquares, return fromNumber(env, k.sumSquares(a.array<float>(0), a.integer(1))))
@@ -133,7 +134,7 @@ napi_value open(napi_env env, napi_callback_info info) {
 #define METHOD(name) define(env, object, #name, name, table);
     METHOD(gemm) METHOD(columnSums) METHOD(embeddingForward) METHOD(embeddingBackward) METHOD(rmsNormForward) METHOD(rmsNormBackward)
     METHOD(layerNormForward) METHOD(layerNormBackward) METHOD(rope) METHOD(attentionForward) METHOD(attentionBackward) METHOD(gluForward)
-    METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(crossEntropy) METHOD(adamw) METHOD(splitMaster)
+    METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(crossEntropy) METHOD(adamw) METHOD(ema) METHOD(splitMaster)
     METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(add) METHOD(measurePeak)
 #undef METHOD
     return object;

@@ -35,6 +35,7 @@ const KernelTable kTable = {
     activationBackward,
     crossEntropy,
     adamw,
+    ema,
     splitMaster,
     joinMaster,
     sumSquares,

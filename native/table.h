@@ -50,6 +50,7 @@ struct KernelTable {
   void (*crossEntropy)(float* losses, Floats dLogits, float* logits, const int32_t* targets, const float* weights, long t, long v,
                        float softcap);
   void (*adamw)(Floats w, uint16_t* low, float* g, float* m, float* v, long n, const AdamWOptions& options);
+  void (*ema)(float* average, Floats w, const uint16_t* low, long n, double decay);
   void (*splitMaster)(uint16_t* w, uint16_t* low, const float* master, long n);
   void (*joinMaster)(float* master, const uint16_t* w, const uint16_t* low, long n);
   double (*sumSquares)(const float* x, long n);

@@ -1,4 +1,4 @@
-// AdamW, and the split of f32 masters into bf16 weights and their low halves. Square root and division are exact, so that a step is
+// AdamW, the average of weights over steps, and the split of f32 masters into bf16 weights and their low halves. Square root and division are exact, so that a step is
 // the same on every instruction set.
 #pragma once
 #include "norm.h"
@@ -52,6 +52,19 @@ static void adamw(Floats w, uint16_t* low, float* g, float* m, float* v, long n,
         float* master = static_cast<float*>(w.p) + at;
         storeUpTo(lanes, master, loadUpTo(lanes, master) * decay - update);
       }
+    });
+  });
+}
+
+static void ema(float* average, Floats w, const uint16_t* low, long n, double decay) {
+  const vf kept = splat((float)decay), rest = splat((float)(1 - decay));
+  parallelFor(divideUp(n, kAdamBlock), [&](long task) {
+    const long from = task * kAdamBlock;
+    forVectors(minOf(kAdamBlock, n - from), [&](long i, int lanes) {
+      const long at = from + i;
+      const vf master = w.bf16 ? joinHalves(loadHalves(static_cast<uint16_t*>(w.p) + at, lanes), loadHalves(low + at, lanes))
+                               : loadUpTo(lanes, static_cast<float*>(w.p) + at);
+      storeUpTo(lanes, average + at, kept * loadUpTo(lanes, average + at) + rest * master);
     });
   });
 }

@@ -110,6 +110,7 @@ export function schemaFor(value: Record<string, unknown>) {
       beta2: number('a number from 0 to below 1', (x) => x >= 0 && x < 1).optional(),
       eps: positive.optional(),
       embeddingLr: notNegative.optional(),
+      ema: number('a number between 0 and 1, such as 0.999', (x) => x > 0 && x < 1).optional(),
       clip: notNegative.optional(),
       threads: whole.optional(),
     }).optional(),

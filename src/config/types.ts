@@ -76,6 +76,8 @@ export interface TrainingConfig {
   eps?: number;
   /** Peak LR of the embedding and output matrices; 0 keeps them as they are. */
   embeddingLr?: number;
+  /** Keep an exponential moving average of the weights: the share of the old average that a step leaves. */
+  ema?: number;
   /** Largest gradient norm; 0 does not clip. */
   clip?: number;
   threads?: number;

@@ -12,7 +12,7 @@ import {
   writeModelInto,
   writeSafetensors,
 } from '../checkpoint/index.ts';
-import { type Decoder, exportTensors, type Parameter, readWeights } from '../nn/index.ts';
+import { type Decoder, exportTensors, type Parameter, readWeights, withEma } from '../nn/index.ts';
 
 interface TrainerState {
   formatVersion: 1;
@@ -61,6 +61,7 @@ function stateTensors(parameter: Parameter): TensorToWrite[] {
     tensor('m', parameter.m!),
     tensor('v', parameter.v!),
     ...(parameter.low ? [tensor('low', parameter.low)] : []),
+    ...(parameter.ema ? [tensor('ema', parameter.ema)] : []),
   ];
 }
 
@@ -70,6 +71,8 @@ export interface CheckpointContext {
   /** Written into config.json under "continuo". */
   record: Record<string, unknown>;
   keep: number;
+  /** Given: the average of the weights, which was kept with this decay, is written too, as the model folder ema/ inside. */
+  exportEma?: number;
 }
 
 /** Saves after `step` completed steps; removes older checkpoints beyond `keep`. Returns its folder. */
@@ -83,17 +86,24 @@ export async function saveCheckpoint(
   const folder = path.join(context.runFolder, 'checkpoints', checkpointName(step));
   makeFolder(path.dirname(folder), 'saving a checkpoint');
   const dtype = decoder.precision === 'bf16' ? 'bfloat16' : 'float32';
-  await writeFolderAtomic(folder, (temporary) => {
-    writeModelInto(temporary, {
+  const writeModel = (into: string, record: Record<string, unknown>) =>
+    writeModelInto(into, {
       config: {
         ...source.config,
         torch_dtype: dtype,
-        continuo: { ...(source.config.continuo as object), ...context.record, step, tokens },
+        continuo: { ...(source.config.continuo as object), ...context.record, step, tokens, ...record },
       },
       generationConfig: source.generationConfig,
       tensors: exportTensors(decoder),
       tokenizerFiles: source.tokenizer().files,
     });
+  await writeFolderAtomic(folder, async (temporary) => {
+    writeModel(temporary, {});
+    if (context.exportEma !== undefined) {
+      const average = path.join(temporary, 'ema');
+      fs.mkdirSync(average);
+      await withEma(decoder.list(), decoder.kernels, () => writeModel(average, { ema: context.exportEma }));
+    }
     const trainer = path.join(temporary, 'trainer');
     fs.mkdirSync(trainer);
     writeSafetensors(path.join(trainer, 'optimizer.safetensors'), decoder.list().flatMap(stateTensors));
@@ -138,6 +148,7 @@ export function restoreCheckpoint(
       read('m', parameter.m!);
       read('v', parameter.v!);
       if (parameter.low) read('low', parameter.low);
+      if (parameter.ema) read('ema', parameter.ema);
     }
   } finally {
     trainer.close();

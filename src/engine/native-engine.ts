@@ -10,7 +10,17 @@ import { memoryLimit } from '../base/machine.ts';
 import { formatBytes } from '../base/units.ts';
 import { openModel } from '../checkpoint/index.ts';
 import { pickKernels, traceKernels } from '../kernels/index.ts';
-import { adamwStep, type Decoder, gradNorm, loadDecoder, type Parameter, prepareTraining } from '../nn/index.ts';
+import {
+  adamwStep,
+  type Decoder,
+  gradNorm,
+  loadDecoder,
+  type Parameter,
+  prepareEma,
+  prepareTraining,
+  updateEma,
+  withEma,
+} from '../nn/index.ts';
 import { type JobReader, openJob, type Sequence } from '../shards/index.ts';
 import {
   type CheckpointContext,
@@ -95,7 +105,7 @@ function watchParentAndSignals(): void {
 class Training {
   private readonly reader: JobReader;
   private readonly decoder: Decoder;
-  private readonly context: Omit<CheckpointContext, 'record'>;
+  private readonly context: Omit<CheckpointContext, 'record' | 'exportEma'>;
   private readonly source;
   private readonly metrics: LineLog;
   private readonly events: LineLog;
@@ -124,6 +134,7 @@ class Training {
     this.decoder = loadDecoder(this.source, job.precision, kernels);
     prepareTraining(this.decoder.list());
     for (const parameter of this.decoder.embeddings()) parameter.lrFactor = job.optimizer.embeddingLrFactor;
+    if (job.ema !== undefined) prepareEma(this.decoder.list(), kernels);
     this.context = { runFolder, jobFingerprint: job.fingerprint, keep: job.checkpoint.keep };
     this.metrics = new LineLog(path.join(runFolder, 'metrics.jsonl'));
     this.events = new LineLog(path.join(runFolder, 'events.jsonl'));
@@ -240,7 +251,10 @@ class Training {
     const parameters = this.decoder.list();
     const norm = phase('gradient norm', () => gradNorm(parameters, this.decoder.kernels));
     this.checkFinite(step, loss, norm, lr);
-    phase('optimizer', () => adamwStep(parameters, this.decoder.kernels, job.optimizer, lr, step + 1, norm));
+    phase('optimizer', () => {
+      adamwStep(parameters, this.decoder.kernels, job.optimizer, lr, step + 1, norm);
+      if (job.ema !== undefined) updateEma(parameters, this.decoder.kernels, job.ema);
+    });
     this.tokens += numTargets;
     const stepMs = performance.now() - start;
     return {
@@ -309,7 +323,8 @@ class Training {
     const start = performance.now();
     const { job } = this.reader;
     const record = { ...job.record, ...(step === job.numSteps ? job.recordAtEnd : {}), lr: this.reader.lrAt(step - 1) };
-    const folder = await saveCheckpoint({ ...this.context, record }, this.decoder, this.source, step, this.tokens);
+    const context = { ...this.context, record, exportEma: step === job.numSteps ? job.ema : undefined };
+    const folder = await saveCheckpoint(context, this.decoder, this.source, step, this.tokens);
     const seconds = (performance.now() - start) / 1000;
     this.event('checkpoint', { step, folder: path.relative(this.runFolder, folder), seconds });
     send({ type: 'checkpoint', step, folder, seconds });
@@ -342,27 +357,40 @@ class Training {
 
   private async scoreSets(step: number): Promise<void> {
     const { job } = this.reader;
-    const result: EvalResult = { step, time: new Date().toISOString(), sets: {} };
-    const total = job.evaluation.sets.reduce((sum, set) => sum + set.order.numSequences, 0);
-    let before = 0;
-    for (const set of job.evaluation.sets) {
-      result.sets[set.name] = await scoreSet(
-        this.decoder,
-        set,
-        (i) => this.reader.evalSequence(set, i),
-        job.batch.sequencesPerMicroBatch,
-        async (done) => {
-          send({ type: 'evalProgress', step, done: before + done, total });
-          await breathe();
-          if (stopRequested) throw new Interrupted();
-        },
-      );
-      before += set.order.numSequences;
-    }
+    const { sets } = job.evaluation;
+    // Before the first step the average is the weights.
+    const scoresEma = job.ema !== undefined && step > 0;
+    const numSequences = sets.reduce((sum, set) => sum + set.order.numSequences, 0);
+    const total = scoresEma ? 2 * numSequences : numSequences;
+    let done = 0;
+    const score = async () => {
+      const results: EvalResult['sets'] = {};
+      for (const set of sets) {
+        const before = done;
+        results[set.name] = await scoreSet(
+          this.decoder,
+          set,
+          (i) => this.reader.evalSequence(set, i),
+          job.batch.sequencesPerMicroBatch,
+          async (inSet) => {
+            done = before + inSet;
+            send({ type: 'evalProgress', step, done, total });
+            await breathe();
+            if (stopRequested) throw new Interrupted();
+          },
+        );
+      }
+      return results;
+    };
+    const result: EvalResult = { step, time: new Date().toISOString(), sets: await score() };
+    if (scoresEma) result.ema = await withEma(this.decoder.list(), this.decoder.kernels, score);
     writeJsonAtomic(this.evaluationFile(step), result);
+    const bitsPerByte = (scores: EvalResult['sets']) =>
+      Object.fromEntries(Object.entries(scores).map(([name, set]) => [name, set.bitsPerByte]));
     this.event('eval', {
       step,
-      bitsPerByte: Object.fromEntries(Object.entries(result.sets).map(([name, set]) => [name, set.bitsPerByte])),
+      bitsPerByte: bitsPerByte(result.sets),
+      ...(result.ema ? { emaBitsPerByte: bitsPerByte(result.ema) } : {}),
     });
     send({ type: 'eval', ...result });
   }

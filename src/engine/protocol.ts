@@ -43,6 +43,8 @@ export interface EvalResult {
   step: number;
   time: string;
   sets: Record<string, EvalSetResult>;
+  /** Of the average of the weights, where one is kept. */
+  ema?: Record<string, EvalSetResult>;
 }
 
 export type EngineMessage =

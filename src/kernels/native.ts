@@ -8,7 +8,7 @@ import { packageRoot } from '../base/package.ts';
 import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
 
 /** Raised with every change of a signature in native/addon.cc. */
-const ABI_VERSION = 2;
+const ABI_VERSION = 3;
 
 const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable'];
 
@@ -368,6 +368,13 @@ function bind(native: Addon, variant: string): Kernels {
       f32(v, count, 'adamw', 'v');
       const { lr, beta1, beta2, eps, weightDecay, gradScale, step } = options;
       n.adamw!(w, low, g, m, v, count, lr, beta1, beta2, eps, weightDecay, gradScale, step);
+    },
+    ema(average, w, low, decay) {
+      const count = w.length;
+      f32(average, count, 'ema', 'average');
+      floats(w, count, 'ema', 'w');
+      if (w instanceof Uint16Array) u16(low, count, 'ema', 'low');
+      n.ema!(average, w, low, count, decay);
     },
     splitMaster(w, low, master) {
       u16(w, master.length, 'splitMaster', 'w');

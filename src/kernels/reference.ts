@@ -506,6 +506,12 @@ function adamw(
   if (w instanceof Uint16Array) splitMaster(w, low!, master);
 }
 
+function ema(average: Float32Array, w: Floats, low: Uint16Array | null, decay: number): void {
+  const master = w instanceof Float32Array ? w : new Float32Array(w.length);
+  if (w instanceof Uint16Array) joinMaster(master, w, low!);
+  for (let i = 0; i < master.length; i++) average[i] = decay * average[i]! + (1 - decay) * master[i]!;
+}
+
 const SUM_BLOCK = 65_536;
 
 function sumSquares(x: Float32Array): number {
@@ -546,6 +552,7 @@ export const referenceKernels: Kernels = {
   activationBackward,
   crossEntropy,
   adamw,
+  ema,
   splitMaster,
   joinMaster,
   sumSquares,

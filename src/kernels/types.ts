@@ -232,6 +232,9 @@ export interface Kernels {
     options: AdamWOptions,
   ): void;
 
+  /** average = decay * average + (1 - decay) * master; w and low as adamw reads them. */
+  ema(average: Float32Array, w: Floats, low: Uint16Array | null, decay: number): void;
+
   /** Splits f32 masters into (w, low) as adamw reads them. */
   splitMaster(w: Uint16Array, low: Uint16Array, master: Float32Array): void;
   /** Inverse of splitMaster, bit for bit. */

@@ -1,5 +1,6 @@
 // The door of the model layer.
 export { type Batch, Decoder } from './decoder.ts';
+export { prepareEma, updateEma, withEma } from './ema.ts';
 export { type DecoderConfig, findFamily, SUPPORTED_MODEL_TYPES } from './families/index.ts';
 export { exportTensors, initDecoder, loadDecoder, partsOf, readWeights } from './load.ts';
 export { type AdamWSettings, adamwStep, gradNorm, prepareTraining } from './optimizer.ts';

@@ -19,6 +19,7 @@ import {
   type ParameterPart,
   type Precision,
   partShape,
+  writeMaster,
 } from './tensor.ts';
 
 /** f32 values of one part, in our layout. */
@@ -123,17 +124,11 @@ function buildParameters(
     };
     let at = 0;
     for (const part of spec.parts) {
-      setMaster(parameter, at, read(part, spec), kernels);
+      writeMaster(parameter, at, read(part, spec), kernels);
       at += part.rows * spec.cols;
     }
     return parameter;
   });
-}
-
-function setMaster(parameter: Parameter, at: number, values: Float32Array, kernels: Kernels): void {
-  const end = at + values.length;
-  if (parameter.data instanceof Float32Array) parameter.data.set(values, at);
-  else kernels.splitMaster(parameter.data.subarray(at, end), parameter.low!.subarray(at, end), values);
 }
 
 /** Each part of a parameter with its place in the parameter's arrays. */

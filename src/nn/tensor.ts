@@ -1,6 +1,6 @@
 // What flows through a model: activations (with a gradient while one is needed) and parameters (with optimiser state).
 // Both are plain rows x columns over typed arrays; the batch and sequence axes are folded into rows.
-import type { Floats } from '../kernels/index.ts';
+import type { Floats, Kernels } from '../kernels/index.ts';
 
 export type Precision = 'bf16' | 'f32';
 
@@ -49,6 +49,8 @@ export interface Parameter {
   /** AdamW's moments; null until training begins. */
   m: Float32Array | null;
   v: Float32Array | null;
+  /** Average of the f32 master over steps, where one is kept. */
+  ema?: Float32Array;
 }
 
 /** Shape of a part in a checkpoint. */
@@ -89,4 +91,17 @@ function checkpointIndex(
     const [head, element] = [Math.floor(inKind / headDim), inKind % headDim];
     return ((head * 3 + kind) * headDim + element) * cols + col;
   };
+}
+
+/** Reads the f32 masters of as many elements as `master` holds, from element `from` on. */
+export function readMaster({ data, low }: Parameter, from: number, master: Float32Array, kernels: Kernels): void {
+  const to = from + master.length;
+  if (data instanceof Float32Array) master.set(data.subarray(from, to));
+  else kernels.joinMaster(master, data.subarray(from, to), low!.subarray(from, to));
+}
+
+export function writeMaster({ data, low }: Parameter, from: number, master: Float32Array, kernels: Kernels): void {
+  const to = from + master.length;
+  if (data instanceof Float32Array) data.set(master, from);
+  else kernels.splitMaster(data.subarray(from, to), low!.subarray(from, to), master);
 }

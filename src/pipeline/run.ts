@@ -167,6 +167,7 @@ async function compile(prepared: Prepared, plan: Plan, options: PipelineOptions)
       sequencesPerMicroBatch: plan.sequencesPerMicroBatch,
     },
     optimizer: { name: 'adamw', ...plan.optimizer },
+    ema: plan.ema,
     schedule: lrCurve(plan.schedule),
     phases: plan.phases.map(({ name, firstStep, numSteps, blend }) => ({ name, firstStep, numSteps, blend })),
     shards: corpora
@@ -252,7 +253,11 @@ function followTraining(plan: Plan, options: PipelineOptions) {
         scoring.update(message.done);
         break;
       case 'eval': {
-        const scores = Object.entries(message.sets).map(([name, set]) => `${name} ${set.bitsPerByte.toFixed(4)}`);
+        const scores = Object.entries(message.sets).map(([name, set]) => {
+          const average = message.ema?.[name];
+          const ofAverage = average ? ` (average of the weights ${average.bitsPerByte.toFixed(4)})` : '';
+          return `${name} ${set.bitsPerByte.toFixed(4)}${ofAverage}`;
+        });
         scoring?.finish(`${scores.join(', ')} bits per byte`);
         scoring = undefined;
         break;

@@ -85,6 +85,23 @@ const embeddingLrAbovePeak: Pitfall = {
   },
 };
 
+const MAX_INITIAL_SHARE = 0.1;
+
+const emaLongerThanRun: Pitfall = {
+  id: 'ema-longer-than-run',
+  severity: 'warning',
+  source: 'arithmetic: decay to the power of the steps',
+  check(_inputs, { ema, numSteps }) {
+    const initialShare = (ema ?? 0) ** numSteps;
+    if (initialShare <= MAX_INITIAL_SHARE) return undefined;
+    return {
+      message: 'The average of the weights will still hold much of the model that the run begins with.',
+      evidence: `decay ${ema}, ${numSteps} steps: ${formatShare(initialShare)} of it`,
+      fix: `Lower training.ema to ${Number(Math.max(0.5, 1 - 3 / numSteps).toPrecision(3))} or so, or take the average for what it is: a mixture with the old model.`,
+    };
+  },
+};
+
 const pretrainingLrUnknown: Pitfall = {
   id: 'pretraining-lr-unknown',
   severity: 'warning',
@@ -231,6 +248,7 @@ export const PITFALLS: readonly Pitfall[] = [
   noReplay,
   lrAbovePretrainingFinal,
   embeddingLrAbovePeak,
+  emaLongerThanRun,
   pretrainingLrUnknown,
   tooManyEpochs,
   instructModelOnRawText,

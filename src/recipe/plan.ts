@@ -132,6 +132,14 @@ export function makePlan(inputs: PlanInputs): Plan {
         ),
       ) / schedule.peakLr,
   };
+  const { ema } = config.training;
+  if (ema !== undefined)
+    reasons.push({
+      what: 'average of the weights',
+      value: `decay ${ema} a step`,
+      why: `as you set it; it remembers about ${formatCount(1 / (1 - ema))} steps, is scored beside the weights and exported as ema/ of the last checkpoint`,
+      source: FROM_FILE,
+    });
   const tokensPerSet = take(
     chosen(
       'held-out tokens a set',
@@ -142,7 +150,8 @@ export function makePlan(inputs: PlanInputs): Plan {
       'assumption',
     ),
   );
-  const evalTokens = inputs.corpora.reduce((sum, corpus) => sum + Math.min(corpus.heldOut.numTokens, tokensPerSet), 0);
+  const heldOut = inputs.corpora.reduce((sum, corpus) => sum + Math.min(corpus.heldOut.numTokens, tokensPerSet), 0);
+  const evalTokens = ema === undefined ? heldOut : 2 * heldOut;
   const evaluateEvery = take(chooseEvaluateEvery(config, numSteps, tokensPerStep, evalTokens));
   const checkpointEvery = take(
     chosen(
@@ -179,6 +188,7 @@ export function makePlan(inputs: PlanInputs): Plan {
     corpora: inputs.corpora.map((corpus) => ({ ...corpus })),
     ...{ numSteps, tokensPerStep, seqLen, sequencesPerStep, sequencesPerMicroBatch, totalTokens, precision },
     optimizer,
+    ...(ema === undefined ? {} : { ema }),
     schedule,
     phases,
     checkpoint: { everySteps: Math.min(checkpointEvery, numSteps), keep },

@@ -126,6 +126,8 @@ export interface Plan {
     /** LR of the embedding and output matrices as a share of all others'. */
     embeddingLrFactor: number;
   };
+  /** Decay a step of the exponential moving average of the weights; absent: none is kept. */
+  ema?: number;
   schedule: Schedule;
   phases: PlanPhase[];
   checkpoint: { everySteps: number; keep: number };

@@ -228,6 +228,7 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
     ['precision', job?.precision],
     ['batch', job && `${plural(job.batch.sequencesPerStep, 'sequence')} of ${job.batch.seqLen} tokens a step`],
     ['optimiser', job && optimizerText(job.optimizer)],
+    ['average of the weights', averageText(run)],
     ['seed', job && String(job.seed)],
     ['tokens', formatCount(summary.tokens)],
     ['steps', statusLine(summary).split(', ')[1]],
@@ -276,6 +277,17 @@ function optimizerText(optimizer: NonNullable<Run['job']>['optimizer']): string 
   const embeddings =
     embeddingLrFactor === 1 ? '' : `, embeddings at ${Number(embeddingLrFactor.toPrecision(3))} of the LR`;
   return `AdamW, betas ${beta1} and ${beta2}, eps ${formatLr(eps)}, weight decay ${weightDecay}, gradients clipped at ${clipNorm}${embeddings}`;
+}
+
+/** The last scores of the average of the weights, where one is kept. */
+function averageText({ job, evals, checkpoints }: Run): string | undefined {
+  if (job?.ema === undefined) return undefined;
+  const last = evals.findLast((record) => record.ema);
+  const scores = Object.entries(last?.ema ?? {}).map(
+    ([name, { bitsPerByte }]) => `${name} ${formatScore(bitsPerByte)}`,
+  );
+  const where = checkpoints.at(-1)?.step === job.numSteps ? ', in ema/ of the checkpoint' : '';
+  return `decay ${job.ema} a step${scores.length > 0 ? `; bits per byte after step ${last!.step}: ${scores.join(', ')}` : ''}${where}`;
 }
 
 /** What the event of the run's start says under the first of `names` that it has. */

@@ -41,6 +41,8 @@ export interface EvalRecord {
   step: number;
   time?: string;
   sets: Record<string, EvalScore>;
+  /** Of the average of the weights, where one is kept. */
+  ema?: Record<string, EvalScore>;
 }
 
 /**

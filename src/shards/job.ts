@@ -24,6 +24,7 @@ export interface JobOptions {
   seed: number;
   batch: Job['batch'];
   optimizer: Job['optimizer'];
+  ema?: Job['ema'];
   /** In order and without gaps, from step 0 to numSteps. */
   phases: readonly JobPhase[];
   numSteps: number;
@@ -91,6 +92,7 @@ export async function compileJob(options: JobOptions): Promise<{ job: Job; stati
       numSteps,
       batch,
       optimizer: options.optimizer,
+      ...(options.ema === undefined ? {} : { ema: options.ema }),
       phases: [...options.phases],
       shards,
       order: order.files,

@@ -3,9 +3,10 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openModel } from '../../src/checkpoint/index.ts';
-import { type EvalResult, listCheckpoints } from '../../src/engine/index.ts';
+import { type EvalResult, listCheckpoints, scoreSet } from '../../src/engine/index.ts';
 import { referenceKernels } from '../../src/kernels/index.ts';
 import { loadDecoder } from '../../src/nn/index.ts';
+import { openJob } from '../../src/shards/index.ts';
 import {
   type Ended,
   finalState,
@@ -137,6 +138,33 @@ describe('a whole run', () => {
     const [table, norm] = ['model.embed_tokens.weight', 'model.norm.weight'];
     expect(read(after, table)).toEqual(read(world.model, table));
     expect(read(after, norm)).not.toEqual(read(world.model, norm));
+  });
+
+  test('an average of the weights is scored beside them and exported with the last checkpoint', async () => {
+    const averaged = await makeRun(world, { ema: 0.9 });
+    expect((await runEngine(averaged)).code).toBe(0);
+    // The average is kept beside the weights: they are what they are without it.
+    const weights = (folder: string) => fs.readFileSync(path.join(folder, 'model.safetensors'));
+    const [last, before] = ['40', '35'].map((step) => path.join(averaged, 'checkpoints', `step-000000${step}`));
+    expect(weights(last!).equals(finalState(run).weights)).toBe(true);
+    expect(fs.existsSync(path.join(before!, 'ema'))).toBe(false);
+    const source = openModel(path.join(last!, 'ema'));
+    const reader = openJob(path.join(averaged, 'job'));
+    try {
+      expect(source.config.continuo).toMatchObject({ recipe: 'test', step: 40, ema: 0.9 });
+      const decoder = loadDecoder(source, 'f32', referenceKernels);
+      const read = (step: string) =>
+        JSON.parse(fs.readFileSync(path.join(averaged, 'evals', `step-000000${step}.json`), 'utf8')) as EvalResult;
+      expect(read('00').ema).toBeUndefined();
+      const { sets, ema } = read('40');
+      const [set] = reader.job.evaluation.sets;
+      const score = await scoreSet(decoder, set!, (i) => reader.evalSequence(set!, i), 2);
+      expect(score.bitsPerByte).toBeCloseTo(ema![set!.name]!.bitsPerByte, 5);
+      expect(score.bitsPerByte).not.toBeCloseTo(sets[set!.name]!.bitsPerByte, 3);
+    } finally {
+      source.close();
+      reader.close();
+    }
   });
 
   test('micro-batches of another size give nearly the same losses', async () => {

@@ -8,7 +8,7 @@ import { openModel } from '../../src/checkpoint/index.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../src/engine/checkpoints.ts';
 import { listCheckpoints } from '../../src/engine/index.ts';
 import { referenceKernels } from '../../src/kernels/index.ts';
-import { adamwStep, gradNorm, loadDecoder, prepareTraining } from '../../src/nn/index.ts';
+import { adamwStep, gradNorm, loadDecoder, prepareEma, prepareTraining, updateEma } from '../../src/nn/index.ts';
 import { makeBatch, uniformWeights } from '../nn/fixtures.ts';
 import {
   killEngines,
@@ -32,7 +32,8 @@ afterAll(() => fs.rmSync(world.root, { recursive: true, force: true }));
 const NUM_KILLS = 10;
 
 describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
-  const options = { precision, numSteps: 60, checkpoint: { everySteps: 3, keep: 2 } };
+  // The average of the weights is a part of the state.
+  const options = { precision, numSteps: 60, checkpoint: { everySteps: 3, keep: 2 }, ema: 0.95 };
   let uninterrupted: string;
   beforeAll(async () => {
     uninterrupted = await makeRun(world, options);
@@ -90,11 +91,12 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
     }
   }, 120_000);
 
-  test('a checkpoint holds all that the decoder is: weights, their lower halves, moments', async () => {
+  test('a checkpoint holds all that the decoder is: weights, their lower halves, moments, average', async () => {
     const source = openModel(world.model);
     const load = () => {
       const decoder = loadDecoder(source, precision, referenceKernels);
       prepareTraining(decoder.list());
+      prepareEma(decoder.list(), referenceKernels);
       return decoder;
     };
     const [decoder, restored] = [load(), load()];
@@ -104,13 +106,15 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
       decoder.trainBatch(batch, uniformWeights(batch));
       const norm = gradNorm(decoder.list(), referenceKernels);
       adamwStep(decoder.list(), referenceKernels, settings, 1e-4, step, norm);
+      updateEma(decoder.list(), referenceKernels, 0.9);
     }
     const context = { runFolder: path.join(world.root, `save-${precision}`), jobFingerprint: 'f', record: {}, keep: 1 };
     const folder = await saveCheckpoint(context, decoder, source, 3, 48);
     expect(restoreCheckpoint(folder, 'f', restored)).toEqual({ step: 3, tokens: 48, kernels: 'reference' });
-    for (const [i, { data, low, m, v, parts }] of decoder.list().entries()) {
+    for (const [i, { data, low, m, v, ema, parts }] of decoder.list().entries()) {
       const twin = restored.list()[i]!;
-      expect({ data: twin.data, low: twin.low, m: twin.m, v: twin.v }, parts[0]!.name).toEqual({ data, low, m, v });
+      const held = { data: twin.data, low: twin.low, m: twin.m, v: twin.v, ema: twin.ema };
+      expect(held, parts[0]!.name).toEqual({ data, low, m, v, ema });
       if (precision === 'bf16') expect(low!.some((bits) => bits !== 0)).toBe(true);
     }
     source.close();

@@ -383,6 +383,20 @@ describe.skipIf(info === undefined)('native kernels', () => {
       );
     });
 
+    test('ema', () => {
+      const n = 20_005;
+      const master = random(n, 1) as Float32Array;
+      const w = dtype === 'f32' ? master : new Uint16Array(n);
+      const low = dtype === 'f32' ? null : new Uint16Array(n);
+      if (w instanceof Uint16Array) referenceKernels.splitMaster(w, low!, master);
+      compare(
+        () => [random(n, 2)],
+        (kernels, [average]) => kernels.ema(average as Float32Array, w, low, 0.99),
+        // Two products and a sum in f32 instead of f64, and the decay itself rounded to f32: 2^-24 each.
+        ([actual], [expected], variant) => expectClose(actual!, expected!, 2.5e-7, 1, variant),
+      );
+    });
+
     test('add and convert', () => {
       const n = 70_003;
       for (const other of DTYPES) {

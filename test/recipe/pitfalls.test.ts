@@ -121,6 +121,16 @@ describe('each rule fires where it should, and only there', () => {
     expect(ids(at('0'))).not.toContain(id);
   });
 
+  it('ema-longer-than-run', () => {
+    const id = 'ema-longer-than-run';
+    const at = (ema: number) => inputs([HANDBOOK, WEB], `budget: { steps: 300 }\ntraining: { ema: ${ema} }`);
+    expect(find(at(0.999), id)).toMatchObject({
+      evidence: 'decay 0.999, 300 steps: 74 % of it',
+      fix: expect.stringContaining('Lower training.ema to 0.99 '),
+    });
+    expect(ids(at(0.99))).not.toContain(id);
+  });
+
   it('held-out-too-small', () => {
     const warning = find(inputs([corpus('handbook', 'domain', 4e6, 5_000), WEB]), 'held-out-too-small')!;
     expect(warning.evidence).toBe(
