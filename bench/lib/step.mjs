@@ -1,0 +1,120 @@
+// Our side of a bench, as a program of its own so that its peak memory is its own: checks, then times training steps or scoring.
+// Usage: node --expose-gc bench/lib/step.mjs SPEC_JSON (runStep below makes the call); prints one line of JSON.
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Rng } from '../../dist/base/rng.js';
+import { openModel } from '../../dist/checkpoint/index.js';
+import { nativeInfo, pickKernels } from '../../dist/kernels/index.js';
+import { adamwStep, gradNorm, loadDecoder, prepareTraining } from '../../dist/nn/index.js';
+import { peakMemoryBytes, resetPeakMemory } from './machine.mjs';
+
+const SETTINGS = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clipNorm: 1 };
+const LEARNING_RATE = 1e-4;
+
+/**
+ * @typedef {object} StepSpec
+ * @property {string} folder model
+ * @property {string} tokensFile of writeTokens
+ * @property {'bf16' | 'f32'} precision
+ * @property {number} threads
+ * @property {number} batch sequences a step
+ * @property {number} seqLen
+ * @property {number} checkLength tokens of the first sequence whose loss and gradient norm are reported first
+ * @property {'train' | 'forward' | 'check'} work timed steps, timed scoring, or nothing
+ * @property {number} steps timed at most
+ * @property {number} seconds no new step begins after these, but one is always timed
+ */
+
+/** Runs a spec in a new process. @param {StepSpec} spec @throws Error with the program's message */
+export function runStep(spec) {
+  const run = spawnSync(process.execPath, ['--expose-gc', fileURLToPath(import.meta.url), JSON.stringify(spec)], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    maxBuffer: 1 << 26,
+  });
+  if (run.status !== 0)
+    throw new Error(`continuo ${spec.precision} (${spec.work}) ended with ${run.signal ?? `code ${run.status}`}`);
+  return JSON.parse(run.stdout.trim().split('\n').at(-1));
+}
+
+/** Random ids, [batch, seqLen + 1], as JSON that both sides read. */
+export function writeTokens(file, vocab, batch, seqLen) {
+  const rng = new Rng(1);
+  const tokens = Array.from({ length: batch * (seqLen + 1) }, () => rng.below(vocab));
+  fs.writeFileSync(file, JSON.stringify({ tokens, batch, seqLen }));
+}
+
+function readBatch({ tokensFile, batch, seqLen }, length = seqLen, sequences = batch) {
+  const { tokens } = JSON.parse(fs.readFileSync(tokensFile, 'utf8'));
+  const pick = (shift) =>
+    Int32Array.from({ length: sequences * length }, (_, i) => {
+      const sequence = Math.floor(i / length);
+      return tokens[sequence * (seqLen + 1) + (i % length) + shift];
+    });
+  const docStart = new Int32Array(sequences * length);
+  return { batch: sequences, seqLen: length, inputs: pick(0), targets: pick(1), docStart };
+}
+
+const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+
+function main(spec) {
+  const kernels = pickKernels();
+  kernels.setNumThreads(spec.threads);
+  const source = openModel(spec.folder);
+  const decoder = loadDecoder(source, spec.precision, kernels);
+  source.close();
+  const parameters = decoder.list();
+  if (spec.work === 'train') prepareTraining(parameters);
+  else if (spec.work === 'check') for (const p of parameters) p.grad = new Float32Array(p.data.length);
+  const measurePeaks = () => ({ bf16: nativeInfo()?.measurePeak('bf16'), f32: nativeInfo()?.measurePeak('f32') });
+  const before = measurePeaks();
+  resetPeakMemory();
+
+  /** Loss and gradient norm of a batch; the gradient is left in place. */
+  const gradient = (batch) => {
+    const rows = batch.inputs.length;
+    const loss = mean(decoder.trainBatch(batch, new Float32Array(rows).fill(1 / rows)));
+    return { loss, norm: gradNorm(parameters, kernels) };
+  };
+  const result = { variant: kernels.variant, seconds: [] };
+  if (spec.work === 'forward') {
+    const batch = readBatch(spec);
+    result.first = { loss: mean(decoder.scoreBatch(batch)) };
+    time(() => decoder.scoreBatch(batch));
+  } else {
+    result.check = gradient(readBatch(spec, spec.checkLength, 1));
+    for (const p of parameters) p.grad.fill(0);
+  }
+  if (spec.work === 'train') {
+    const batch = readBatch(spec);
+    let step = 0;
+    const train = () => {
+      const { loss, norm } = gradient(batch);
+      adamwStep(parameters, kernels, SETTINGS, LEARNING_RATE, ++step, norm);
+      return { loss, norm };
+    };
+    result.first = time(train, true);
+  }
+  const after = measurePeaks();
+  result.peak = { bf16: Math.max(before.bf16, after.bf16), f32: Math.max(before.f32, after.f32) };
+  result.peakRssBytes = peakMemoryBytes();
+  console.log(JSON.stringify(result));
+
+  /** Times calls into result.seconds. The first call allocates; it counts only when it took so long that this cannot matter. */
+  function time(call, withFirst = false) {
+    let first;
+    const until = performance.now() + spec.seconds * 1000;
+    for (let i = 0; i <= spec.steps; i++) {
+      const start = performance.now();
+      const value = call();
+      const took = (performance.now() - start) / 1000;
+      if (i === 0) first = value;
+      if (i > 0 || (withFirst && took > spec.seconds)) result.seconds.push(took);
+      if (result.seconds.length > 0 && performance.now() >= until) break;
+    }
+    return first;
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) main(JSON.parse(process.argv[2]));
