@@ -114,6 +114,7 @@ METHOD(sumSquares, return fromNumber(env, k.sumSquares(a.array<float>(0), a.inte
 METHOD(convert, k.convert(a.floats(0), a.floats(1), a.integer(2)))
 METHOD(add, k.add(a.floats(0), a.floats(1), a.floats(2), a.integer(3)))
 METHOD(measurePeak, return fromNumber(env, k.measurePeak(a.boolean(0), a.number(1))))
+METHOD(measureBandwidth, return fromNumber(env, k.measureBandwidth(a.number(0), a.number(1))))
 #undef METHOD
 
 void define(napi_env env, napi_value object, const char* name, napi_callback callback, const KernelTable* table = nullptr) {
@@ -135,7 +136,7 @@ napi_value open(napi_env env, napi_callback_info info) {
     METHOD(gemm) METHOD(columnSums) METHOD(embeddingForward) METHOD(embeddingBackward) METHOD(rmsNormForward) METHOD(rmsNormBackward)
     METHOD(layerNormForward) METHOD(layerNormBackward) METHOD(rope) METHOD(attentionForward) METHOD(attentionBackward) METHOD(gluForward)
     METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(crossEntropy) METHOD(adamw) METHOD(ema) METHOD(splitMaster)
-    METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(add) METHOD(measurePeak)
+    METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(add) METHOD(measurePeak) METHOD(measureBandwidth)
 #undef METHOD
     return object;
   }

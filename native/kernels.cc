@@ -42,6 +42,7 @@ const KernelTable kTable = {
     convert,
     add,
     measurePeak,
+    measureBandwidth,
 };
 
 }  // namespace CONTINUO_VARIANT

@@ -58,4 +58,6 @@ struct KernelTable {
   void (*add)(Floats out, Floats a, Floats b, long n);
   /// Register-only multiply-adds on all threads for about `seconds`: GFLOP/s, the machine's ceiling for gemm.
   double (*measurePeak)(bool bf16, double seconds);
+  /// Reading an array of `bytes` on all threads: GB/s, the ceiling of generation.
+  double (*measureBandwidth)(double bytes, double seconds);
 };

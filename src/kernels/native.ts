@@ -91,6 +91,8 @@ export interface NativeInfo {
   compiler: string;
   /** Register-only multiply-adds on all threads for `seconds`: the ceiling of gemm, in GFLOP/s. */
   measurePeak(dtype: 'f32' | 'bf16', seconds?: number): number;
+  /** Reading an array of `bytes` on all threads for `seconds`: the ceiling of generation, in GB/s; 0 without the memory. */
+  measureBandwidth(bytes: number, seconds?: number): number;
 }
 
 /** What the native kernels are, or undefined where there are none. */
@@ -104,6 +106,7 @@ export function nativeInfo(): NativeInfo | undefined {
     supported: [...native.supported],
     compiler: native.compiler,
     measurePeak: (dtype, seconds = 0.5) => methods.measurePeak!(dtype === 'bf16', seconds) as number,
+    measureBandwidth: (bytes, seconds = 0.5) => methods.measureBandwidth!(bytes, seconds) as number,
   };
 }
 
