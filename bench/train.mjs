@@ -5,6 +5,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { parseArgs } from 'node:util';
+import { estimateMemoryBytes } from '../dist/recipe/index.js';
 import { availableBytes, gib, peakOf, printTable, provenance, readRecord, round, saveRecord } from './lib/machine.mjs';
 import { MODEL_NAMES, modelFolder, modelNamed, python, root } from './lib/models.mjs';
 import { runStep, writeTokens } from './lib/step.mjs';
@@ -117,6 +118,13 @@ function summary(result, dtype) {
     Object.assign(out, {
       kernels: result.variant,
       threads,
+      estimatedBytes: estimateMemoryBytes({
+        numParameters: model.numParameters,
+        model: model.sizes,
+        seqLen,
+        sequencesPerMicroBatch: batch,
+        precision: dtype,
+      }),
       peakGFlops: { bf16: round(result.peak.bf16), f32: round(result.peak.f32) },
       mfu: round((tokensPerSecond * model.flopsPerToken(seqLen)) / (peakOf(result.peak) * 1e9), 3),
     });
@@ -220,7 +228,18 @@ function report() {
   };
   const flops = model.flopsPerToken(seqLen);
   printTable([
-    ['side', 'tokens/s', 'of the peak', 'times it', 'peak memory', 'loss', 'gradient norm', 'threads', 'how'],
+    [
+      'side',
+      'tokens/s',
+      'of the peak',
+      'times it',
+      'peak memory',
+      'planned',
+      'loss',
+      'gradient norm',
+      'threads',
+      'how',
+    ],
     ...SIDES.filter((side) => all[side]).map((side) => {
       const s = all[side];
       return [
@@ -229,6 +248,7 @@ function report() {
         peak ? `${(((s.tokensPerSecond * flops) / (peak * 1e9)) * 100).toFixed(1)} %` : '',
         ours ? (ours.tokensPerSecond / s.tokensPerSecond).toFixed(2) : '',
         gib(s.peakRssBytes),
+        s.estimatedBytes ? gib(s.estimatedBytes) : '',
         s.loss.toFixed(5),
         s.gradientNorm.toFixed(4),
         s.threads,

@@ -93,16 +93,22 @@ function sizes(config) {
   const heads = config.num_attention_heads ?? config.n_head;
   const hidden = config.hidden_size ?? config.n_embd;
   const headDim = config.head_dim ?? hidden / heads;
+  const kvHeads = config.num_key_value_heads ?? heads;
   return {
     hidden,
+    heads,
+    kvHeads,
+    headDim,
     layers: config.num_hidden_layers ?? config.n_layer,
     ffn: config.intermediate_size ?? 4 * hidden,
     vocab: config.vocab_size,
     queryDim: heads * headDim,
-    kvDim: (config.num_key_value_heads ?? heads) * headDim,
+    kvDim: kvHeads * headDim,
     upMatrices: config.model_type === 'gpt2' ? 1 : 2,
     positions: config.model_type === 'gpt2' ? config.n_positions : 0,
-    vectors: config.model_type === 'gpt2' ? 13 : 2,
+    // Norms and biases: of a layer, and at the end.
+    layerVectors: config.model_type === 'gpt2' ? 13 : 2,
+    finalVectors: config.model_type === 'gpt2' ? 2 : 1,
   };
 }
 
@@ -117,7 +123,10 @@ export function modelNamed(name) {
     config,
     vocab: s.vocab,
     sizes: s,
-    numParameters: (s.vocab + s.positions) * s.hidden + s.layers * (layerMatrices + s.vectors * s.hidden) + s.hidden,
+    numParameters:
+      (s.vocab + s.positions) * s.hidden +
+      s.layers * (layerMatrices + s.layerVectors * s.hidden) +
+      s.finalVectors * s.hidden,
     /**
      * Floating-point operations of a training step a token: 6 a matrix weight (the tied table counts once, as the output projection), and
      * attention's two products over the causal half, three times.

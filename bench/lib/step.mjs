@@ -77,7 +77,7 @@ function main(spec) {
     const loss = mean(decoder.trainBatch(batch, new Float32Array(rows).fill(1 / rows)));
     return { loss, norm: gradNorm(parameters, kernels) };
   };
-  const result = { variant: kernels.variant, seconds: [] };
+  const result = { variant: kernels.variant, seconds: [], residentBytes: [] };
   if (spec.work === 'forward') {
     const batch = readBatch(spec);
     result.first = { loss: mean(decoder.scoreBatch(batch)) };
@@ -110,7 +110,10 @@ function main(spec) {
       const value = call();
       const took = (performance.now() - start) / 1000;
       if (i === 0) first = value;
-      if (i > 0 || (withFirst && took > spec.seconds)) result.seconds.push(took);
+      if (i > 0 || (withFirst && took > spec.seconds)) {
+        result.seconds.push(took);
+        result.residentBytes.push(process.memoryUsage.rss());
+      }
       if (result.seconds.length > 0 && performance.now() >= until) break;
     }
     return first;
