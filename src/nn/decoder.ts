@@ -1,9 +1,11 @@
 // One decoder for every family: a model is its parameters and this forward pass; the tape derives the backward pass.
-import { ConfigError } from '../base/errors.ts';
+import { ConfigError, internal } from '../base/errors.ts';
 import type { Kernels } from '../kernels/index.ts';
 import { type DecoderConfig, type LayerOf, leaves, type ModelOf } from './families/index.ts';
+import type { KeyValueCache } from './generation/cache.ts';
 import { add } from './ops/add.ts';
 import { attention, type Layout, layoutOf, rotary } from './ops/attention.ts';
+import { cachedAttention, type SlotRows } from './ops/cached-attention.ts';
 import { crossEntropyHead } from './ops/cross-entropy.ts';
 import { embedding } from './ops/embedding.ts';
 import { activate, glu } from './ops/feed-forward.ts';
@@ -26,6 +28,14 @@ export interface Batch {
   targets: Int32Array;
   /** Index inside the sequence where the token's document begins. */
   docStart: Int32Array;
+}
+
+/** Tokens for the end of one slot of a key-value cache. */
+export interface Segment {
+  slot: number;
+  tokens: ArrayLike<number>;
+  /** Of which tokens the logits are wanted. */
+  logits: 'all' | 'last' | 'none';
 }
 
 /** Mixes a layer's values: rows [queries | keys] in `qk`, values in the last columns of `qkv`. Training sees a batch, generation a cache. */
@@ -82,19 +92,41 @@ export class Decoder {
   logits(batch: Batch): Float32Array {
     const tape = new Tape(this.kernels, this.pool, this.precision, false);
     const x = this.hidden(tape, batch);
-    const logits = this.project(x);
+    const logits = new Float32Array(x.rows * this.head.rows);
+    this.project(logits, x);
     tape.release(x);
     return logits;
   }
 
+  /**
+   * Reads tokens that follow those which slots of the cache hold, and appends them there. All rows run through the model together.
+   * @returns f32 logits of the tokens asked for, in order, [tokens, vocabulary]; valid until the next call
+   * @throws ConfigError where the cache is longer than the positions that the model has learned
+   */
+  extend(cache: KeyValueCache, segments: readonly Segment[]): Float32Array {
+    this.ensurePositions(cache.capacity);
+    const { inputs, positions, rows, wanted } = placeSegments(cache, segments);
+    // Prompts come in all lengths: buffers of each would pile up in the decoder's own pool.
+    const pool = rows.every(({ numRows }) => numRows === 1) ? this.pool : new BufferPool();
+    const tape = new Tape(this.kernels, pool, this.precision, false);
+    const attend: Attend = (t, i, qk, qkv) => cachedAttention(t, qk, qkv, cache, rows, this.config, i);
+    const x = this.forward(tape, inputs, positions, attend);
+    for (const { slot, numRows } of rows) cache.lengths[slot]! += numRows;
+    const logits = pool.take('f32', wanted.length * this.head.rows) as Float32Array;
+    const last = wanted.length === x.rows ? x : takeRows(tape, x, wanted);
+    if (wanted.length > 0) this.project(logits, last);
+    if (last !== x) tape.release(last);
+    tape.release(x);
+    pool.give(logits);
+    return logits;
+  }
+
   /** Logits of final hidden rows, f32 [rows, vocabulary]. */
-  private project(x: Activation): Float32Array {
+  private project(logits: Float32Array, x: Activation): void {
     const { head } = this;
     const cap = this.config.logitSoftcap;
-    const logits = new Float32Array(x.rows * head.rows);
     this.kernels.gemm(logits, x.data, head.data, x.rows, head.rows, head.cols, false, true, null, null);
     if (cap > 0) for (let i = 0; i < logits.length; i++) logits[i] = cap * Math.tanh(logits[i]! / cap);
-    return logits;
   }
 
   private losses(batch: Batch, weights: Float32Array, training: boolean): Float32Array {
@@ -198,4 +230,34 @@ export class Decoder {
     if (!postNorm) return linear(tape, inner, projection, x);
     return add(tape, x, norm(tape, linear(tape, inner, projection), postNorm, this.config.norm));
   }
+}
+
+/** Rows of a batch made of segments: what they hold, where they go, and which of them bear wanted logits. */
+function placeSegments(cache: KeyValueCache, segments: readonly Segment[]) {
+  const numRows = segments.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  const inputs = new Int32Array(numRows);
+  const positions = new Int32Array(numRows);
+  const rows: SlotRows[] = [];
+  const wanted: number[] = [];
+  let row = 0;
+  for (const { slot, tokens, logits } of segments) {
+    const length = cache.lengths[slot] ?? internal(`extend: no slot ${slot} in a cache of ${cache.numSlots}`);
+    if (length + tokens.length > cache.capacity)
+      internal(`extend: ${length} + ${tokens.length} tokens in a slot of ${cache.capacity}`);
+    rows.push({ slot, length, firstRow: row, numRows: tokens.length });
+    for (let i = 0; i < tokens.length; i++, row++) {
+      inputs[row] = tokens[i]!;
+      positions[row] = length + i;
+      if (logits === 'all' || (logits === 'last' && i === tokens.length - 1)) wanted.push(row);
+    }
+  }
+  return { inputs, positions, rows, wanted };
+}
+
+function takeRows(tape: Tape, x: Activation, rows: readonly number[]): Activation {
+  const out = tape.activation(rows.length, x.cols);
+  rows.forEach((row, i) => {
+    out.data.set(x.data.subarray(row * x.cols, (row + 1) * x.cols), i * x.cols);
+  });
+  return out;
 }

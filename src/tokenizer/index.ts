@@ -2,5 +2,6 @@
 export { type ChatOptions, renderChat } from './chat.ts';
 export { tokenizerFromGguf } from './gguf.ts';
 export { loadTokenizer, tokenizerFromJson } from './load.ts';
+export { TextStream } from './stream.ts';
 export { type TrainedTokenizer, type TrainOptions, trainBpe } from './train.ts';
 export type { ChatMessage, Tokenizer, TokenizerJson } from './types.ts';
