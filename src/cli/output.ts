@@ -3,6 +3,8 @@
 export interface Output {
   /** A result, one line or several. */
   print(text: string): void;
+  /** A part of a result, as it is: no line is ended. */
+  write(text: string): void;
   /** A remark that is no result. */
   note(text: string): void;
   readonly paint: Paint;
@@ -35,6 +37,7 @@ export function wantsColor(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv):
 export function processOutput(): Output {
   return {
     print: (text) => process.stdout.write(`${text}\n`),
+    write: (text) => process.stdout.write(text),
     note: (text) => process.stderr.write(`${text}\n`),
     paint: makePaint(wantsColor(process.stdout, process.env)),
   };

@@ -7,6 +7,7 @@ import { Exit } from './command.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { evalCommand } from './eval.ts';
+import { generateCommand } from './generate.ts';
 import { initCommand } from './init.ts';
 import { inspectCommand } from './inspect.ts';
 import type { Output } from './output.ts';
@@ -22,6 +23,7 @@ const COMMANDS = [
   runCommand,
   trainCommand,
   evalCommand,
+  generateCommand,
   reportCommand,
   demoCommand,
   doctorCommand,

@@ -1,7 +1,22 @@
 // The door of the model layer.
-export { type Batch, Decoder } from './decoder.ts';
+export { type Batch, Decoder, type Segment } from './decoder.ts';
 export { prepareEma, updateEma, withEma } from './ema.ts';
 export { type DecoderConfig, findFamily, SUPPORTED_MODEL_TYPES } from './families/index.ts';
+export {
+  checkSampling,
+  type FinishReason,
+  type GeneratedText,
+  GenerationBatch,
+  GREEDY,
+  generateText,
+  KeyValueCache,
+  Sampler,
+  type SamplingOptions,
+  type Sequence,
+  type SequenceOptions,
+  StopTexts,
+  type TextOptions,
+} from './generation/index.ts';
 export { exportTensors, initDecoder, loadDecoder, partsOf, readWeights } from './load.ts';
 export { type AdamWSettings, adamwStep, gradNorm, prepareTraining } from './optimizer.ts';
 export { changeLayout, type Parameter, type Precision, partShape } from './tensor.ts';

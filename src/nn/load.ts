@@ -22,19 +22,29 @@ import {
   writeMaster,
 } from './tensor.ts';
 
-/** f32 values of one part, in our layout. */
-type ReadPart = (part: ParameterPart, spec: ParameterSpec) => Float32Array;
+/** Values of one part in our layout: f32, or the bf16 weights themselves, which then have no f32 masters. */
+type ReadPart = (part: ParameterPart, spec: ParameterSpec) => Floats;
 
 /**
  * Builds the decoder of an opened model.
+ * @param purpose inference leaves out the rest of the f32 masters that training keeps beside bf16 weights: 2 bytes a parameter, not 4
  * @throws ConfigError for an unsupported architecture, DataError for missing, misshapen or unknown tensors
  */
-export function loadDecoder(source: ModelSource, precision: Precision, kernels: Kernels): Decoder {
+export function loadDecoder(
+  source: ModelSource,
+  precision: Precision,
+  kernels: Kernels,
+  purpose: 'training' | 'inference' = 'training',
+): Decoder {
   const family = findFamily(source.config);
   const config = family.parse(source.config);
   const specs = family.specs(config, (name) => source.tensors.has(name));
   checkTensors(source, config, specs);
-  const read: ReadPart = (part, spec) => changeLayout(source.readF32(part.name), part, spec.cols, 'ours');
+  const withMasters = purpose === 'training' || precision === 'f32';
+  const read: ReadPart = (part, spec) =>
+    withMasters
+      ? changeLayout(source.readF32(part.name), part, spec.cols, 'ours')
+      : changeLayout(source.readBf16(part.name), part, spec.cols, 'ours');
   return new Decoder(config, buildParameters(specs, precision, kernels, read), precision, kernels);
 }
 
@@ -117,14 +127,19 @@ function buildParameters(
       cols: spec.cols,
       isVector: spec.isVector,
       data: allocateFloats(precision, length),
-      low: precision === 'bf16' ? new Uint16Array(length) : null,
+      low: null,
       grad: null,
       m: null,
       v: null,
     };
     let at = 0;
     for (const part of spec.parts) {
-      writeMaster(parameter, at, read(part, spec), kernels);
+      const values = read(part, spec);
+      if (values instanceof Uint16Array) parameter.data.set(values, at);
+      else {
+        if (precision === 'bf16') parameter.low ??= new Uint16Array(length);
+        writeMaster(parameter, at, values, kernels);
+      }
       at += part.rows * spec.cols;
     }
     return parameter;

@@ -6,14 +6,14 @@ import { ConfigError } from '../base/errors.ts';
 import { fingerprint } from '../base/hash.ts';
 import { cacheFolder } from '../base/package.ts';
 import { Progress } from '../base/progress.ts';
-import { type ModelSource, openModel, resolveModel } from '../checkpoint/index.ts';
+import { openModel, resolveModel } from '../checkpoint/index.ts';
 import { readCorpus } from '../corpus/index.ts';
 import { scoreSet } from '../engine/index.ts';
 import { pickKernels } from '../kernels/index.ts';
 import { loadDecoder } from '../nn/index.ts';
 import { compileEvalOrder, type EvalSetRef, openShard, type Sequence } from '../shards/index.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
-import { toFolder } from './model.ts';
+import { precisionOf, toFolder } from './model.ts';
 import { prepare } from './stages.ts';
 import type { PipelineOptions } from './types.ts';
 
@@ -73,7 +73,7 @@ export async function evaluate(
     const kernels = pickKernels();
     kernels.setNumThreads(options.threads ?? os.availableParallelism());
     const precision = precisionOf(source);
-    const decoder = loadDecoder(source, precision, kernels);
+    const decoder = loadDecoder(source, precision, kernels, 'inference');
     const { context } = decoder.config;
     const seqLen = request.seqLen ?? Math.min(context, MAX_DEFAULT_WINDOW);
     if (seqLen > context)
@@ -110,11 +110,6 @@ export async function evaluate(
   } finally {
     source.close();
   }
-}
-
-/** bf16 where the checkpoint holds nothing else; any other weights would lose digits in it. */
-function precisionOf(source: ModelSource): 'bf16' | 'f32' {
-  return [...source.tensors.values()].every(({ storedAs }) => storedAs === 'BF16') ? 'bf16' : 'f32';
 }
 
 async function heldOutSets(

@@ -1,6 +1,7 @@
 // The door of the pipeline: what the commands call.
 export { type DemoOptions, type DemoResult, type DemoSummary, demo } from './demo.ts';
 export { type EvalTable, type EvaluateRequest, evaluate } from './evaluate.ts';
+export { type GenerateRequest, type GenerateResult, generate } from './generate.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';
 export { planRun } from './stages.ts';
 export type { PipelineOptions, PlanResult, RunResult, StageRecord } from './types.ts';

@@ -56,6 +56,11 @@ export async function toFolder(target: string, cache: string, say: (line: string
   }
 }
 
+/** What to compute in: bf16 where the model's weights are stored as nothing else; any other would lose digits in it. */
+export function precisionOf(source: ModelSource): 'bf16' | 'f32' {
+  return [...source.tensors.values()].every(({ storedAs }) => storedAs === 'BF16') ? 'bf16' : 'f32';
+}
+
 function bytesOf(source: ModelSource, name: string): Uint8Array {
   const values = source.readF32(name);
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);

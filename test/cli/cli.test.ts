@@ -19,15 +19,16 @@ afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 async function continuo(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const [out, err]: [string[], string[]] = [[], []];
   const output = {
-    print: (text: string) => out.push(text),
+    print: (text: string) => out.push(`${text}\n`),
+    write: (text: string) => out.push(text),
     note: (text: string) => err.push(text),
     paint: makePaint(false),
   };
   const code = await runCli(args, output);
-  return { code, out: out.join('\n'), err: err.join('\n') };
+  return { code, out: out.join('').replace(/\n$/, ''), err: err.join('\n') };
 }
 
-const NAMES = ['init', 'inspect', 'plan', 'run', 'train', 'eval', 'report', 'demo', 'doctor'];
+const NAMES = ['init', 'inspect', 'plan', 'run', 'train', 'eval', 'generate', 'report', 'demo', 'doctor'];
 
 describe('help', () => {
   test('lists every command', async () => {
@@ -45,7 +46,7 @@ describe('help', () => {
 
   test('docs/cli.md names every command and option', () => {
     const text = fs.readFileSync(path.join(import.meta.dirname, '../../docs/cli.md'), 'utf8');
-    const program = createProgram({ print: () => {}, note: () => {}, paint: makePaint(false) });
+    const program = createProgram({ print: () => {}, write: () => {}, note: () => {}, paint: makePaint(false) });
     expect(program.commands.map((command) => command.name())).toEqual(NAMES);
     for (const command of program.commands) {
       expect(text).toContain(`continuo ${command.name()}`);

@@ -1,6 +1,7 @@
 // Runs the native engine's decoder on a request and writes what it computed, for the Python tests.
 // Usage: node test/python/probe.mjs REQUEST.json OUT.safetensors
-// Request: { model, precision, batch, seqLen, inputs, targets, docStart, want: ["logits","gradients"], steps: [{lr}], optimizer, init }
+// Request: { model, precision, batch, seqLen, inputs, targets, docStart, want: ["logits","gradients"], steps: [{lr}], optimizer, init,
+//   generate: { capacity, pieces, maxTokens } }
 import * as fs from 'node:fs';
 import { openModel, writeModelInto, writeSafetensors } from '../../dist/checkpoint/index.js';
 import { pickKernels } from '../../dist/kernels/index.js';
@@ -8,7 +9,10 @@ import {
   adamwStep,
   changeLayout,
   exportTensors,
+  GenerationBatch,
+  GREEDY,
   gradNorm,
+  KeyValueCache,
   loadDecoder,
   partShape,
   partsOf,
@@ -67,6 +71,33 @@ if (request.steps) {
   });
   f32('step_losses', [losses.length], losses);
   f32('step_norms', [norms.length], norms);
+}
+if (request.generate) {
+  // Logits of the same tokens through a cache, `pieces` at a time, all sequences side by side; then greedy continuations.
+  const { capacity, pieces, maxTokens } = request.generate;
+  const { vocabSize } = decoder.config;
+  const cache = new KeyValueCache(decoder.config, decoder.precision, request.batch, capacity);
+  const logits = new Float32Array(rows * vocabSize);
+  const prompts = Array.from({ length: request.batch }, (_, slot) =>
+    batch.inputs.subarray(slot * request.seqLen, (slot + 1) * request.seqLen),
+  );
+  let at = 0;
+  for (const count of pieces) {
+    const segments = prompts.map((prompt, slot) => ({ slot, tokens: prompt.subarray(at, at + count), logits: 'all' }));
+    const found = decoder.extend(cache, segments);
+    prompts.forEach((_, slot) => {
+      const from = slot * count * vocabSize;
+      logits.set(found.subarray(from, from + count * vocabSize), (slot * request.seqLen + at) * vocabSize);
+    });
+    at += count;
+  }
+  f32('cached_logits', [rows, vocabSize], logits);
+  const generation = new GenerationBatch(decoder, request.batch, capacity, 40);
+  const sequences = prompts.map((prompt) =>
+    generation.add(prompt, { maxTokens, stopTokens: new Set(), sampling: GREEDY }),
+  );
+  while (generation.isBusy) generation.step();
+  f32('generated', [request.batch, maxTokens], Float32Array.from(sequences.flatMap(({ tokens }) => tokens)));
 }
 if (request.export) {
   fs.mkdirSync(request.export, { recursive: true });

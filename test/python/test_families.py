@@ -139,3 +139,22 @@ def test_ten_adamw_steps_then_export_and_reload(case, tmp_path):
     difference = (again["logits"] - reloaded(inputs).logits.detach().flatten(0, 1)).abs().max().item()
     print(f"{case}: exported folder in transformers, largest difference of f32 logits {difference:.2e}")
     assert difference <= 1e-4
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_generation_with_a_cache(case, tmp_path):
+    folder = tmp_path / "model"
+    model = model_of(case, folder)
+    inputs, targets = random_batch(model.config.vocab_size, seq=72)
+    # Chunks, tokens one by one, then a chunk again; the window of 24 is passed in each way.
+    generate = dict(capacity=112, pieces=[30, 1, 1, 1, 17, *[1] * 12, 10], maxTokens=24)
+    got = probe(tmp_path, **{**request_for(folder, inputs, targets), "want": ["logits"]}, generate=generate)
+    logits = got["logits"]
+    error = ((got["cached_logits"] - logits).abs().max() / logits.abs().max()).item()
+    print(f"{case}: cache against full forward, error relative to the largest logit {error:.2e}")
+    # The order of sums differs (tiles of keys, few rows at a time): a few f32 ulps.
+    assert error <= 1e-5
+    expected = model.generate(
+        inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    assert got["generated"].int().tolist() == expected[:, inputs.shape[1] :].tolist()

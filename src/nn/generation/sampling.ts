@@ -29,7 +29,8 @@ export const GREEDY: SamplingOptions = {
 /** @throws ConfigError that names the option */
 export function checkSampling(options: SamplingOptions): void {
   const check = (name: keyof SamplingOptions, holds: boolean, expected: string) => {
-    if (!holds) throw new ConfigError(`${name}: expected ${expected}, found ${options[name]}.`);
+    const words = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    if (!holds) throw new ConfigError(`${words}: expected ${expected}, found ${options[name]}.`);
   };
   const { temperature, topK, topP, minP, repetitionPenalty, seed } = options;
   check('temperature', temperature >= 0 && Number.isFinite(temperature), 'a number from 0');
