@@ -88,7 +88,7 @@ double Array::operator[](long i) const {
   return value;
 }
 
-void Array::set(long i, double value) {
+void Array::set(long i, double value) const {
   const float single = (float)value;
   if (!isBf16) {
     f32()[i] = single;

@@ -69,7 +69,7 @@ class Array {
   float* f32() const { return static_cast<float*>(p); }
   double operator[](long i) const;
   /// Rounds to nearest, ties to even.
-  void set(long i, double value);
+  void set(long i, double value) const;
   long size() const { return count; }
   bool bf16() const { return isBf16; }
   void* data() const { return p; }

@@ -49,8 +49,9 @@ const MODES = {
 };
 const ENVIRONMENT = {
   ...process.env,
-  // Threads live as long as the process, so their scratch memory is no leak.
-  ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=1:strict_init_order=1',
+  // Threads live as long as the process, so their scratch memory is no leak. The stacks by which GCC up to 13 detects a use after return
+  // are not aligned for AVX-512 (GCC bug 110027).
+  ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0:strict_init_order=1',
   UBSAN_OPTIONS: 'print_stacktrace=1',
   TSAN_OPTIONS: 'halt_on_error=1',
 };

@@ -71,7 +71,7 @@ TEST(kernelsOfSeveralCallersAtOnceGiveTheBitsOfOneCaller) {
   const Array a = random(m * k, false, 1), b = random(k * n, true, 2), bFloat = random(k * n, false, 3);
   const auto compute = [&] {
     auto c = std::make_unique<Array>(m * n, false);
-    kernels.gemm(*c, a, bFloat, m, n, k, false, false, {});
+    kernels.gemm(*c, a, bFloat, m, n, k, false, false, {}, {});
     return c;
   };
   const auto norm = [&] {
