@@ -62,6 +62,20 @@ TEST(adamw) {
     }
 }
 
+TEST(averageOfMasters) {
+  const double decay = 0.9;
+  for (const bool split : {false, true})
+    for (const long n : kCounts) {
+      const Array master = random(n, false, 1), before = random(n, false, 2), average = random(n, false, 2);
+      const Block<uint16_t> w(n), low(n);
+      kernels.splitMaster(w.data(), low.data(), master.f32(), n);
+      onThreads("ema", {average}, [&] {
+        kernels.ema(average.f32(), split ? Floats{w.data(), true} : Floats(master), split ? low.data() : nullptr, n, decay);
+      });
+      expectClose("ema", average, [&](long i) { return Expected{decay * before[i] + (1 - decay) * master[i], 1}; });
+    }
+}
+
 TEST(convertAndAdd) {
   for (const bool from : {false, true})
     for (const bool to : {false, true})
@@ -102,7 +116,8 @@ TEST(sumSquares) {
   }
 }
 
-TEST(measuredPeakIsASpeed) {
+TEST(measuredCeilingsAreSpeeds) {
   setNumThreads(2);
   for (const bool bf16 : {false, true}) CHECK(kernels.measurePeak(bf16, 0.01) > 0);
+  for (const double bytes : {1.0, 3e6}) CHECK(kernels.measureBandwidth(bytes, 0.01) > 0);
 }

@@ -151,7 +151,12 @@ for (const name of asked.length > 0 ? asked : Object.keys(MODES)) {
     const fatal = strict && !mode.emulator;
     console.log(`${name}: ${fatal ? 'FAILED' : 'skipped'}: ${why}`);
     if (fatal) failed++;
-  } else await test(name, mode);
+  } else {
+    await test(name, mode).catch((error) => {
+      console.log(`${name}: ${error.message}`);
+      failed++;
+    });
+  }
 }
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;
