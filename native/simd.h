@@ -257,6 +257,57 @@ INLINE vf complementaryError(vf x, vf gaussian) {
   return size < splat(0.7f) ? near : x < splat(0) ? splat(2) - tail : tail;
 }
 
+/// Whether any lane is set.
+INLINE bool any(vi mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#else
+  int32_t seen = 0;
+  for (int i = 0; i < W; i++) seen |= mask[i];
+  return seen != 0;
+#endif
+}
+
+/// 2^x to about 1 ulp; 0 below -126 (a subnormal result costs the processor some 200 cycles), at least 2^127 from 127 on; NaN stays NaN.
+/// 2^x = 2^n 2^f, n the integer below x; 2^f by a polynomial of least relative error (8e-8 before rounding) that is 1 at 0.
+template <int N>
+INLINE void power2(vf (&x)[N]) {
+  vf f[N], p[N];
+#if defined(__AVX512DQ__)
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) f[i] = (vf)_mm512_reduce_ps((__m512)x[i], 1);
+#else
+  vi n[N];
+  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer that then sits in the low bits
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) {
+    x[i] = x[i] > splat(127) ? splat(127) : x[i];
+    const vf shifted = (x[i] - splat(0.5f)) + magic;
+    f[i] = x[i] - (shifted - magic);
+    n[i] = (vi)shifted << 23;
+  }
+#endif
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) p[i] = fma(splat(0.00186713005f), f[i], splat(0.00901703071f));
+  constexpr float kCoefficients[] = {0.0557999127f, 0.240164444f, 0.693151295f, 1.0f};
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; k++)
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) p[i] = fma(p[i], f[i], splat(kCoefficients[k]));
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++)
+#if defined(__AVX512DQ__)
+    x[i] = (vf)_mm512_maskz_scalef_ps(_mm512_cmp_ps_mask((__m512)x[i], _mm512_set1_ps(-126), _CMP_NLT_US), (__m512)p[i], (__m512)x[i]);
+#else
+    x[i] = x[i] < splat(-126) ? splat(0) : (vf)((vi)p[i] + n[i]);
+#endif
+}
+INLINE vf power2(vf x) {
+  vf one[1] = {x};
+  power2(one);
+  return one[0];
+}
+
 template <int... I>
 struct Indices {};
 template <int N, int... I>

@@ -124,6 +124,14 @@ void runTasks(long numTasks, TaskFunction function, void* context) {
       relax();
 }
 
+void waitUntil(const std::atomic<int32_t>& x, int32_t value) {
+  for (int spins = 1; x.load(std::memory_order_acquire) != value; spins++)
+    if (spins % 128 == 0)
+      std::this_thread::yield();
+    else
+      relax();
+}
+
 int numThreads() { return pool().threads.load(); }
 
 void setNumThreads(int count) {

@@ -2,7 +2,9 @@
 // chance, so a task must write only what no other task writes, and must not depend on its thread: that is what makes results the
 // same for every number of threads.
 #pragma once
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 using TaskFunction = void (*)(void* context, long task);
 
@@ -10,6 +12,9 @@ void runTasks(long numTasks, TaskFunction function, void* context);
 int numThreads();
 /// Between 1 and 1024; fewer where the system refuses more.
 void setNumThreads(int count);
+
+/// Returns when another task has set `x` to `value`. Tasks begin in order, so a task may wait for one before it.
+void waitUntil(const std::atomic<int32_t>& x, int32_t value);
 
 /// Memory of at least `bytes`, 64-byte aligned, kept by this thread and slot until the thread asks the slot for more. Contents undefined.
 void* scratchBytes(int slot, size_t bytes);

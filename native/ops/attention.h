@@ -1,67 +1,148 @@
-// Causal attention inside documents, by tiles of 64 queries x 64 keys in f32; never a full matrix of scores. Tiles hold scores
-// transposed, [key][query]: a vector is then 16 queries, so softmax needs no sum across lanes, and the same tile serves every product
-// as the broadcast operand, read by rows or by columns. Key blocks that no query of a block sees are skipped, and inside the diagonal
-// block the parts above the diagonal.
+// Causal attention inside documents, by tiles of 64 queries x 64 keys in f32; never a full matrix of scores (Dao et al. 2022). Tiles of
+// scores lie transposed, [key][query]: a vector is then W queries, so softmax needs no sum across lanes, and the same tile is the
+// broadcast operand of every later product, read by rows or by columns. Key blocks that no query of a block sees are not visited.
 //
-// Backward: a task is a query head of a sequence and every S-th block of its queries (S depends on the shape only). It adds up dK
-// and dV in f32 buffers of its own; the buffers of a group of heads are then added in a fixed order.
+// Every score is in units of log2, since 2^x is cheaper than e^x. The blocks of keys are visited from the diagonal back. The diagonal one
+// sets the shift of each query's softmax to its largest score; later ones keep that shift while their weights stay far from
+// overflow, so that weights come out of the product's registers and nothing is rescaled.
+//
+// A task takes a few blocks of queries, of several heads of a group where there are some, and reads each block of keys and values once
+// for all of them. Backward, tasks that share keys add to dK and dV one after the other, in the order of the tasks.
 #pragma once
-#include "../gemm/micro.h"
+#include <new>
+
 #include "norm.h"
+
+#define ALWAYS_INLINE __attribute__((always_inline))
 
 namespace CONTINUO_VARIANT {
 
-constexpr int B = 64;           // queries, and keys, a block
-constexpr int NQ = 2 * W;       // columns of a micro-tile
-constexpr long kBackwardBytes = 256l << 20;
+constexpr long B = 64;  // queries, and keys, a block
+constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 
-/// out (+)= A B over `steps`, rows x cols, both whole numbers of micro-tiles.
-template <Store S>
-static void multiplyTiles(float* out, size_t outRow, const float* a, size_t aRow, size_t aStep, const float* b, size_t bStep, long rows,
-                          long cols, long steps) {
-  for (long i = 0; i < rows; i += MR)
-    for (long j = 0; j < cols; j += NQ)
-      multiplyTile<2, Product::kFloats, S>(out + i * outRow + j, outRow, a + i * aRow, aRow, aStep, b + j, bStep, steps);
+// Accumulators of a product: 4 x 5 vectors fit 32 registers beside their operands, 4 x 3 fit 16. Measured in L1 on AVX-512, 64 steps:
+// 4 x 4 reaches 99 % of the peak, 8 x 2 95 %.
+constexpr int kTileRows = 4;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kTileVectors = 5;
+#else
+constexpr int kTileVectors = 3;
+#endif
+// Of a product over the head size: 64 queries x 128 steps are 32 KB, which stay in L1 while keys pass.
+constexpr long kScoreSteps = 128;
+// f32 copies of keys and values, and sums of their gradients, made for as many heads at a time as fit.
+constexpr long kTaskBlocks = 4;
+constexpr long kHeadBytes = 256l << 10;
+constexpr long kHeadsBytes = 256l << 20;
+
+/// Where a product's sums begin: at zero, at a row of one value a column, or at a tile of their own size.
+enum class Init { kZero, kRow, kTile };
+
+/// finish(c, sums[kTileRows]) for V neighbouring vectors of init + A B; c counts columns.
+template <int V, Init I, class Finish>
+INLINE void multiplyTile(const float* init, size_t initRow, const float* a, size_t aRow, size_t aStep, const float* b, size_t bStep, long steps,
+                         const Finish& finish) {
+  vf acc[V][kTileRows];
+#pragma GCC unroll 4
+  for (int i = 0; i < kTileRows; i++) {
+#pragma GCC unroll 5
+    for (int j = 0; j < V; j++) acc[j][i] = I == Init::kZero ? splat(0) : load(init + j * W);
+    if (I == Init::kTile) init += initRow;
+  }
+  for (long s = 0; s < steps; s++) {
+    vf bv[V];
+#pragma GCC unroll 5
+    for (int j = 0; j < V; j++) bv[j] = load(b + j * W);
+#pragma GCC unroll 4
+    for (int i = 0; i < kTileRows; i++) {
+      const vf av = splat(a[i * aRow]);
+#pragma GCC unroll 5
+      for (int j = 0; j < V; j++) acc[j][i] = fma(av, bv[j], acc[j][i]);
+    }
+    a += aStep;
+    b += bStep;
+  }
+#pragma GCC unroll 5
+  for (int j = 0; j < V; j++) finish(j * W, acc[j]);
 }
 
-/// tile[B][padded] in f32 from rows of a strided array; zero outside.
+/// The same for `vectors` <= kTileVectors.
+template <Init I, class... Args>
+INLINE void multiplyVectors(int vectors, const Args&... args) {
+  if (vectors == 4 && kTileVectors >= 4) return multiplyTile<kTileVectors >= 4 ? 4 : 1, I>(args...);
+  if (vectors == 5 && kTileVectors >= 5) return multiplyTile<kTileVectors >= 5 ? 5 : 1, I>(args...);
+  if (vectors == 3) return multiplyTile<3, I>(args...);
+  if (vectors == 2) return multiplyTile<2, I>(args...);
+  multiplyTile<1, I>(args...);
+}
+
+/// Columns from..to as even parts of at most kTileVectors vectors: part(column, vectors).
+template <class Part>
+INLINE void forParts(long from, long to, const Part& part) {
+  for (long left = (to - from) / W; left > 0;) {
+    const int vectors = (int)divideUp(left, divideUp(left, (long)kTileVectors));
+    part(to - left * W, vectors);
+    left -= vectors;
+  }
+}
+
+struct AttentionSizes {
+  long headDim, padded, pitch, numBlocks, group;
+
+  explicit AttentionSizes(const AttentionShape& shape)
+      : headDim(shape.headDim), padded(roundUp(headDim, W)),
+        // Rows 512 bytes or a multiple apart would share a few sets of L1.
+        pitch(padded % 128 == 0 ? padded + 16 : padded), numBlocks(divideUp(shape.seqLen, B)), group(shape.numHeads / shape.numKvHeads) {}
+  long tile() const { return B * pitch; }
+  /// Key/value heads whose copies, `copies` of each, are made at a time: enough for every thread, and few enough to stay in the threads' L2.
+  long headsTogether(long copies) const {
+    const long bytes = maxOf<long>(1, copies * numBlocks * tile() * (long)sizeof(float)), threads = numThreads();
+    return maxOf<long>(1, minOf(maxOf(threads, threads * kHeadBytes / bytes), kHeadsBytes / bytes));
+  }
+  /// Heads of a group that a task takes, and neighbouring blocks of queries.
+  long numParts() const { return divideUp(group, kTaskBlocks); }
+  long headsPerTask() const { return divideUp(group, numParts()); }
+  long blocksPerTask() const { return maxOf<long>(1, kTaskBlocks / group); }
+};
+
+/// tile[B][pitch] in f32 from rows of a strided array; zero outside.
 template <class T>
-static void loadTile(float* tile, long padded, const T* x, size_t stride, long rows, long width) {
-  if (rows < B || width < padded) std::memset(tile, 0, B * padded * sizeof(float));
+static void loadTile(float* tile, const AttentionSizes& sizes, const T* x, size_t stride, long rows) {
+  if (rows < B || sizes.headDim < sizes.padded) std::memset(tile, 0, sizes.tile() * sizeof(float));
   for (long r = 0; r < rows; r++)
-    forVectors(width, [&](long i, int n) { storeUpTo(n, tile + r * padded + i, loadUpTo(n, x + r * stride + i)); });
+    forVectors(sizes.headDim, [&](long i, int n) { storeUpTo(n, tile + r * sizes.pitch + i, loadUpTo(n, x + r * stride + i)); });
 }
-static void loadTile(float* tile, long padded, Floats x, size_t at, size_t stride, long rows, long width) {
+static void loadTile(float* tile, const AttentionSizes& sizes, Floats x, size_t at, size_t stride, long rows) {
   if (x.bf16)
-    loadTile(tile, padded, static_cast<const bf16*>(x.p) + at, stride, rows, width);
+    loadTile(tile, sizes, static_cast<const bf16*>(x.p) + at, stride, rows);
   else
-    loadTile(tile, padded, static_cast<const float*>(x.p) + at, stride, rows, width);
+    loadTile(tile, sizes, static_cast<const float*>(x.p) + at, stride, rows);
 }
 
-/// All keys or values in f32, a head's rows one after another: [batch][numKvHeads][seqLen rounded up to B][padded]. Made once, since
-/// every block of queries reads them again, and rows of one head lie far apart in the model's arrays.
-static const float* gatherHeads(ScratchSlot slot, Floats x, size_t stride, const AttentionShape& shape, long padded) {
-  const long numBlocks = divideUp(shape.seqLen, B), numHeads = shape.numKvHeads;
-  float* all = scratch<float>(slot, shape.batch * numHeads * numBlocks * B * padded);
-  parallelFor(shape.batch * numHeads * numBlocks, [&](long task) {
-    const long first = task % numBlocks * B, head = task / numBlocks, sequence = head / numHeads;
-    const size_t at = (sequence * shape.seqLen + first) * stride + head % numHeads * shape.headDim;
-    loadTile(all + task * B * padded, padded, x, at, stride, minOf<long>(B, shape.seqLen - first), shape.headDim);
-  });
-  return all;
-}
-
-/// out[padded][B] = tile[B][padded] transposed.
-static void transposeTile(float* out, const float* tile, long padded) {
+/// out[padded][B] = factor * tile[B][pitch] transposed.
+static void transposeTile(float* out, const float* tile, const AttentionSizes& sizes, float factor) {
+  const vf f = splat(factor);
   for (long i = 0; i < B; i += W)
-    for (long j = 0; j < padded; j += W) {
+    for (long j = 0; j < sizes.padded; j += W) {
       vf r[W];
 #pragma GCC unroll 16
-      for (int l = 0; l < W; l++) r[l] = load(tile + (i + l) * padded + j);
+      for (int l = 0; l < W; l++) r[l] = load(tile + (i + l) * sizes.pitch + j) * f;
       interleave(r);
 #pragma GCC unroll 16
       for (int l = 0; l < W; l++) store(out + (j + l) * B + i, r[l]);
     }
+}
+
+/// Keys or values of heads first.. (counted over sequences) in f32, tile by tile. Made once, since every block of queries reads them again.
+static const float* gatherHeads(ScratchSlot slot, Floats x, size_t stride, const AttentionShape& shape, const AttentionSizes& sizes, long first,
+                                long count) {
+  float* all = scratch<float>(slot, count * sizes.numBlocks * sizes.tile());
+  parallelFor(count * sizes.numBlocks, [&](long task) {
+    const long row = task % sizes.numBlocks * B, head = first + task / sizes.numBlocks;
+    const size_t at = (head / shape.numKvHeads * shape.seqLen + row) * stride + head % shape.numKvHeads * shape.headDim;
+    loadTile(all + task * sizes.tile(), sizes, x, at, stride, minOf<long>(B, shape.seqLen - row));
+  });
+  return all;
 }
 
 /// The queries of one block: where they are and which keys they see.
@@ -78,11 +159,17 @@ struct QueryBlock {
     }
   }
   long firstKeyBlock() const { return lowestStart / B * B; }
-  long last() const { return first + count - 1; }
-  /// How many keys of the block at k0 the queries up to first + i see at most.
-  long visible(long i, long k0) const { return maxOf<long>(0, minOf<long>(B, first + i + 1 - k0)); }
-  /// Whether some of the W queries from c on miss some of the first `keys` keys at k0.
-  bool needsMask(long c, long k0, long keys) const { return k0 + keys - 1 > first + c || k0 < highestStart; }
+  bool sees(long k0) const { return k0 >= firstKeyBlock() && k0 <= first; }
+  /// Queries and keys that products take: what is beyond the sequence is left out by whole vectors and rows of tiles.
+  long width() const { return roundUp(count, W); }
+  long rows() const { return roundUp(count, kTileRows); }
+  long numKeys(long k0) const { return minOf<long>(B, roundUp(first + count - k0, kTileRows)); }
+  /// How many keys of the block at k0 the queries up to i see at most, in whole rows of tiles.
+  long visible(long i, long k0) const { return roundUp(minOf<long>(numKeys(k0), first + i + 1 - k0), kTileRows); }
+  /// The first query that sees one of the keys from k0 on.
+  long firstQuery(long k0) const { return maxOf<long>(0, k0 - first); }
+  /// Whether some query from i on misses a key of the block at k0.
+  bool needsMask(long k0) const { return k0 + B - 1 > first || k0 < highestStart; }
   vi mask(long c, long key) const {
     vi starts;
     std::memcpy(&starts, start + c, sizeof starts);
@@ -91,209 +178,342 @@ struct QueryBlock {
   }
 };
 
-/// scores[key][query] = K Q^T where some query may see the key.
-INLINE void scoreTile(float* scores, const QueryBlock& block, long k0, const float* keys, const float* queriesT, long headDim, long padded) {
-  for (long c = 0; c < B; c += NQ)
-    multiplyTiles<Store::kSet>(scores + c, B, keys, padded, 1, queriesT + c, B, roundUp(block.visible(c + NQ - 1, k0), MR), NQ, headDim);
+/// finish(row, c, sums[kTileRows]) for tiles of A Q^T, keys x queries, where a query may see a key; `init` is a row, one value a query.
+/// A is a tile of keys or values, queriesT [headDim][B]. `tile` holds partial sums where the head size takes several rounds.
+template <Init I, class Finish>
+INLINE void scoreTile(float* tile, const float* init, const QueryBlock& block, long k0, const float* a, const float* queriesT,
+                      const AttentionSizes& sizes, const Finish& finish) {
+  const long pitch = sizes.pitch, numKeys = block.numKeys(k0), width = block.width();
+  const long firstSteps = minOf(kScoreSteps, sizes.headDim), lastRound = (sizes.headDim - 1) / kScoreSteps * kScoreSteps;
+  const auto keep = [&](float* to) ALWAYS_INLINE {
+    return [=](long j, vf(&x)[kTileRows]) ALWAYS_INLINE {
+#pragma GCC unroll 4
+      for (int r = 0; r < kTileRows; r++) store(to + r * B + j, x[r]);
+    };
+  };
+  for (long e = 0; e < lastRound; e += kScoreSteps)
+    for (long i = 0; i < numKeys; i += kTileRows)
+      forParts(block.firstQuery(k0 + i) / W * W, width, [&](long c, int vectors) {
+        float* at = tile + i * B + c;
+        if (e == 0)
+          multiplyVectors<I>(vectors, init + c, 0, a + i * pitch, pitch, 1, queriesT + c, B, firstSteps, keep(at));
+        else
+          multiplyVectors<Init::kTile>(vectors, at, B, a + i * pitch + e, pitch, 1, queriesT + e * B + c, B, kScoreSteps, keep(at));
+      });
+  for (long i = 0; i < numKeys; i += kTileRows)
+    forParts(block.firstQuery(k0 + i) / W * W, width, [&](long c, int vectors) ALWAYS_INLINE {
+      const auto finishHere = [&](long j, vf(&x)[kTileRows]) ALWAYS_INLINE { finish(i, c + j, x); };
+      if (lastRound == 0)
+        multiplyVectors<I>(vectors, init + c, 0, a + i * pitch, pitch, 1, queriesT + c, B, firstSteps, finishHere);
+      else
+        multiplyVectors<Init::kTile>(vectors, tile + i * B + c, B, a + i * pitch + lastRound, pitch, 1, queriesT + lastRound * B + c, B,
+                                     sizes.headDim - lastRound, finishHere);
+    });
 }
 
-static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats v, const int32_t* docStart, const AttentionShape& shape) {
-  const long seqLen = shape.seqLen, headDim = shape.headDim, padded = roundUp(headDim, NQ);
-  const long numBlocks = divideUp(seqLen, B), numTasks = shape.batch * shape.numHeads * numBlocks;
-  const bool capped = shape.softcap > 0;
-  const vf cap = splat(shape.softcap), perCap = splat(capped ? shape.scale / shape.softcap : 0);
-  const float* allKeys = gatherHeads(kShared0, k, shape.kStride, shape, padded);
-  const float* allValues = gatherHeads(kShared1, v, shape.vStride, shape, padded);
-  parallelFor(numTasks, [&](long task) {
-    // Long blocks (late queries) first, so that the last tasks are short.
-    const long blockIndex = numBlocks - 1 - task / (shape.batch * shape.numHeads), head = task % (shape.batch * shape.numHeads);
-    const long sequence = head / shape.numHeads, h = head % shape.numHeads, kvHead = h / (shape.numHeads / shape.numKvHeads);
-    const size_t headAt = (sequence * shape.numKvHeads + kvHead) * numBlocks * B * padded;
-    float* memory = scratch<float>(kTask0, 3 * B * padded + B * B);
-    float *queries = memory, *queriesT = queries + B * padded, *sums = queriesT + B * padded, *scores = sums + B * padded;
-    alignas(64) float top[B], total[B], factor[B];
-    const QueryBlock block(docStart + sequence * seqLen, blockIndex * B, seqLen);
-    const long row0 = sequence * seqLen + block.first;
-
-    loadTile(queries, padded, q, row0 * shape.qStride + h * headDim, shape.qStride, block.count, headDim);
-    transposeTile(queriesT, queries, padded);
-    std::memset(sums, 0, B * padded * sizeof(float));
-    for (int i = 0; i < B; i++) top[i] = -__builtin_inff(), total[i] = 0;
-
-    for (long k0 = block.firstKeyBlock(); k0 <= block.last(); k0 += B) {
-      const float *keys = allKeys + headAt + k0 * padded, *values = allValues + headAt + k0 * padded;
-      scoreTile(scores, block, k0, keys, queriesT, headDim, padded);
-
-      vi moved = {};
-      for (long c = 0; c < B; c += W) {
-        const long seen = block.visible(c + W - 1, k0);
-        const vf scale = splat(capped ? 1 : shape.scale), before = load(top + c), lowest = splat(-__builtin_inff());
-        if (capped)
-          for (long key = 0; key < seen; key++)
-            store(scores + key * B + c, cap * hyperbolicTangent(load(scores + key * B + c) * perCap));
-        const bool masked = block.needsMask(c, k0, seen);
-        if (masked)
-          for (long key = 0; key < seen; key++)
-            store(scores + key * B + c, block.mask(c, k0 + key) ? load(scores + key * B + c) : lowest);
-        vf highest[2] = {lowest, lowest};  // two chains, since one would wait for its own latency
-        for (long key = 0; key < seen; key++) highest[key % 2] = maximum(highest[key % 2], load(scores + key * B + c));
-        const vf max = maximum(maximum(highest[0], highest[1]) * scale, before);
-        // A query that has seen no key yet keeps -inf as its maximum; subtracting 0 instead makes its weights e^-inf = 0.
-        const vf shift = max == lowest ? splat(0) : max;
-        const vf correction = exponential(before - shift);
-        vf weights = load(total + c) * correction;
-        for (long key = 0; key < seen; key++) {
-          vf p = exponentialAtMost88(fma(load(scores + key * B + c), scale, -shift));
-          if (masked) p = block.mask(c, k0 + key) ? p : splat(0);
-          store(scores + key * B + c, p);
-          weights += p;
-        }
-        // A micro-tile of the product below takes MR queries; where those are more than a vector, the earlier ones must find no weight on
-        // the keys that only the later ones see.
-        for (long key = seen; key < block.visible(c + maxOf(W, MR) - 1, k0); key++) store(scores + key * B + c, splat(0));
-        store(top + c, max);
-        store(total + c, weights);
-        store(factor + c, correction);
-        moved |= correction != splat(1);
-      }
-      bool anyMoved = false;
-      for (int i = 0; i < W; i++) anyMoved |= moved[i] != 0;
-      if (anyMoved)
-        for (long i = 0; i < B; i++) {
-          const vf f = splat(factor[i]);
-          for (long e = 0; e < padded; e += W) store(sums + i * padded + e, load(sums + i * padded + e) * f);
-        }
-      for (long i = 0; i < B; i += MR)
-        multiplyTiles<Store::kAdd>(sums + i * padded, padded, scores + i, 1, B, values, padded, MR, padded, block.visible(i + MR - 1, k0));
-    }
-
-    for (long i = 0; i < block.count; i++) {
-      const vf inverse = splat(total[i] > 0 ? 1 / total[i] : 0);
-      const size_t at = ((row0 + i) * shape.numHeads + h) * headDim;
-      forVectors(headDim, [&](long e, int n) { storeUpTo(n, out, at + e, load(sums + i * padded + e) * inverse); });
-      lse[head * seqLen + block.first + i] = top[i] + __builtin_logf(total[i]);
+/// out[row0..][padded] (+)= A B; A's row and step lie aRow and aStep apart; row i takes the steps of range(i).
+template <Init I, class Range>
+INLINE void addProductAs(float* out, long numRows, const float* a, size_t aRow, size_t aStep, const float* b, const AttentionSizes& sizes,
+                       const Range& range) {
+  const long pitch = sizes.pitch;
+  forParts(0, sizes.padded, [&](long c, int vectors) ALWAYS_INLINE {
+    for (long i = 0; i < numRows; i += kTileRows) {
+      float* to = out + i * pitch + c;
+      const auto steps = range(i);
+      multiplyVectors<I>(vectors, to, pitch, a + i * aRow + steps.from * aStep, aRow, aStep, b + steps.from * pitch + c, pitch, steps.count,
+                         [=](long j, vf(&x)[kTileRows]) ALWAYS_INLINE {
+#pragma GCC unroll 4
+                        for (int r = 0; r < kTileRows; r++) store(to + r * pitch + j, x[r]);
+                      });
     }
   });
 }
+template <class... Args>
+INLINE void addProduct(float* out, bool add, const Args&... args) {
+  if (add)
+    addProductAs<Init::kTile>(out, args...);
+  else
+    addProductAs<Init::kZero>(out, args...);
+}
+struct Steps {
+  long from, count;
+};
 
-/// One task of the gradient: writes dq of its queries, adds to dKeys and dValues [seqLen rounded up to B][padded].
-static void attentionBackwardHead(float* dKeys, float* dValues, Floats dq, Floats dOut, Floats out, const float* lse, Floats q,
-                                  const float* allKeys, const float* allValues, const int32_t* docStart, const AttentionShape& shape, long sequence, long h, long split,
-                                  long numSplits) {
-  const long seqLen = shape.seqLen, headDim = shape.headDim, padded = roundUp(headDim, NQ);
-  const long kvHead = h / (shape.numHeads / shape.numKvHeads);
-  const size_t headAt = (sequence * shape.numKvHeads + kvHead) * roundUp(seqLen, B) * padded;
-  float* memory = scratch<float>(kTask0, 6 * B * padded + 2 * B * B);
-  float *queries = memory, *queriesT = queries + B * padded, *grads = queriesT + B * padded, *gradsT = grads + B * padded,
-        *dQueries = gradsT + B * padded, *outs = dQueries + B * padded, *weights = outs + B * padded, *dScores = weights + B * B;
-  alignas(64) float delta[B], norm[B];
-  const bool capped = shape.softcap > 0;
-  const vf scale = splat(shape.scale), scoreScale = splat(capped ? 1 : shape.scale);
-  const vf cap = splat(shape.softcap), perCap = splat(capped ? shape.scale / shape.softcap : 0);
-  std::memset(dKeys, 0, roundUp(seqLen, B) * padded * sizeof(float));
-  std::memset(dValues, 0, roundUp(seqLen, B) * padded * sizeof(float));
+/// tanh(s / softcap) of a scaled score s, given as 2 log2(e) s / softcap: 1 - 2 / (e^(2 s / softcap) + 1).
+INLINE vf cappedTanh(vf x) { return splat(1) - splat(2) / (power2(x) + splat(1)); }
+/// What q.k is multiplied by to be a score in log2, or the argument of cappedTanh.
+static float scoreFactor(const AttentionShape& shape) { return shape.softcap > 0 ? 2 * kLog2e * shape.scale / shape.softcap : kLog2e * shape.scale; }
 
-  for (long q0 = split * B; q0 < seqLen; q0 += numSplits * B) {
-    const QueryBlock block(docStart + sequence * seqLen, q0, seqLen);
-    const long row0 = sequence * seqLen + q0;
-    loadTile(queries, padded, q, row0 * shape.qStride + h * headDim, shape.qStride, block.count, headDim);
-    transposeTile(queriesT, queries, padded);
-    const size_t denseStride = shape.numHeads * headDim, denseAt = row0 * denseStride + h * headDim;
-    loadTile(grads, padded, dOut, denseAt, denseStride, block.count, headDim);
-    transposeTile(gradsT, grads, padded);
-    loadTile(outs, padded, out, denseAt, denseStride, block.count, headDim);
-    for (long i = 0; i < B; i++) {
-      vf dot = splat(0);
-      for (long e = 0; e < padded; e += W) dot = fma(load(grads + i * padded + e), load(outs + i * padded + e), dot);
-      delta[i] = sum(dot);
-      norm[i] = i < block.count ? lse[(sequence * shape.numHeads + h) * seqLen + q0 + i] : 0;
-    }
-    std::memset(dQueries, 0, B * padded * sizeof(float));
+/// A head's block of queries on its way through the keys.
+struct ForwardBlock {
+  QueryBlock block;
+  long row, head, h;  // first row of all tokens; head over all sequences, and inside its own
+  float *queriesT, *sums;
+  alignas(64) float shift[B], total[B];  // of the weights 2^(score - shift)
 
-    for (long k0 = block.firstKeyBlock(); k0 <= block.last(); k0 += B) {
-      const float *keys = allKeys + headAt + k0 * padded, *values = allValues + headAt + k0 * padded;
-      scoreTile(weights, block, k0, keys, queriesT, headDim, padded);
-      scoreTile(dScores, block, k0, values, gradsT, headDim, padded);
-      for (long c = 0; c < B; c += W) {
-        const long seen = block.visible(c + W - 1, k0);
-        const bool masked = block.needsMask(c, k0, seen);
-        const vf normC = load(norm + c);
-        vf deltaC = load(delta + c);
-        if (capped) {
-          // The cap's slope, 1 - tanh^2, joins the factor that the loop below would make.
-          for (long key = 0; key < seen; key++) {
-            const vf t = hyperbolicTangent(load(weights + key * B + c) * perCap);
-            store(weights + key * B + c, cap * t);
-            store(dScores + key * B + c, (load(dScores + key * B + c) - deltaC) * (splat(1) - t) * (splat(1) + t));
+  /// Any block of keys: scores first, then masks and the shift, which moves to the largest score so far.
+  void attendAnew(float* weights, long k0, const float* keys, const AttentionSizes& sizes, float softcap) {
+    scoreTile<Init::kZero>(weights, nullptr, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+      for (int r = 0; r < kTileRows; r++) store(weights + (i + r) * B + c, x[r]);
+    });
+    const vf lowest = splat(-__builtin_inff());
+    const bool masked = block.needsMask(k0), isFirst = k0 == block.first;
+    for (long c = 0; c < block.width(); c += W) {
+      const long seen = block.visible(c + W - 1, k0);
+      const vf before = isFirst ? lowest : -load(shift + c);
+      vf highest[2] = {before, before};  // two chains, since one would wait for its own latency
+      for (long key = 0; key < seen; key++) {
+        float* at = weights + key * B + c;
+        vf x = load(at);
+        if (softcap > 0) x = splat(softcap * kLog2e) * cappedTanh(x);
+        if (masked) x = block.mask(c, k0 + key) ? x : lowest;
+        store(at, x);
+        highest[key % 2] = maximum(highest[key % 2], x);
+      }
+      // Finite from the first block on, which is the diagonal one: a query sees itself.
+      const vf max = maximum(highest[0], highest[1]);
+      vf sum = splat(0);
+      for (long key = 0; key < seen; key++) {
+        const vf p = power2(load(weights + key * B + c) - max);
+        store(weights + key * B + c, p);
+        sum += p;
+      }
+      store(shift + c, -max);
+      if (isFirst) {
+        store(total + c, sum);
+        continue;
+      }
+      const vf factor = power2(before - max);
+      store(total + c, fma(load(total + c), factor, sum));
+      if (any(factor != splat(1)))
+        for (int l = 0; l < W; l++)
+          for (long e = 0; e < sizes.padded; e += W) {
+            float* at = sums + (c + l) * sizes.pitch + e;
+            store(at, load(at) * splat(factor[l]));
           }
-          deltaC = splat(0);
-        }
-        for (long key = 0; key < seen; key++) {
-          vf p = exponential(fma(load(weights + key * B + c), scoreScale, -normC));
-          if (masked) p = block.mask(c, k0 + key) ? p : splat(0);
-          store(weights + key * B + c, p);
-          store(dScores + key * B + c, p * (load(dScores + key * B + c) - deltaC) * scale);
-        }
-        for (long key = seen; key < B; key++) store(weights + key * B + c, splat(0)), store(dScores + key * B + c, splat(0));
-      }
-      // One product at a time, so that its operands stay in L1. Keys i.. are seen by the queries from k0 + i - q0 on.
-      for (long i = 0; i < B; i += MR) {
-        const long skip = maxOf<long>(0, minOf<long>(B, k0 + i - q0));
-        multiplyTiles<Store::kAdd>(dValues + (k0 + i) * padded, padded, weights + i * B + skip, B, 1, grads + skip * padded, padded, MR, padded,
-                                   B - skip);
-      }
-      for (long i = 0; i < B; i += MR) {
-        const long skip = maxOf<long>(0, minOf<long>(B, k0 + i - q0));
-        multiplyTiles<Store::kAdd>(dKeys + (k0 + i) * padded, padded, dScores + i * B + skip, B, 1, queries + skip * padded, padded, MR, padded,
-                                   B - skip);
-      }
-      for (long i = 0; i < B; i += MR)
-        multiplyTiles<Store::kAdd>(dQueries + i * padded, padded, dScores + i, 1, B, keys, padded, MR, padded, block.visible(i + MR - 1, k0));
     }
-    for (long i = 0; i < block.count; i++)
-      forVectors(headDim, [&](long e, int n) {
-        storeUpTo(n, dq, (row0 + i) * shape.qStride + h * headDim + e, load(dQueries + i * padded + e));
+  }
+
+  /// A block of keys that every query sees: weights by the shift as it is. False if some grow too large, before anything but `weights` has
+  /// changed.
+  bool attendFast(float* weights, long k0, const float* keys, const AttentionSizes& sizes, float softcap) {
+    alignas(64) float added[B] = {};
+    if (softcap > 0)
+      scoreTile<Init::kZero>(weights, nullptr, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+#pragma GCC unroll 4
+        for (int r = 0; r < kTileRows; r++)
+          store(weights + (i + r) * B + c, x[r] = power2(fma(cappedTanh(x[r]), splat(softcap * kLog2e), load(shift + c))));
+        store(added + c, load(added + c) + ((x[0] + x[1]) + (x[2] + x[3])));
       });
+    else
+      scoreTile<Init::kRow>(weights, shift, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+        power2(x);
+#pragma GCC unroll 4
+        for (int r = 0; r < kTileRows; r++) store(weights + (i + r) * B + c, x[r]);
+        store(added + c, load(added + c) + ((x[0] + x[1]) + (x[2] + x[3])));
+      });
+    for (long c = 0; c < block.width(); c += W)
+      if (any(~(load(added + c) < splat(0x1p60f)))) return false;
+    for (long c = 0; c < block.width(); c += W) store(total + c, load(total + c) + load(added + c));
+    return true;
+  }
+};
+
+static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats v, const int32_t* docStart, const AttentionShape& shape) {
+  const AttentionSizes sizes(shape);
+  const long seqLen = shape.seqLen, numKvHeads = shape.batch * shape.numKvHeads;
+  const long headsPerTask = sizes.headsPerTask(), blocksPerTask = sizes.blocksPerTask(), numParts = sizes.numParts();
+  const long numSpans = divideUp(sizes.numBlocks, blocksPerTask);
+  const long together = sizes.headsTogether(2);
+  for (long firstHead = 0; firstHead < numKvHeads; firstHead += together) {
+    const long count = minOf(together, numKvHeads - firstHead);
+    const float* allKeys = gatherHeads(kShared0, k, shape.kStride, shape, sizes, firstHead, count);
+    const float* allValues = gatherHeads(kShared1, v, shape.vStride, shape, sizes, firstHead, count);
+    parallelFor(count * numParts * numSpans, [&](long task) {
+      // Late queries, which see most keys, first, so that the last tasks are short.
+      const long span = numSpans - 1 - task / (count * numParts), kvHead = task % count, part = task / count % numParts;
+      const long sequence = (firstHead + kvHead) / shape.numKvHeads, h0 = (firstHead + kvHead) % shape.numKvHeads * sizes.group + part * headsPerTask;
+      const long heads = minOf(headsPerTask, sizes.group - part * headsPerTask);
+      const long lastBlock = minOf(sizes.numBlocks, (span + 1) * blocksPerTask) - 1, numBlocks = lastBlock - span * blocksPerTask + 1;
+      const long perBlock = sizes.padded * B + sizes.tile();
+      float *weights = scratch<float>(kTask0, B * B + maxOf<long>(heads * numBlocks * perBlock, sizes.tile())), *memory = weights + B * B;
+      ForwardBlock* blocks = scratch<ForwardBlock>(kTask1, heads * numBlocks);
+
+      long lowest = seqLen;
+      for (long i = 0; i < heads * numBlocks; i++, memory += perBlock) {
+        ForwardBlock* b = new (blocks + i) ForwardBlock{QueryBlock(docStart + sequence * seqLen, (lastBlock - i / heads) * B, seqLen)};
+        b->row = sequence * seqLen + b->block.first;
+        b->h = h0 + i % heads;
+        b->head = sequence * shape.numHeads + b->h;
+        b->queriesT = memory;
+        b->sums = memory + sizes.padded * B;
+        loadTile(b->sums, sizes, q, b->row * shape.qStride + b->h * sizes.headDim, shape.qStride, b->block.count);
+        transposeTile(b->queriesT, b->sums, sizes, scoreFactor(shape));
+        lowest = minOf(lowest, b->block.firstKeyBlock());
+      }
+      for (long k0 = lastBlock * B; k0 >= lowest; k0 -= B) {
+        const size_t at = kvHead * sizes.numBlocks * sizes.tile() + k0 * sizes.pitch;
+        for (ForwardBlock* b = blocks; b < blocks + heads * numBlocks; b++) {
+          if (!b->block.sees(k0)) continue;
+          if (b->block.needsMask(k0) || k0 == b->block.first || !b->attendFast(weights, k0, allKeys + at, sizes, shape.softcap))
+            b->attendAnew(weights, k0, allKeys + at, sizes, shape.softcap);
+          addProduct(b->sums, k0 != b->block.first, b->block.rows(), weights, 1, B, allValues + at, sizes,
+                     [&](long i) { return Steps{0, b->block.visible(i + kTileRows - 1, k0)}; });
+        }
+      }
+      for (ForwardBlock* b = blocks; b < blocks + heads * numBlocks; b++)
+        for (long i = 0; i < b->block.count; i++) {
+          const vf inverse = splat(1 / b->total[i]);
+          const size_t at = ((b->row + i) * shape.numHeads + b->h) * sizes.headDim;
+          forVectors(sizes.headDim, [&](long e, int n) { storeUpTo(n, out, at + e, load(b->sums + i * sizes.pitch + e) * inverse); });
+          lse[b->head * seqLen + b->block.first + i] = __builtin_logf(b->total[i]) - b->shift[i] * kLn2;
+        }
+    });
   }
 }
 
+/// A head's block of queries and what its gradient needs.
+struct BackwardBlock {
+  QueryBlock block;
+  long row, h;
+  float *queries, *queriesT, *grads, *gradsT, *dQueries;
+  alignas(64) float shift[B], minusDelta[B];  // -log2 of the sum of weights; -dOut.out
+
+  /// dS^T from dP^T - delta, in place of the weights' slopes; the first product of the gradient's five comes before.
+  void differentiate(float* weights, float* slopes, float* dScores, long k0, const float* keys, const float* values, const AttentionSizes& sizes, float softcap) {
+    if (softcap > 0)
+      scoreTile<Init::kZero>(weights, nullptr, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+#pragma GCC unroll 4
+        for (int r = 0; r < kTileRows; r++) {
+          const vf tanh = cappedTanh(x[r]), p = power2(fma(tanh, splat(softcap * kLog2e), load(shift + c)));
+          store(weights + (i + r) * B + c, p);
+          store(slopes + (i + r) * B + c, p * fma(-tanh, tanh, splat(1)));
+        }
+      });
+    else
+      scoreTile<Init::kRow>(weights, shift, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+        power2(x);
+#pragma GCC unroll 4
+        for (int r = 0; r < kTileRows; r++) store(weights + (i + r) * B + c, x[r]);
+      });
+    if (!(softcap > 0)) slopes = weights;
+    if (block.needsMask(k0))
+      for (long c = 0; c < block.width(); c += W)
+        for (long key = 0; key < block.visible(c + W - 1, k0); key++) {
+          const vi mask = block.mask(c, k0 + key);
+          float *w = weights + key * B + c, *s = slopes + key * B + c;
+          store(w, mask ? load(w) : splat(0));
+          store(s, mask ? load(s) : splat(0));
+        }
+    scoreTile<Init::kRow>(dScores, minusDelta, block, k0, values, gradsT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+#pragma GCC unroll 4
+      for (int r = 0; r < kTileRows; r++) store(dScores + (i + r) * B + c, load(slopes + (i + r) * B + c) * x[r]);
+    });
+  }
+};
+
+
 static void attentionBackward(Floats dq, Floats dk, Floats dv, Floats dOut, Floats out, const float* lse, Floats q, Floats k, Floats v,
                               const int32_t* docStart, const AttentionShape& shape) {
-  const long seqLen = shape.seqLen, headDim = shape.headDim, padded = roundUp(headDim, NQ), numHeads = shape.numHeads;
-  if (shape.batch == 0 || seqLen == 0) return;
-  const long group = numHeads / shape.numKvHeads, rows = roundUp(seqLen, B), half = rows * padded;
-  // Enough tasks for a good balance on many threads, by shape only: the split is part of the order of the sums.
-  const long numSplits = minOf(divideUp(seqLen, B), divideUp(16, shape.batch * numHeads));
-  const long perSequence = numHeads * numSplits * 2 * half * (long)sizeof(float);
-  const long together = maxOf<long>(1, minOf(shape.batch, kBackwardBytes / perSequence));
-  const float* allKeys = gatherHeads(kShared0, k, shape.kStride, shape, padded);
-  const float* allValues = gatherHeads(kShared1, v, shape.vStride, shape, padded);
-  float* buffers = scratch<float>(kShared2, together * numHeads * numSplits * 2 * half);
-
-  for (long first = 0; first < shape.batch; first += together) {
-    const long count = minOf(together, shape.batch - first);
-    parallelFor(count * numHeads * numSplits, [&](long task) {
-      const long split = task % numSplits, head = task / numSplits;
-      float* mine = buffers + task * 2 * half;
-      attentionBackwardHead(mine, mine + half, dq, dOut, out, lse, q, allKeys, allValues, docStart, shape, first + head / numHeads, head % numHeads, split,
-                            numSplits);
-    });
-    parallelFor(count * shape.numKvHeads * divideUp(seqLen, B), [&](long task) {
-      const long r0 = task % divideUp(seqLen, B) * B, head = task / divideUp(seqLen, B);
-      const long sequence = head / shape.numKvHeads, kvHead = head % shape.numKvHeads;
-      const float* parts = buffers + (sequence * numHeads + kvHead * group) * numSplits * 2 * half;
-      for (long r = r0; r < minOf(seqLen, r0 + B); r++) {
-        const size_t row = (first + sequence) * seqLen + r, kAt = row * shape.kStride + kvHead * headDim, vAt = row * shape.vStride + kvHead * headDim;
-        forVectors(headDim, [&](long e, int n) {
-          vf keySum = splat(0), valueSum = splat(0);
-          for (long part = 0; part < group * numSplits; part++) {
-            keySum += load(parts + part * 2 * half + r * padded + e);
-            valueSum += load(parts + part * 2 * half + half + r * padded + e);
-          }
-          storeUpTo(n, dk, kAt + e, keySum);
-          storeUpTo(n, dv, vAt + e, valueSum);
-        });
+  const AttentionSizes sizes(shape);
+  const long seqLen = shape.seqLen, numKvHeads = shape.batch * shape.numKvHeads, numBlocks = sizes.numBlocks;
+  const long headsPerTask = sizes.headsPerTask(), blocksPerTask = sizes.blocksPerTask(), numParts = sizes.numParts();
+  const long numSpans = divideUp(numBlocks, blocksPerTask), half = numBlocks * sizes.tile();
+  const long together = sizes.headsTogether(4);
+  for (long firstHead = 0; firstHead < numKvHeads; firstHead += together) {
+    const long count = minOf(together, numKvHeads - firstHead);
+    const float* allKeys = gatherHeads(kShared0, k, shape.kStride, shape, sizes, firstHead, count);
+    const float* allValues = gatherHeads(kShared1, v, shape.vStride, shape, sizes, firstHead, count);
+    float* sums = scratch<float>(kShared2, count * (2 * half + 2 * numBlocks + numSpans));
+    int32_t* lowestKeys = reinterpret_cast<int32_t*>(sums + count * 2 * half);  // [count][numSpans]
+    std::atomic<int32_t>* turns = reinterpret_cast<std::atomic<int32_t>*>(lowestKeys + count * numSpans);
+    bool* begun = reinterpret_cast<bool*>(turns + count * numBlocks);
+    std::memset(begun, 0, count * numBlocks);
+    for (long head = 0; head < count; head++) {
+      // The lowest key that this span of queries or a later one sees, so that the spans that visit a block of keys are neighbours.
+      const int32_t* starts = docStart + (firstHead + head) / shape.numKvHeads * seqLen;
+      int32_t lowest = (int32_t)seqLen;
+      long block = numBlocks;
+      for (long span = numSpans - 1; span >= 0; span--) {
+        for (long t = span * blocksPerTask * B; t < minOf(seqLen, (span + 1) * blocksPerTask * B); t++) lowest = minOf(lowest, starts[t]);
+        lowestKeys[head * numSpans + span] = lowest;
+        for (; block > 0 && (block - 1) * B + B > lowest; block--)
+          new (turns + head * numBlocks + block - 1) std::atomic<int32_t>((int32_t)((numSpans - 1 - span) * numParts));
       }
+    }
+
+    parallelFor(count * numSpans * numParts, [&](long task) {
+      const long kvHead = task % count, step = task / count, part = step % numParts, span = numSpans - 1 - step / numParts;
+      const long sequence = (firstHead + kvHead) / shape.numKvHeads, kv = (firstHead + kvHead) % shape.numKvHeads;
+      const long h0 = kv * sizes.group + part * headsPerTask, heads = minOf(headsPerTask, sizes.group - part * headsPerTask);
+      const long lastBlock = minOf(numBlocks, (span + 1) * blocksPerTask) - 1, taskBlocks = (lastBlock - span * blocksPerTask + 1) * heads;
+      const long perBlock = 3 * sizes.tile() + 2 * sizes.padded * B;
+      float* weights = scratch<float>(kTask0, 3 * B * B + taskBlocks * perBlock);
+      float *slopes = weights + B * B, *dScores = slopes + B * B, *memory = dScores + B * B;
+      BackwardBlock* blocks = scratch<BackwardBlock>(kTask1, taskBlocks);
+      const size_t denseStride = shape.numHeads * sizes.headDim;
+
+      for (long i = 0; i < taskBlocks; i++, memory += perBlock) {
+        BackwardBlock* b = new (blocks + i) BackwardBlock{QueryBlock(docStart + sequence * seqLen, (lastBlock - i / heads) * B, seqLen)};
+        b->row = sequence * seqLen + b->block.first;
+        b->h = h0 + i % heads;
+        b->queries = memory;
+        b->grads = b->queries + sizes.tile();
+        b->dQueries = b->grads + sizes.tile();
+        b->queriesT = b->dQueries + sizes.tile();
+        b->gradsT = b->queriesT + sizes.padded * B;
+        loadTile(b->queries, sizes, q, b->row * shape.qStride + b->h * sizes.headDim, shape.qStride, b->block.count);
+        transposeTile(b->queriesT, b->queries, sizes, scoreFactor(shape));
+        const size_t denseAt = b->row * denseStride + b->h * sizes.headDim;
+        loadTile(b->grads, sizes, dOut, denseAt, denseStride, b->block.count);
+        transposeTile(b->gradsT, b->grads, sizes, 1);
+        for (long t = 0; t < B; t++) {
+          b->shift[t] = b->minusDelta[t] = 0;
+          if (t >= b->block.count) continue;
+          vf dot = splat(0);
+          forVectors(sizes.headDim, [&](long e, int n) {
+            dot = fma(load(b->grads + t * sizes.pitch + e), loadUpTo(n, out, denseAt + t * denseStride + e), dot);
+          });
+          b->minusDelta[t] = -sum(dot);
+          b->shift[t] = -kLog2e * lse[(sequence * shape.numHeads + b->h) * seqLen + b->block.first + t];
+        }
+      }
+
+      std::atomic<int32_t>* turn = turns + kvHead * numBlocks;
+      for (long j = lastBlock; j >= lowestKeys[kvHead * numSpans + span] / B; j--) {
+        const long k0 = j * B;
+        const float *keys = allKeys + kvHead * half + j * sizes.tile(), *values = allValues + kvHead * half + j * sizes.tile();
+        float *dKeys = sums + kvHead * 2 * half + j * sizes.tile(), *dValues = dKeys + half;
+        bool& isBegun = begun[kvHead * numBlocks + j];
+        waitUntil(turn[j], (int32_t)step);
+        for (BackwardBlock* b = blocks; b < blocks + taskBlocks; b++) {
+          if (!b->block.sees(k0)) continue;
+          b->differentiate(weights, slopes, dScores, k0, keys, values, sizes, shape.softcap);
+          const auto queries = [&](long i) {
+            const long from = b->block.firstQuery(k0 + i);
+            return Steps{from, b->block.rows() - from};
+          };
+          addProduct(dValues, isBegun, b->block.numKeys(k0), weights, B, 1, b->grads, sizes, queries);
+          addProduct(dKeys, isBegun, b->block.numKeys(k0), dScores, B, 1, b->queries, sizes, queries);
+          addProduct(b->dQueries, k0 != b->block.first, b->block.rows(), dScores, 1, B, keys, sizes,
+                     [&](long i) { return Steps{0, b->block.visible(i + kTileRows - 1, k0)}; });
+          isBegun = true;
+        }
+        if (j / blocksPerTask == span && part == numParts - 1)
+          for (long t = 0; t < minOf<long>(B, seqLen - k0); t++) {
+            const size_t row = sequence * seqLen + k0 + t, column = kv * sizes.headDim;
+            forVectors(sizes.headDim, [&](long e, int n) {
+              storeUpTo(n, dk, row * shape.kStride + column + e, load(dKeys + t * sizes.pitch + e) * splat(shape.scale));
+              storeUpTo(n, dv, row * shape.vStride + column + e, load(dValues + t * sizes.pitch + e));
+            });
+          }
+        turn[j].store((int32_t)step + 1, std::memory_order_release);
+      }
+      for (BackwardBlock* b = blocks; b < blocks + taskBlocks; b++)
+        for (long t = 0; t < b->block.count; t++)
+          forVectors(sizes.headDim, [&](long e, int n) {
+            storeUpTo(n, dq, (b->row + t) * shape.qStride + b->h * sizes.headDim + e, load(b->dQueries + t * sizes.pitch + e) * splat(shape.scale));
+          });
     });
   }
 }
