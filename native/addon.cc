@@ -10,7 +10,7 @@
 namespace {
 
 // Raise with every change of a signature below; native.ts refuses another number.
-constexpr int kAbiVersion = 3;
+constexpr int kAbiVersion = 4;
 
 /// The arguments of a call, by position.
 struct Arguments {
@@ -99,6 +99,9 @@ METHOD(attentionForward,
        k.attentionForward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.floats(4), a.array<int32_t>(5), a.attentionShape(6)))
 METHOD(attentionBackward, k.attentionBackward(a.floats(0), a.floats(1), a.floats(2), a.floats(3), a.floats(4), a.array<float>(5), a.floats(6),
                                               a.floats(7), a.floats(8), a.array<int32_t>(9), a.attentionShape(10)))
+METHOD(attentionDecode, k.attentionDecode(a.floats(0), a.floats(1), a.floats(2), a.floats(3), a.array<int32_t>(4), a.array<int32_t>(5),
+                                          a.array<int32_t>(6), a.integer(7),
+                                          {0, 0, a.integer(8), a.integer(9), a.integer(10), a.integer(11), 0, 0, a.single(12), a.single(13)}))
 METHOD(gluForward, k.gluForward(a.floats(0), a.floats(1), a.integer(2), a.integer(3), a.activation(4)))
 METHOD(gluBackward, k.gluBackward(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.integer(4), a.activation(5)))
 METHOD(activationForward, k.activationForward(a.floats(0), a.floats(1), a.integer(2), a.activation(3)))
@@ -134,9 +137,10 @@ napi_value open(napi_env env, napi_callback_info info) {
     napi_create_object(env, &object);
 #define METHOD(name) define(env, object, #name, name, table);
     METHOD(gemm) METHOD(columnSums) METHOD(embeddingForward) METHOD(embeddingBackward) METHOD(rmsNormForward) METHOD(rmsNormBackward)
-    METHOD(layerNormForward) METHOD(layerNormBackward) METHOD(rope) METHOD(attentionForward) METHOD(attentionBackward) METHOD(gluForward)
-    METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(crossEntropy) METHOD(adamw) METHOD(ema) METHOD(splitMaster)
-    METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(add) METHOD(measurePeak) METHOD(measureBandwidth)
+    METHOD(layerNormForward) METHOD(layerNormBackward) METHOD(rope) METHOD(attentionForward) METHOD(attentionBackward)
+    METHOD(attentionDecode) METHOD(gluForward) METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(crossEntropy)
+    METHOD(adamw) METHOD(ema) METHOD(splitMaster) METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(add) METHOD(measurePeak)
+    METHOD(measureBandwidth)
 #undef METHOD
     return object;
   }

@@ -3,6 +3,7 @@
 #include "ops/activations.h"
 #include "ops/adamw.h"
 #include "ops/attention.h"
+#include "ops/decode.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/loss.h"
@@ -29,6 +30,7 @@ const KernelTable kTable = {
     rope,
     attentionForward,
     attentionBackward,
+    attentionDecode,
     gluForward,
     gluBackward,
     activationForward,

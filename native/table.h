@@ -43,6 +43,8 @@ struct KernelTable {
   void (*attentionForward)(Floats out, float* lse, Floats q, Floats k, Floats v, const int32_t* docStart, const AttentionShape& shape);
   void (*attentionBackward)(Floats dq, Floats dk, Floats dv, Floats dOut, Floats out, const float* lse, Floats q, Floats k, Floats v,
                             const int32_t* docStart, const AttentionShape& shape);
+  void (*attentionDecode)(Floats out, Floats q, Floats keyCache, Floats valueCache, const int32_t* cacheRow, const int32_t* start,
+                          const int32_t* length, long numRows, const AttentionShape& shape);
   void (*gluForward)(Floats out, Floats gateUp, long t, long f, Activation activation);
   void (*gluBackward)(Floats dGateUp, Floats dOut, Floats gateUp, long t, long f, Activation activation);
   void (*activationForward)(Floats out, Floats x, long n, Activation activation);

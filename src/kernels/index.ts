@@ -7,7 +7,15 @@ export { bf16ToF32, f32ToBf16, storeF32, toF32 } from './bf16.ts';
 export { loadNative, nativeInfo, nativeProblem } from './native.ts';
 export { referenceKernels } from './reference.ts';
 export { KERNEL_KINDS, type KernelKind, traceKernels } from './traced.ts';
-export type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
+export type {
+  ActivationFunction,
+  AdamWOptions,
+  AttentionShape,
+  DecodeShape,
+  Floats,
+  Kernels,
+  NormShape,
+} from './types.ts';
 
 let said = false;
 

@@ -8,7 +8,7 @@ import { packageRoot } from '../base/package.ts';
 import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
 
 /** Raised with every change of a signature in native/addon.cc. */
-const ABI_VERSION = 3;
+const ABI_VERSION = 4;
 
 const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable'];
 
@@ -157,6 +157,11 @@ function indices(ids: Int32Array, limit: number, op: string): void {
     if (ids[i]! < 0 || ids[i]! >= limit) internal(`${op}: index ${ids[i]} is outside 0..${limit - 1}`);
 }
 
+function headsDivide(op: string, { numHeads, numKvHeads }: { numHeads: number; numKvHeads: number }): void {
+  if (numKvHeads === 0 || numHeads % numKvHeads !== 0)
+    internal(`${op}: ${numKvHeads} key/value heads do not divide ${numHeads} heads`);
+}
+
 function checkAttention(
   op: string,
   shape: AttentionShape,
@@ -170,8 +175,7 @@ function checkAttention(
   const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride, softcap } = shape;
   sizes(op, batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride);
   checkSoftcap(op, softcap);
-  if (numKvHeads === 0 || numHeads % numKvHeads !== 0)
-    internal(`${op}: ${numKvHeads} key/value heads do not divide ${numHeads} heads`);
+  headsDivide(op, shape);
   if (qStride < numHeads * headDim || Math.min(kStride, vStride) < numKvHeads * headDim)
     internal(`${op}: a stride is shorter than its row`);
   const rows = batch * seqLen;
@@ -322,6 +326,33 @@ function bind(native: Addon, variant: string): Kernels {
     attentionBackward(dq, dk, dv, dOut, out, lse, q, k, v, docStart, shape) {
       checkAttention('attentionBackward', shape, lse, docStart, { q, dq }, { k, dk }, { v, dv }, { out, dOut });
       n.attentionBackward!(dq, dk, dv, dOut, out, lse, q, k, v, docStart, ...attentionNumbers(shape));
+    },
+
+    attentionDecode(out, q, keyCache, valueCache, cacheRow, start, length, shape) {
+      const op = 'attentionDecode';
+      const { numHeads, numKvHeads, headDim, qStride, scale, softcap } = shape;
+      const rows = length.length;
+      sizes(op, numHeads, numKvHeads, headDim, qStride);
+      checkSoftcap(op, softcap);
+      headsDivide(op, shape);
+      if (qStride < numHeads * headDim) internal(`${op}: a stride is shorter than its row`);
+      floats(out, rows * numHeads * headDim, op, 'out');
+      floats(q, extent(rows, qStride, numHeads * headDim), op, 'q');
+      sameDtype(keyCache, valueCache, op, 'the caches');
+      i32(cacheRow, rows, op, 'cacheRow');
+      i32(start, rows, op, 'start');
+      i32(length, rows, op, 'length');
+      let end = 0;
+      for (let r = 0; r < rows; r++) {
+        if (start[r]! < 0 || start[r]! >= length[r]!)
+          internal(`${op}: start[${r}] = ${start[r]} is outside 0..${length[r]! - 1}`);
+        if (cacheRow[r]! < 0) internal(`${op}: cacheRow[${r}] = ${cacheRow[r]} is negative`);
+        end = Math.max(end, cacheRow[r]! + length[r]!);
+      }
+      floats(keyCache, end * numKvHeads * headDim, op, 'keyCache');
+      floats(valueCache, end * numKvHeads * headDim, op, 'valueCache');
+      const numbers = [numHeads, numKvHeads, headDim, qStride, scale, softcap] as const;
+      n.attentionDecode!(out, q, keyCache, valueCache, cacheRow, start, length, rows, ...numbers);
     },
 
     gluForward(out, gateUp, t, f, activation) {

@@ -1,7 +1,15 @@
 // The kernels in plain TypeScript: the specification that native code is tested against, and the fallback where there is no compiler.
 // Not fast. Every op converts to f32, computes with f64 or f32 accumulation in index order, and rounds once on the way out.
 import { storeF32, toF32 } from './bf16.ts';
-import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
+import type {
+  ActivationFunction,
+  AdamWOptions,
+  AttentionShape,
+  DecodeShape,
+  Floats,
+  Kernels,
+  NormShape,
+} from './types.ts';
 
 function gemm(
   c: Floats,
@@ -247,7 +255,7 @@ function scoreRow(
   kAt: (j: number) => number,
   from: number,
   t: number,
-  shape: AttentionShape,
+  shape: Pick<AttentionShape, 'headDim' | 'scale' | 'softcap'>,
 ): number {
   let max = -Infinity;
   for (let j = from; j <= t; j++) {
@@ -291,6 +299,39 @@ function attentionForward(
           for (let j = from; j <= t; j++) sum += Math.exp(scores[j]! - norm) * vF[vAt(j) + e]!;
           result[outAt + e] = sum;
         }
+      }
+    }
+  }
+  storeF32(out, result);
+}
+
+function attentionDecode(
+  out: Floats,
+  q: Floats,
+  keyCache: Floats,
+  valueCache: Floats,
+  cacheRow: Int32Array,
+  start: Int32Array,
+  length: Int32Array,
+  shape: DecodeShape,
+): void {
+  const { numHeads, numKvHeads, headDim, qStride } = shape;
+  const stride = numKvHeads * headDim;
+  const qF = toF32(q);
+  const result = new Float32Array(length.length * numHeads * headDim);
+  for (let r = 0; r < length.length; r++) {
+    const [from, to] = [start[r]!, length[r]!];
+    const slot = (cache: Floats) =>
+      toF32(cache.subarray(cacheRow[r]! * stride, (cacheRow[r]! + to) * stride) as Floats);
+    const [kF, vF] = [slot(keyCache), slot(valueCache)];
+    const scores = new Float64Array(to);
+    for (let h = 0; h < numHeads; h++) {
+      const at = (j: number) => j * stride + Math.floor(h / (numHeads / numKvHeads)) * headDim;
+      const norm = scoreRow(scores, qF, r * qStride + h * headDim, kF, at, from, to - 1, shape);
+      for (let e = 0; e < headDim; e++) {
+        let sum = 0;
+        for (let j = from; j < to; j++) sum += Math.exp(scores[j]! - norm) * vF[at(j) + e]!;
+        result[(r * numHeads + h) * headDim + e] = sum;
       }
     }
   }
@@ -546,6 +587,7 @@ export const referenceKernels: Kernels = {
   rope,
   attentionForward,
   attentionBackward,
+  attentionDecode,
   gluForward,
   gluBackward,
   activationForward,

@@ -41,6 +41,9 @@ export interface AttentionShape {
   softcap: number;
 }
 
+/** The sizes of attentionDecode; numHeads to softcap as in AttentionShape. A cache row is [numKvHeads, headDim], dense. */
+export type DecodeShape = Pick<AttentionShape, 'numHeads' | 'numKvHeads' | 'headDim' | 'qStride' | 'scale' | 'softcap'>;
+
 /** Norms over `size` elements, `groups` of them side by side in each of `rows` rows (groups > 1: one a head, sharing the weight). */
 export interface NormShape {
   rows: number;
@@ -182,6 +185,23 @@ export interface Kernels {
     v: Floats,
     docStart_T: Int32Array,
     shape: AttentionShape,
+  ): void;
+
+  /**
+   * Attention of one query a row over its own cache of keys and values: row r sees the `length[r] - start[r]` positions start[r]..length[r]-1
+   * of a slot whose position 0 is row cacheRow[r] of both caches, which have one dtype. 0 <= start < length. Slots are wherever the
+   * caller put them, and may be shared. q rows are qStride apart; out rows are dense [R, H*E]. The result is the last row of
+   * attentionForward over those keys, but for the order of its sums.
+   */
+  attentionDecode(
+    out: Floats,
+    q: Floats,
+    keyCache: Floats,
+    valueCache: Floats,
+    cacheRow_R: Int32Array,
+    start_R: Int32Array,
+    length_R: Int32Array,
+    shape: DecodeShape,
   ): void;
 
   /** gateUp rows are [gate F | up F]; out = activation(gate) * up (Shazeer 2020). */
