@@ -125,9 +125,10 @@ void runTasks(long numTasks, TaskFunction function, void* context) {
 }
 
 void waitUntil(const std::atomic<int32_t>& x, int32_t value) {
+  const auto until = std::chrono::steady_clock::now() + kSpinTime;
   for (int spins = 1; x.load(std::memory_order_acquire) != value; spins++)
-    if (spins % 128 == 0)
-      std::this_thread::yield();
+    if (spins % 64 == 0 && std::chrono::steady_clock::now() > until)
+      std::this_thread::sleep_for(kSpinTime);  // the other may need this processor
     else
       relax();
 }

@@ -20,8 +20,8 @@ namespace CONTINUO_VARIANT {
 constexpr long B = 64;  // queries, and keys, a block
 constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 
-// Accumulators of a product: 4 x 5 vectors fit 32 registers beside their operands, 4 x 3 fit 16. Measured in L1 on AVX-512, 64 steps:
-// 4 x 4 reaches 99 % of the peak, 8 x 2 95 %.
+// Accumulators of a product: 4 x 5 vectors fit 32 registers beside their operands, 4 x 3 fit 16. In L1, on AVX-512, 64 steps of 4 x 4
+// reach 99 % of the peak, of 8 x 2 95 %.
 constexpr int kTileRows = 4;
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kTileVectors = 5;
@@ -30,25 +30,23 @@ constexpr int kTileVectors = 3;
 #endif
 // Of a product over the head size: 64 queries x 128 steps are 32 KB, which stay in L1 while keys pass.
 constexpr long kScoreSteps = 128;
-// f32 copies of keys and values, and sums of their gradients, made for as many heads at a time as fit.
+// Blocks of queries that a task takes through the keys together.
 constexpr long kTaskBlocks = 4;
-constexpr long kHeadBytes = 256l << 10;
-constexpr long kHeadsBytes = 256l << 20;
+// f32 copies of keys and values, and sums of their gradients: what a thread works on should stay in L2 beside the task's own, and all
+// threads' together is bounded.
+constexpr long kThreadBytes = 256l << 10, kAllBytes = 256l << 20;
 
-/// Where a product's sums begin: at zero, at a row of one value a column, or at a tile of their own size.
-enum class Init { kZero, kRow, kTile };
+alignas(64) static const float kZeros[128] = {};
 
-/// finish(c, sums[kTileRows]) for V neighbouring vectors of init + A B; c counts columns.
-template <int V, Init I, class Finish>
-INLINE void multiplyTile(const float* init, size_t initRow, const float* a, size_t aRow, size_t aStep, const float* b, size_t bStep, long steps,
-                         const Finish& finish) {
+/// finish(c, sums[kTileRows]) for V vectors of init + A B: A's values are broadcast, B's vectors stream; c counts columns.
+template <int V, class Finish>
+INLINE void productTile(const float* init, size_t initRow, const float* a, size_t aRow, size_t aStep, const float* b, size_t bStep, long steps,
+                        const Finish& finish) {
   vf acc[V][kTileRows];
 #pragma GCC unroll 4
-  for (int i = 0; i < kTileRows; i++) {
+  for (int i = 0; i < kTileRows; i++, init += initRow)
 #pragma GCC unroll 5
-    for (int j = 0; j < V; j++) acc[j][i] = I == Init::kZero ? splat(0) : load(init + j * W);
-    if (I == Init::kTile) init += initRow;
-  }
+    for (int j = 0; j < V; j++) acc[j][i] = load(init + j * W);
   for (long s = 0; s < steps; s++) {
     vf bv[V];
 #pragma GCC unroll 5
@@ -66,21 +64,18 @@ INLINE void multiplyTile(const float* init, size_t initRow, const float* a, size
   for (int j = 0; j < V; j++) finish(j * W, acc[j]);
 }
 
-/// The same for `vectors` <= kTileVectors.
-template <Init I, class... Args>
-INLINE void multiplyVectors(int vectors, const Args&... args) {
-  if (vectors == 4 && kTileVectors >= 4) return multiplyTile<kTileVectors >= 4 ? 4 : 1, I>(args...);
-  if (vectors == 5 && kTileVectors >= 5) return multiplyTile<kTileVectors >= 5 ? 5 : 1, I>(args...);
-  if (vectors == 3) return multiplyTile<3, I>(args...);
-  if (vectors == 2) return multiplyTile<2, I>(args...);
-  multiplyTile<1, I>(args...);
+/// The same for `vectors` <= MOST.
+template <int MOST, class... Args>
+INLINE void productOf(int vectors, const Args&... args) {
+  if (MOST > 1 && vectors < MOST) return productOf<(MOST > 1 ? MOST - 1 : 1)>(vectors, args...);
+  productTile<MOST>(args...);
 }
 
-/// Columns from..to as even parts of at most kTileVectors vectors: part(column, vectors).
+/// Columns from..to as even parts of at most `most` vectors: part(column, vectors).
 template <class Part>
-INLINE void forParts(long from, long to, const Part& part) {
+INLINE void forParts(long from, long to, int most, const Part& part) {
   for (long left = (to - from) / W; left > 0;) {
-    const int vectors = (int)divideUp(left, divideUp(left, (long)kTileVectors));
+    const int vectors = (int)divideUp(left, divideUp(left, (long)most));
     part(to - left * W, vectors);
     left -= vectors;
   }
@@ -97,7 +92,7 @@ struct AttentionSizes {
   /// Key/value heads whose copies, `copies` of each, are made at a time: enough for every thread, and few enough to stay in the threads' L2.
   long headsTogether(long copies) const {
     const long bytes = maxOf<long>(1, copies * numBlocks * tile() * (long)sizeof(float)), threads = numThreads();
-    return maxOf<long>(1, minOf(maxOf(threads, threads * kHeadBytes / bytes), kHeadsBytes / bytes));
+    return maxOf<long>(1, minOf(maxOf(threads, threads * kThreadBytes / bytes), kAllBytes / bytes));
   }
   /// Heads of a group that a task takes, and neighbouring blocks of queries.
   long numParts() const { return divideUp(group, kTaskBlocks); }
@@ -145,6 +140,11 @@ static const float* gatherHeads(ScratchSlot slot, Floats x, size_t stride, const
   return all;
 }
 
+/// Steps of a product's row i and those it is computed with: max(0, i + from) to min(limit, i + to).
+struct Steps {
+  long from, to, limit;
+};
+
 /// The queries of one block: where they are and which keys they see.
 struct QueryBlock {
   long first, count, lowestStart, highestStart;
@@ -168,7 +168,9 @@ struct QueryBlock {
   long visible(long i, long k0) const { return roundUp(minOf<long>(numKeys(k0), first + i + 1 - k0), kTileRows); }
   /// The first query that sees one of the keys from k0 on.
   long firstQuery(long k0) const { return maxOf<long>(0, k0 - first); }
-  /// Whether some query from i on misses a key of the block at k0.
+  Steps keySteps(long k0) const { return {-B, first - k0 + kTileRows, numKeys(k0)}; }
+  Steps querySteps(long k0) const { return {k0 - first, B, rows()}; }
+  /// Whether some query misses a key of the block at k0.
   bool needsMask(long k0) const { return k0 + B - 1 > first || k0 < highestStart; }
   vi mask(long c, long key) const {
     vi starts;
@@ -178,66 +180,56 @@ struct QueryBlock {
   }
 };
 
-/// finish(row, c, sums[kTileRows]) for tiles of A Q^T, keys x queries, where a query may see a key; `init` is a row, one value a query.
-/// A is a tile of keys or values, queriesT [headDim][B]. `tile` holds partial sums where the head size takes several rounds.
-template <Init I, class Finish>
-INLINE void scoreTile(float* tile, const float* init, const QueryBlock& block, long k0, const float* a, const float* queriesT,
-                      const AttentionSizes& sizes, const Finish& finish) {
-  const long pitch = sizes.pitch, numKeys = block.numKeys(k0), width = block.width();
-  const long firstSteps = minOf(kScoreSteps, sizes.headDim), lastRound = (sizes.headDim - 1) / kScoreSteps * kScoreSteps;
-  const auto keep = [&](float* to) ALWAYS_INLINE {
-    return [=](long j, vf(&x)[kTileRows]) ALWAYS_INLINE {
-#pragma GCC unroll 4
-      for (int r = 0; r < kTileRows; r++) store(to + r * B + j, x[r]);
-    };
-  };
-  for (long e = 0; e < lastRound; e += kScoreSteps)
-    for (long i = 0; i < numKeys; i += kTileRows)
-      forParts(block.firstQuery(k0 + i) / W * W, width, [&](long c, int vectors) {
-        float* at = tile + i * B + c;
-        if (e == 0)
-          multiplyVectors<I>(vectors, init + c, 0, a + i * pitch, pitch, 1, queriesT + c, B, firstSteps, keep(at));
-        else
-          multiplyVectors<Init::kTile>(vectors, at, B, a + i * pitch + e, pitch, 1, queriesT + e * B + c, B, kScoreSteps, keep(at));
-      });
-  for (long i = 0; i < numKeys; i += kTileRows)
-    forParts(block.firstQuery(k0 + i) / W * W, width, [&](long c, int vectors) ALWAYS_INLINE {
-      const auto finishHere = [&](long j, vf(&x)[kTileRows]) ALWAYS_INLINE { finish(i, c + j, x); };
-      if (lastRound == 0)
-        multiplyVectors<I>(vectors, init + c, 0, a + i * pitch, pitch, 1, queriesT + c, B, firstSteps, finishHere);
-      else
-        multiplyVectors<Init::kTile>(vectors, tile + i * B + c, B, a + i * pitch + lastRound, pitch, 1, queriesT + lastRound * B + c, B,
-                                     sizes.headDim - lastRound, finishHere);
-    });
-}
-
-/// out[row0..][padded] (+)= A B; A's row and step lie aRow and aStep apart; row i takes the steps of range(i).
-template <Init I, class Range>
-INLINE void addProductAs(float* out, long numRows, const float* a, size_t aRow, size_t aStep, const float* b, const AttentionSizes& sizes,
-                       const Range& range) {
+/// out[numRows][padded] = A B, or adds it; A's rows and steps lie aRow and aStep apart.
+static void addProduct(float* out, bool add, long numRows, const float* a, size_t aRow, size_t aStep, const float* b, const AttentionSizes& sizes,
+                       const Steps& steps) {
   const long pitch = sizes.pitch;
-  forParts(0, sizes.padded, [&](long c, int vectors) ALWAYS_INLINE {
+  forParts(0, sizes.padded, kTileVectors, [&](long c, int vectors) ALWAYS_INLINE {
     for (long i = 0; i < numRows; i += kTileRows) {
-      float* to = out + i * pitch + c;
-      const auto steps = range(i);
-      multiplyVectors<I>(vectors, to, pitch, a + i * aRow + steps.from * aStep, aRow, aStep, b + steps.from * pitch + c, pitch, steps.count,
-                         [=](long j, vf(&x)[kTileRows]) ALWAYS_INLINE {
+      const long from = maxOf<long>(0, i + steps.from), to = minOf(steps.limit, i + steps.to);
+      float* at = out + i * pitch + c;
+      productOf<kTileVectors>(vectors, add ? at : kZeros, add ? pitch : 0, a + i * aRow + from * aStep, aRow, aStep, b + from * pitch + c, pitch,
+                              to - from, [=](long j, vf(&x)[kTileRows]) ALWAYS_INLINE {
 #pragma GCC unroll 4
-                        for (int r = 0; r < kTileRows; r++) store(to + r * pitch + j, x[r]);
-                      });
+                                for (int r = 0; r < kTileRows; r++) store(at + r * pitch + j, x[r]);
+                              });
     }
   });
 }
-template <class... Args>
-INLINE void addProduct(float* out, bool add, const Args&... args) {
-  if (add)
-    addProductAs<Init::kTile>(out, args...);
-  else
-    addProductAs<Init::kZero>(out, args...);
+
+/// finish(row, c, sums[kTileRows]) for init + A Q^T over `steps` of the head size from e on: tiles of keys x queries in which a query may
+/// see a key. A is a tile of keys or values, queriesT [headDim][B]. With an initRow of 0 a row of one value a query begins every sum.
+template <class Finish>
+INLINE void scoreRound(const float* init, size_t initRow, const QueryBlock& block, long k0, const float* a, const float* queriesT,
+                       const AttentionSizes& sizes, long e, long steps, const Finish& finish) {
+  const long numKeys = block.numKeys(k0), width = block.width();
+  constexpr int kMost = kTileVectors < 4 ? kTileVectors : 4;  // a block of queries is a whole number of 4 vectors
+  for (long i = 0; i < numKeys; i += kTileRows)
+    forParts(block.firstQuery(k0 + i) / W * W, width, kMost, [&](long c, int vectors) ALWAYS_INLINE {
+      productOf<kMost>(vectors, init + i * initRow + c, initRow, a + i * sizes.pitch + e, sizes.pitch, 1, queriesT + e * B + c, B, steps,
+                       [&](long j, vf(&x)[kTileRows]) ALWAYS_INLINE { finish(i, c + j, x); });
+    });
 }
-struct Steps {
-  long from, count;
-};
+
+/// The sums themselves, of the head size up to `end`, in rounds.
+static void storeScores(float* tile, const float* init, const QueryBlock& block, long k0, const float* a, const float* queriesT,
+                        const AttentionSizes& sizes, long end) {
+  for (long e = 0; e < end; e += kScoreSteps)
+    scoreRound(e > 0 ? tile : init, e > 0 ? B : 0, block, k0, a, queriesT, sizes, e, minOf(kScoreSteps, end - e),
+               [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+#pragma GCC unroll 4
+                 for (int r = 0; r < kTileRows; r++) store(tile + (i + r) * B + c, x[r]);
+               });
+}
+
+/// The same with a finish of its own; `tile` holds the sums of all rounds but the last.
+template <class Finish>
+INLINE void scoreTile(float* tile, const float* init, const QueryBlock& block, long k0, const float* a, const float* queriesT,
+                      const AttentionSizes& sizes, const Finish& finish) {
+  const long last = (sizes.headDim - 1) / kScoreSteps * kScoreSteps;
+  if (last > 0) storeScores(tile, init, block, k0, a, queriesT, sizes, last);
+  scoreRound(last > 0 ? tile : init, last > 0 ? B : 0, block, k0, a, queriesT, sizes, last, sizes.headDim - last, finish);
+}
 
 /// tanh(s / softcap) of a scaled score s, given as 2 log2(e) s / softcap: 1 - 2 / (e^(2 s / softcap) + 1).
 INLINE vf cappedTanh(vf x) { return splat(1) - splat(2) / (power2(x) + splat(1)); }
@@ -253,9 +245,7 @@ struct ForwardBlock {
 
   /// Any block of keys: scores first, then masks and the shift, which moves to the largest score so far.
   void attendAnew(float* weights, long k0, const float* keys, const AttentionSizes& sizes, float softcap) {
-    scoreTile<Init::kZero>(weights, nullptr, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
-      for (int r = 0; r < kTileRows; r++) store(weights + (i + r) * B + c, x[r]);
-    });
+    storeScores(weights, kZeros, block, k0, keys, queriesT, sizes, sizes.headDim);
     const vf lowest = splat(-__builtin_inff());
     const bool masked = block.needsMask(k0), isFirst = k0 == block.first;
     for (long c = 0; c < block.width(); c += W) {
@@ -294,24 +284,16 @@ struct ForwardBlock {
     }
   }
 
-  /// A block of keys that every query sees: weights by the shift as it is. False if some grow too large, before anything but `weights` has
-  /// changed.
-  bool attendFast(float* weights, long k0, const float* keys, const AttentionSizes& sizes, float softcap) {
+  /// A block of keys that every query sees, without a cap: weights by the shift as it is. False if some grow too large, before anything
+  /// but `weights` has changed.
+  bool attendFast(float* weights, long k0, const float* keys, const AttentionSizes& sizes) {
     alignas(64) float added[B] = {};
-    if (softcap > 0)
-      scoreTile<Init::kZero>(weights, nullptr, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+    scoreTile(weights, shift, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+      power2(x);
 #pragma GCC unroll 4
-        for (int r = 0; r < kTileRows; r++)
-          store(weights + (i + r) * B + c, x[r] = power2(fma(cappedTanh(x[r]), splat(softcap * kLog2e), load(shift + c))));
-        store(added + c, load(added + c) + ((x[0] + x[1]) + (x[2] + x[3])));
-      });
-    else
-      scoreTile<Init::kRow>(weights, shift, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
-        power2(x);
-#pragma GCC unroll 4
-        for (int r = 0; r < kTileRows; r++) store(weights + (i + r) * B + c, x[r]);
-        store(added + c, load(added + c) + ((x[0] + x[1]) + (x[2] + x[3])));
-      });
+      for (int r = 0; r < kTileRows; r++) store(weights + (i + r) * B + c, x[r]);
+      store(added + c, load(added + c) + ((x[0] + x[1]) + (x[2] + x[3])));
+    });
     for (long c = 0; c < block.width(); c += W)
       if (any(~(load(added + c) < splat(0x1p60f)))) return false;
     for (long c = 0; c < block.width(); c += W) store(total + c, load(total + c) + load(added + c));
@@ -355,10 +337,9 @@ static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats 
         const size_t at = kvHead * sizes.numBlocks * sizes.tile() + k0 * sizes.pitch;
         for (ForwardBlock* b = blocks; b < blocks + heads * numBlocks; b++) {
           if (!b->block.sees(k0)) continue;
-          if (b->block.needsMask(k0) || k0 == b->block.first || !b->attendFast(weights, k0, allKeys + at, sizes, shape.softcap))
+          if (shape.softcap > 0 || b->block.needsMask(k0) || !b->attendFast(weights, k0, allKeys + at, sizes))
             b->attendAnew(weights, k0, allKeys + at, sizes, shape.softcap);
-          addProduct(b->sums, k0 != b->block.first, b->block.rows(), weights, 1, B, allValues + at, sizes,
-                     [&](long i) { return Steps{0, b->block.visible(i + kTileRows - 1, k0)}; });
+          addProduct(b->sums, k0 != b->block.first, b->block.rows(), weights, 1, B, allValues + at, sizes, b->block.keySteps(k0));
         }
       }
       for (ForwardBlock* b = blocks; b < blocks + heads * numBlocks; b++)
@@ -381,22 +362,22 @@ struct BackwardBlock {
 
   /// dS^T from dP^T - delta, in place of the weights' slopes; the first product of the gradient's five comes before.
   void differentiate(float* weights, float* slopes, float* dScores, long k0, const float* keys, const float* values, const AttentionSizes& sizes, float softcap) {
-    if (softcap > 0)
-      scoreTile<Init::kZero>(weights, nullptr, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
-#pragma GCC unroll 4
-        for (int r = 0; r < kTileRows; r++) {
-          const vf tanh = cappedTanh(x[r]), p = power2(fma(tanh, splat(softcap * kLog2e), load(shift + c)));
-          store(weights + (i + r) * B + c, p);
-          store(slopes + (i + r) * B + c, p * fma(-tanh, tanh, splat(1)));
+    if (softcap > 0) {
+      storeScores(weights, kZeros, block, k0, keys, queriesT, sizes, sizes.headDim);
+      for (long c = 0; c < block.width(); c += W)
+        for (long key = 0; key < block.visible(c + W - 1, k0); key++) {
+          const vf tanh = cappedTanh(load(weights + key * B + c)), p = power2(fma(tanh, splat(softcap * kLog2e), load(shift + c)));
+          store(weights + key * B + c, p);
+          store(slopes + key * B + c, p * fma(-tanh, tanh, splat(1)));
         }
-      });
-    else
-      scoreTile<Init::kRow>(weights, shift, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+    } else {
+      slopes = weights;
+      scoreTile(weights, shift, block, k0, keys, queriesT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
         power2(x);
 #pragma GCC unroll 4
         for (int r = 0; r < kTileRows; r++) store(weights + (i + r) * B + c, x[r]);
       });
-    if (!(softcap > 0)) slopes = weights;
+    }
     if (block.needsMask(k0))
       for (long c = 0; c < block.width(); c += W)
         for (long key = 0; key < block.visible(c + W - 1, k0); key++) {
@@ -405,7 +386,7 @@ struct BackwardBlock {
           store(w, mask ? load(w) : splat(0));
           store(s, mask ? load(s) : splat(0));
         }
-    scoreTile<Init::kRow>(dScores, minusDelta, block, k0, values, gradsT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
+    scoreTile(dScores, minusDelta, block, k0, values, gradsT, sizes, [&](long i, long c, vf(&x)[kTileRows]) ALWAYS_INLINE {
 #pragma GCC unroll 4
       for (int r = 0; r < kTileRows; r++) store(dScores + (i + r) * B + c, load(slopes + (i + r) * B + c) * x[r]);
     });
@@ -489,14 +470,9 @@ static void attentionBackward(Floats dq, Floats dk, Floats dv, Floats dOut, Floa
         for (BackwardBlock* b = blocks; b < blocks + taskBlocks; b++) {
           if (!b->block.sees(k0)) continue;
           b->differentiate(weights, slopes, dScores, k0, keys, values, sizes, shape.softcap);
-          const auto queries = [&](long i) {
-            const long from = b->block.firstQuery(k0 + i);
-            return Steps{from, b->block.rows() - from};
-          };
-          addProduct(dValues, isBegun, b->block.numKeys(k0), weights, B, 1, b->grads, sizes, queries);
-          addProduct(dKeys, isBegun, b->block.numKeys(k0), dScores, B, 1, b->queries, sizes, queries);
-          addProduct(b->dQueries, k0 != b->block.first, b->block.rows(), dScores, 1, B, keys, sizes,
-                     [&](long i) { return Steps{0, b->block.visible(i + kTileRows - 1, k0)}; });
+          addProduct(dValues, isBegun, b->block.numKeys(k0), weights, B, 1, b->grads, sizes, b->block.querySteps(k0));
+          addProduct(dKeys, isBegun, b->block.numKeys(k0), dScores, B, 1, b->queries, sizes, b->block.querySteps(k0));
+          addProduct(b->dQueries, k0 != b->block.first, b->block.rows(), dScores, 1, B, keys, sizes, b->block.keySteps(k0));
           isBegun = true;
         }
         if (j / blocksPerTask == span && part == numParts - 1)

@@ -108,7 +108,7 @@ static void attentionDecode(Floats out, Floats q, Floats keyCache, Floats valueC
         const long numKeys = minOf(kDecodeTile, count - t);
         loadRows(tile, sizes, valueCache, at + t * stride + kv * sizes.headDim, stride, numKeys);
         addProduct(weighted + kv * groupRows * sizes.pitch, t > 0, groupRows, weights + kv * groupRows * kDecodeBlock + t, kDecodeBlock, 1, tile,
-                   sizes, [&](long) { return Steps{0, numKeys}; });
+                   sizes, Steps{-groupRows, numKeys, numKeys});
       }
     for (long h = 0; h < numHeads; h++)
       std::memcpy(result + h * perHead, weighted + (h / group * groupRows + h % group) * sizes.pitch, sizes.padded * sizeof(float));
