@@ -1,139 +1,202 @@
-// Rearranges blocks of A and B into tiles in which the innermost product walks straight ahead: element (j, s) of a block, j along M or
-// N and s the step along K, lies at tile j / TILE, then step, then j % TILE. bf16 becomes pairs where the machine multiplies pairs,
-// else f32. What lies outside the matrix is zero.
+// Packing: rearranges blocks of A and B so that the innermost product walks straight ahead. B becomes panels of NR columns, a step of K
+// after another. A becomes tiles of MR rows: where its rows run along K they stay rows, kRowSteps apart, else a tile is steps of MR, so
+// that neither has to be transposed. A step is one k in f32; where the machine multiplies pairs of bf16, two neighbouring k. What lies
+// outside the matrix is zero.
 #pragma once
 #include "micro.h"
 
 namespace CONTINUO_VARIANT {
 
-enum class Element { kFloat, kBf16, kPair };
+// The longest block of K, in steps.
+constexpr long kMaxSteps = 640;
+// No multiple of 4 KB comes near a multiple of this, so the rows of a tile lie in different places of L1.
+constexpr long kRowSteps = kMaxSteps + W;
 
-/// W steps starting at k of a row that runs along K and has `left` elements from there.
+enum class Element { kFloat, kBf16, kPair };
+constexpr Element kOfBf16 = kHasPairs ? Element::kPair : Element::kBf16;
 template <Element E>
-INLINE vf loadSteps(const void* row, long k, long left) {
-  if (E == Element::kFloat) return loadUpTo((int)minOf<long>(left, W), static_cast<const float*>(row) + k);
-  if (E == Element::kBf16) return loadUpTo((int)minOf<long>(left, W), static_cast<const bf16*>(row) + k);
+constexpr long kElementBytes = E == Element::kFloat ? 4 : 2;
+template <Element E>
+constexpr long kPerStep = E == Element::kPair ? 2 : 1;
+
+/// W steps of a row that runs along K and has `left` elements from here.
+template <Element E>
+INLINE vf loadAlong(const char* row, long left) {
+  if (E == Element::kFloat) return loadUpTo((int)minOf<long>(left, W), reinterpret_cast<const float*>(row));
+  if (E == Element::kBf16) return loadUpTo((int)minOf<long>(left, W), reinterpret_cast<const bf16*>(row));
   bf16 part[2 * W] = {};
-  const bf16* from = static_cast<const bf16*>(row) + k;
   if (left < 2 * W) {
-    std::memcpy(part, from, left * sizeof(bf16));
-    from = part;
+    std::memcpy(part, row, left * sizeof(bf16));
+    row = reinterpret_cast<const char*>(part);
   }
   vf v;
-  std::memcpy(&v, from, sizeof v);
+  std::memcpy(&v, row, sizeof v);
   return v;
 }
 
-/// Writes W neighbouring columns of one step, which lie in two tiles where a tile is half a vector wide.
-template <int TILE>
-INLINE void storeStep(float* tiles, long j, long width, long steps, long s, vf v) {
-  float* to = tiles + j / TILE * TILE * steps + s * TILE + j % TILE;
-  if (TILE >= W) {
-    store(to, v);
+/// One step of W neighbouring columns, `n` of them valid, of a matrix whose rows run across K. A pair's second row may be missing.
+template <Element E>
+INLINE vf loadAcross(const char* row, size_t rowBytes, int n, bool hasSecond = true) {
+  if (E == Element::kFloat) return loadUpTo(n, reinterpret_cast<const float*>(row));
+  const vf first = loadUpTo(n, reinterpret_cast<const bf16*>(row));
+  if (E == Element::kBf16) return first;
+  const vu second = hasSecond ? (vu)loadUpTo(n, reinterpret_cast<const bf16*>(row + rowBytes)) : vu{};
+  return (vf)((vu)first >> 16 | second);
+}
+
+/// W of a panel's columns from step s0 on, each of which runs along K: transposed.
+template <Element E>
+INLINE void packColumns(float* panel, const char* rows, size_t rowBytes, long validRows, long k, long s0, long numSteps) {
+  rows += s0 * kPerStep<E> * kElementBytes<E>;
+  const long left = k - s0 * kPerStep<E>;
+  vf r[W];
+  if (validRows >= W && left >= W * kPerStep<E>) {
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) r[i] = loadAlong<E>(rows + i * rowBytes, W * kPerStep<E>);
+  } else {
+    for (int i = 0; i < W; i++) r[i] = i < validRows ? loadAlong<E>(rows + i * rowBytes, left) : splat(0);
+  }
+  interleave(r);
+  if (numSteps >= W)
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) store(panel + (s0 + i) * NR, r[i]);
+  else
+    for (int i = 0; i < numSteps; i++) store(panel + (s0 + i) * NR, r[i]);
+}
+
+/// Panels of B: `valid` columns of k elements. The source is walked row by row, since each row is in another page of memory.
+template <Element E>
+static void packPanels(float* panels, const char* source, bool alongK, size_t rowBytes, long valid, long k) {
+  const long steps = divideUp(k, kPerStep<E>), width = roundUp(valid, NR);
+  if (alongK) {
+    for (long j = 0; j < width; j += W)
+      for (long s = 0; s < steps; s += W)
+        packColumns<E>(panels + j / NR * NR * steps + j % NR, source + j * rowBytes, rowBytes, valid - j, k, s, steps - s);
     return;
   }
-  typedef float half __attribute__((vector_size(TILE >= W ? W * 4 : W * 2)));
-  half part[2];
-  std::memcpy(part, &v, sizeof v);
-  std::memcpy(to, &part[0], TILE * sizeof(float));
-  if (j + TILE < width) std::memcpy(to + TILE * steps, &part[1], TILE * sizeof(float));
+  for (long s = 0; s < steps; s++, source += rowBytes * kPerStep<E>)
+    for (long panel = 0; panel < width; panel += NR)
+#pragma GCC unroll 3
+      for (long j = panel; j < panel + NR; j += W)
+        store(panels + panel * steps + s * NR + j - panel,
+              loadAcross<E>(source + j * kElementBytes<E>, rowBytes, (int)maxOf<long>(0, minOf<long>(W, valid - j)), (s + 1) * kPerStep<E> <= k));
 }
 
-/// One tile of A: TILE rows along K, interleaved.
-template <int TILE, Element E>
-INLINE void packRows(float* tile, const char* rows, size_t rowBytes, long validRows, long k, long s0, long numSteps) {
-  constexpr int perStep = E == Element::kPair ? 2 : 1;
-  vf r[TILE];
-  if (validRows >= TILE && (s0 + W) * perStep <= k) {
-#pragma GCC unroll 8
-    for (int i = 0; i < TILE; i++) r[i] = loadSteps<E>(rows + i * rowBytes, s0 * perStep, W * perStep);
-  } else {
-    for (int i = 0; i < TILE; i++) r[i] = i < validRows ? loadSteps<E>(rows + i * rowBytes, s0 * perStep, k - s0 * perStep) : splat(0);
-  }
-  interleave(r);
-  float* to = tile + s0 * TILE;
-  if (numSteps >= W)
-#pragma GCC unroll 8
-    for (int i = 0; i < TILE; i++) store(to + i * W, r[i]);
+/// Columns n0.. of B, elements k0.. of K; element (column j, k) of B is at j*ld + k (alongK) or k*ld + j.
+static void packPanels(float* panels, const Floats& b, bool alongK, size_t ld, long n0, long valid, long k0, long k) {
+  const size_t at = alongK ? n0 * ld + k0 : k0 * ld + n0, elementBytes = b.bf16 ? 2 : 4;
+  const char* source = static_cast<const char*>(b.p) + at * elementBytes;
+  if (b.bf16)
+    packPanels<kOfBf16>(panels, source, alongK, ld * elementBytes, valid, k);
   else
-    for (int i = 0; i * W < numSteps * TILE; i++) storeUpTo((int)minOf<long>(numSteps * TILE - i * W, W), to + i * W, r[i]);
+    packPanels<Element::kFloat>(panels, source, alongK, ld * elementBytes, valid, k);
 }
 
-/// W of a panel's columns, each of which runs along K: transposed.
-template <int TILE, Element E>
-INLINE void packColumns(float* panel, const char* rows, size_t rowBytes, long validRows, long k, long s0, long numSteps) {
-  constexpr int perStep = E == Element::kPair ? 2 : 1;
-  vf r[W];
-  if (validRows >= W && (s0 + W) * perStep <= k) {
-#pragma GCC unroll 16
-    for (int i = 0; i < W; i++) r[i] = loadSteps<E>(rows + i * rowBytes, s0 * perStep, W * perStep);
-  } else {
-    for (int i = 0; i < W; i++) r[i] = i < validRows ? loadSteps<E>(rows + i * rowBytes, s0 * perStep, k - s0 * perStep) : splat(0);
+/// Rows of A that are packed together: a tile where they run along K; else a cache line's worth or more, since every step is another line.
+template <bool kAlongK>
+constexpr long kGroupRows = kAlongK ? MR : 32;
+static_assert(32 % MR == 0 && 32 % W == 0, "a group is whole tiles and whole vectors");
+
+/// Packs a group of rows of A a vector at a time, for other work to do in between: step() moves one vector and asks memory for a later
+/// one, finish() does what is left.
+namespace {  // what only one object file may define
+
+template <bool kAlongK>
+class GroupPacking {
+ public:
+  GroupPacking() {}
+
+  /// Rows row0.., elements k0.. of K; element (row i, k) of A is at i*ld + k (kAlongK) or k*ld + i.
+  GroupPacking(float* tiles, const Floats& a, size_t ld, long row0, long valid, long k0, long k)
+      : tiles(tiles), ofBf16(a.bf16), valid(valid), k(k) {
+    const long elementBytes = a.bf16 ? 2 : 4, perStep = kHasPairs && a.bf16 ? 2 : 1;
+    source = static_cast<const char*>(a.p) + (kAlongK ? row0 * ld + k0 : k0 * ld + row0) * elementBytes;
+    rowBytes = ld * elementBytes;
+    if (valid < kGroupRows<kAlongK> || k % (W * perStep) != 0) return;  // an edge, left to finish()
+    steps = k / perStep;
+    vectorBytes = W * elementBytes * (kAlongK ? perStep : 1);
+    vectorsInRow = kAlongK ? steps / W : kGroupRows<kAlongK> / W;
+    skip = rowBytes * (kAlongK ? 1 : perStep) - vectorsInRow * vectorBytes;
+    numVectors = vectorsInRow * (kAlongK ? MR : steps);
+    left = numVectors + kLead;
+    from.at = lead.at = source;
+    to = tiles;
   }
-  interleave(r);
-  if (numSteps >= W)
-#pragma GCC unroll 16
-    for (int i = 0; i < W; i++) store(panel + (s0 + i) * TILE, r[i]);
-  else
-    for (int i = 0; i < numSteps; i++) store(panel + (s0 + i) * TILE, r[i]);
-}
 
-/// The source's rows run along K: element (j, k) is source[j * ld + k].
-template <Element E, int TILE>
-static void packAlongK(float* tiles, const void* source, size_t ld, long valid, long k) {
-  const size_t rowBytes = ld * (E == Element::kFloat ? 4 : 2);
-  const char* rows = static_cast<const char*>(source);
-  const long steps = divideUp(k, E == Element::kPair ? 2 : 1), width = roundUp(valid, TILE);
-  constexpr int together = TILE == MR ? TILE : W;
-  for (long j = 0; j < width; j += together) {
-    float* to = tiles + j / TILE * TILE * steps + j % TILE;
-    for (long s = 0; s < steps; s += W)
-      if (TILE == MR)
-        packRows<TILE == MR ? TILE : 1, E>(to, rows + j * rowBytes, rowBytes, valid - j, k, s, steps - s);
-      else
-        packColumns<TILE, E>(to, rows + j * rowBytes, rowBytes, valid - j, k, s, steps - s);
-  }
-}
-
-/// The source's rows run across K: element (j, k) is source[k * ld + j].
-template <Element E, int TILE>
-static void packAcrossK(float* tiles, const void* source, size_t ld, long valid, long k) {
-  constexpr int perStep = E == Element::kPair ? 2 : 1;
-  constexpr long ahead = 8, elementBytes = E == Element::kFloat ? 4 : 2;
-  const long steps = divideUp(k, perStep), width = roundUp(valid, TILE);
-  for (long s = 0; s < steps; s++)
-    for (long j0 = 0; j0 < width; j0 += W) {
-      // Rows are far apart, so the hardware does not see them coming.
-      const char* next = static_cast<const char*>(source) + ((s + ahead) * perStep * ld + j0) * elementBytes;
-      __builtin_prefetch(next);
-      if (perStep == 2) __builtin_prefetch(next + ld * elementBytes);
-      const int n = (int)maxOf<long>(0, minOf<long>(W, valid - j0));
-      vf v;
-      if (E == Element::kFloat)
-        v = loadUpTo(n, static_cast<const float*>(source) + s * ld + j0);
-      else if (E == Element::kBf16)
-        v = loadUpTo(n, static_cast<const bf16*>(source) + s * ld + j0);
-      else {
-        const bf16* first = static_cast<const bf16*>(source) + 2 * s * ld + j0;
-        const vu low = (vu)loadUpTo(n, first) >> 16;
-        const vu high = 2 * s + 1 < k ? (vu)loadUpTo(n, first + ld) : vu{};
-        v = (vf)(low | high);
-      }
-      storeStep<TILE>(tiles, j0, width, steps, s, v);
+  inline __attribute__((always_inline)) void step() {
+    if (left == 0) return;
+    left--;
+    __builtin_prefetch(lead.at);
+    advance(lead);
+    if (left >= numVectors) return;
+    vf v;
+    if (!ofBf16)
+      v = loadOne<Element::kFloat>();
+    else
+      v = loadOne<kOfBf16>();
+    if (kAlongK) {
+      store(to, v);
+      to += W;
+    } else if (MR < W) {
+      float parts[W];
+      store(parts, v);
+#pragma GCC unroll 4
+      for (int p = 0; p < W / MR; p++) std::memcpy(to + (from.vector * (W / MR) + p) * MR * steps, parts + p * MR, MR * sizeof(float));
+    } else {
+      store(to + from.vector * W / MR * MR * steps + from.vector * W % MR, v);
     }
-}
+    if (advance(from)) to += kAlongK ? kRowSteps - vectorsInRow * W : MR;
+  }
 
-/// Packs `valid` rows or columns from j0 on, k elements from k0 on, of a matrix whose element (j, k) is at j*ld + k (alongK) or k*ld + j.
-template <int TILE>
-static void pack(float* tiles, Floats source, bool alongK, size_t ld, long j0, long valid, long k0, long k) {
-  const size_t at = alongK ? j0 * ld + k0 : k0 * ld + j0;
-  const void* from = static_cast<const char*>(source.p) + at * (source.bf16 ? 2 : 4);
-  if (!source.bf16)
-    alongK ? packAlongK<Element::kFloat, TILE>(tiles, from, ld, valid, k) : packAcrossK<Element::kFloat, TILE>(tiles, from, ld, valid, k);
-  else if (kHasPairs)
-    alongK ? packAlongK<Element::kPair, TILE>(tiles, from, ld, valid, k) : packAcrossK<Element::kPair, TILE>(tiles, from, ld, valid, k);
-  else
-    alongK ? packAlongK<Element::kBf16, TILE>(tiles, from, ld, valid, k) : packAcrossK<Element::kBf16, TILE>(tiles, from, ld, valid, k);
-}
+  void finish() {
+    while (left > 0) step();
+    if (numVectors > 0) return;
+    if (ofBf16)
+      packEdge<kOfBf16>();
+    else
+      packEdge<Element::kFloat>();
+  }
+
+ private:
+  // How many vectors the prefetches are ahead: with one vector in 8 steps of the product, 400 ns, a few times what L3 takes.
+  static constexpr long kLead = 16;
+
+  struct Place {
+    const char* at = nullptr;
+    long vector = 0;
+  };
+  Place from, lead;
+  float *tiles = nullptr, *to = nullptr;
+  const char* source = nullptr;
+  bool ofBf16 = false;
+  long valid = 0, k = 0, steps = 0, vectorBytes = 0, vectorsInRow = 0, rowBytes = 0, skip = 0, numVectors = 0, left = 0;
+
+  /// To the next vector; whether that begins another row.
+  inline __attribute__((always_inline)) bool advance(Place& place) {
+    place.at += vectorBytes;
+    if (++place.vector < vectorsInRow) return false;
+    place.vector = 0;
+    place.at += skip;
+    return true;
+  }
+  template <Element E>
+  inline __attribute__((always_inline)) vf loadOne() {
+    return kAlongK ? loadAlong<E>(from.at, W * kPerStep<E>) : loadAcross<E>(from.at, rowBytes, W);
+  }
+  template <Element E>
+  void packEdge() {
+    const long numSteps = divideUp(k, kPerStep<E>);
+    for (long i = 0; i < (valid > 0 ? kGroupRows<kAlongK> : 0); i++)
+      for (long s = 0; s < numSteps; s++) {
+        vf v = splat(0);
+        if (i < valid && kAlongK) v = loadAlong<E>(source + i * rowBytes + s * kPerStep<E> * kElementBytes<E>, minOf(kPerStep<E>, k - s * kPerStep<E>));
+        if (i < valid && !kAlongK)
+          v = loadAcross<E>(source + s * kPerStep<E> * rowBytes + i * kElementBytes<E>, rowBytes, 1, (s + 1) * kPerStep<E> <= k);
+        tiles[kAlongK ? i * kRowSteps + s : i / MR * MR * numSteps + s * MR + i % MR] = v[0];
+      }
+  }
+};
+
+}  // namespace
 
 }  // namespace CONTINUO_VARIANT
