@@ -35,7 +35,7 @@ test.skipIf(info !== undefined)('says why there are no native kernels', () => {
 });
 
 describe.skipIf(info === undefined)('native kernels', () => {
-  // Around the tiles (8 x 48), the tasks (64 rows), the few-rows path (up to 8), odd depth (pairs), and more than one block of depth.
+  // Around the tiles (8 x 48), the groups of rows (32), the few-rows path (up to 8), odd depth (pairs), and more than one block of depth (640).
   const SHAPES = [
     [1, 1, 1],
     [1, 50, 37],

@@ -86,12 +86,15 @@ TEST(gemmOfNothing) {
   kernels.gemm(none, some, none, 2, 0, 3, false, false, {}, {});
 }
 
-// More than one task of rows, panel of columns and block of depth (512 steps), none of them full at its end.
+// More than one task of rows, panel of columns and block of depth (640 steps), none of them full at its end; then whole vectors of depth
+// and whole groups of rows (8 or 32), which are packed while others are multiplied.
 TEST(gemmOfSeveralTilesAndBlocks) {
   int turn = 0;
   compareAll(kernels, 131, 101, 37, turn);
   compareAll(kernels, 67, 53, 1031, turn);
   compareAll(kernels, 29, 149, 2111, turn);
+  compareAll(kernels, 96, 48, 32, turn);
+  compareAll(kernels, 100, 61, 1408, turn);
 }
 
 // Up to eight rows, where B is not packed, and just above.
