@@ -115,6 +115,7 @@ METHOD(splitMaster, k.splitMaster(a.array<uint16_t>(0), a.array<uint16_t>(1), a.
 METHOD(joinMaster, k.joinMaster(a.array<float>(0), a.array<uint16_t>(1), a.array<uint16_t>(2), a.integer(3)))
 METHOD(sumSquares, return fromNumber(env, k.sumSquares(a.array<float>(0), a.integer(1))))
 METHOD(convert, k.convert(a.floats(0), a.floats(1), a.integer(2)))
+METHOD(scale, k.scale(a.floats(0), a.integer(1), a.single(2)))
 METHOD(add, k.add(a.floats(0), a.floats(1), a.floats(2), a.integer(3)))
 METHOD(measurePeak, return fromNumber(env, k.measurePeak(a.boolean(0), a.number(1))))
 METHOD(measureBandwidth, return fromNumber(env, k.measureBandwidth(a.number(0), a.number(1))))
@@ -139,8 +140,8 @@ napi_value open(napi_env env, napi_callback_info info) {
     METHOD(gemm) METHOD(columnSums) METHOD(embeddingForward) METHOD(embeddingBackward) METHOD(rmsNormForward) METHOD(rmsNormBackward)
     METHOD(layerNormForward) METHOD(layerNormBackward) METHOD(rope) METHOD(attentionForward) METHOD(attentionBackward)
     METHOD(attentionDecode) METHOD(gluForward) METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(crossEntropy)
-    METHOD(adamw) METHOD(ema) METHOD(splitMaster) METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(add) METHOD(measurePeak)
-    METHOD(measureBandwidth)
+    METHOD(adamw) METHOD(ema) METHOD(splitMaster) METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(scale) METHOD(add)
+    METHOD(measurePeak) METHOD(measureBandwidth)
 #undef METHOD
     return object;
   }

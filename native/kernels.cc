@@ -42,6 +42,7 @@ const KernelTable kTable = {
     joinMaster,
     sumSquares,
     convert,
+    scale,
     add,
     measurePeak,
     measureBandwidth,

@@ -57,6 +57,7 @@ struct KernelTable {
   void (*joinMaster)(float* master, const uint16_t* w, const uint16_t* low, long n);
   double (*sumSquares)(const float* x, long n);
   void (*convert)(Floats out, Floats x, long n);
+  void (*scale)(Floats x, long n, float factor);
   void (*add)(Floats out, Floats a, Floats b, long n);
   /// Register-only multiply-adds on all threads for about `seconds`: GFLOP/s, the machine's ceiling for gemm.
   double (*measurePeak)(bool bf16, double seconds);

@@ -1,4 +1,4 @@
-// Conversion between dtypes, addition, sums of columns, and the sum of squares (f64 inside fixed blocks, which are added in order).
+// Conversion between dtypes, scaling, addition, sums of columns, and the sum of squares (f64 inside fixed blocks, which are added in order).
 #pragma once
 #include "norm.h"
 
@@ -14,6 +14,14 @@ static void convert(Floats out, Floats x, long n) {
       std::memmove(static_cast<char*>(out.p) + from * bytes, static_cast<const char*>(x.p) + from * bytes, count * bytes);
     else
       forVectors(count, [&](long i, int lanes) { storeUpTo(lanes, out, from + i, loadUpTo(lanes, x, from + i)); });
+  });
+}
+
+static void scale(Floats x, long n, float factor) {
+  parallelFor(divideUp(n, kElementBlock), [&](long task) {
+    const long from = task * kElementBlock;
+    forVectors(minOf(kElementBlock, n - from),
+               [&](long i, int lanes) { storeUpTo(lanes, x, from + i, loadUpTo(lanes, x, from + i) * splat(factor)); });
   });
 }
 

@@ -12,7 +12,16 @@ import {
   writeModelInto,
   writeSafetensors,
 } from '../checkpoint/index.ts';
-import { type Decoder, exportTensors, type Parameter, readWeights, withEma } from '../nn/index.ts';
+import {
+  adapterConfig,
+  type Decoder,
+  exportAdapters,
+  exportTensors,
+  type LoraSettings,
+  type Parameter,
+  readWeights,
+  withEma,
+} from '../nn/index.ts';
 
 interface TrainerState {
   formatVersion: 1;
@@ -50,7 +59,8 @@ export function removeLeftovers(runFolder: string): void {
     if (name.endsWith('.tmp')) fs.rmSync(path.join(parent, name), { recursive: true, force: true });
 }
 
-function stateTensors(parameter: Parameter): TensorToWrite[] {
+/** @param withWeights for what the model's own files do not hold: adapters, which are merged there */
+function stateTensors(parameter: Parameter, withWeights: boolean): TensorToWrite[] {
   const tensor = (kind: string, data: Float32Array | Uint16Array): TensorToWrite => ({
     name: `${kind}.${parameter.parts[0]!.name}`,
     shape: [parameter.rows, parameter.cols],
@@ -58,6 +68,7 @@ function stateTensors(parameter: Parameter): TensorToWrite[] {
     data: () => new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
   });
   return [
+    ...(withWeights ? [tensor('w', parameter.data)] : []),
     tensor('m', parameter.m!),
     tensor('v', parameter.v!),
     ...(parameter.low ? [tensor('low', parameter.low)] : []),
@@ -73,6 +84,8 @@ export interface CheckpointContext {
   keep: number;
   /** Given: the average of the weights, which was kept with this decay, is written too, as the model folder ema/ inside. */
   exportEma?: number;
+  /** Given: the adapters are written too, in PEFT's format, as the folder adapter/ inside. `base` is the model that they belong to. */
+  lora?: { settings: LoraSettings; base: string };
 }
 
 /** Saves after `step` completed steps; removes older checkpoints beyond `keep`. Returns its folder. */
@@ -102,11 +115,14 @@ export async function saveCheckpoint(
     if (context.exportEma !== undefined) {
       const average = path.join(temporary, 'ema');
       fs.mkdirSync(average);
-      await withEma(decoder.list(), decoder.kernels, () => writeModel(average, { ema: context.exportEma }));
+      await withEma(decoder.trained(), decoder.kernels, () => writeModel(average, { ema: context.exportEma }));
     }
+    if (context.lora) writeAdapters(path.join(temporary, 'adapter'), decoder, context.lora);
     const trainer = path.join(temporary, 'trainer');
     fs.mkdirSync(trainer);
-    writeSafetensors(path.join(trainer, 'optimizer.safetensors'), decoder.list().flatMap(stateTensors));
+    const inModel = new Set(decoder.list());
+    const states = decoder.trained().flatMap((parameter) => stateTensors(parameter, !inModel.has(parameter)));
+    writeSafetensors(path.join(trainer, 'optimizer.safetensors'), states);
     const state: TrainerState = {
       formatVersion: 1,
       step,
@@ -122,6 +138,17 @@ export async function saveCheckpoint(
     fs.rmSync(`${old.folder}.tmp`, { recursive: true, force: true });
   }
   return folder;
+}
+
+/** adapter_config.json and adapter_model.safetensors. */
+function writeAdapters(
+  folder: string,
+  decoder: Decoder,
+  { settings, base }: NonNullable<CheckpointContext['lora']>,
+): void {
+  fs.mkdirSync(folder);
+  writeJsonAtomic(path.join(folder, 'adapter_config.json'), adapterConfig(decoder, settings, base));
+  writeSafetensors(path.join(folder, 'adapter_model.safetensors'), exportAdapters(decoder));
 }
 
 /** Puts weights, moments and low bits of a checkpoint into `decoder`. Returns where it stands. */
@@ -141,10 +168,13 @@ export function restoreCheckpoint(
   const weights = openModel(folder);
   const trainer = new SafetensorsFile(path.join(folder, 'trainer', 'optimizer.safetensors'));
   try {
-    for (const parameter of decoder.list()) {
-      readWeights(parameter, (name) => (decoder.precision === 'bf16' ? weights.readBf16(name) : weights.readF32(name)));
+    const inModel = new Set(decoder.list());
+    const stored = (name: string) => (decoder.precision === 'bf16' ? weights.readBf16(name) : weights.readF32(name));
+    for (const parameter of decoder.trained()) {
       const read = (kind: string, into: Float32Array | Uint16Array) =>
         trainer.readRaw(`${kind}.${parameter.parts[0]!.name}`, into);
+      if (inModel.has(parameter)) readWeights(parameter, stored);
+      else read('w', parameter.data);
       read('m', parameter.m!);
       read('v', parameter.v!);
       if (parameter.low) read('low', parameter.low);

@@ -12,6 +12,7 @@ import { openModel } from '../checkpoint/index.ts';
 import { pickKernels, traceKernels } from '../kernels/index.ts';
 import {
   adamwStep,
+  addLora,
   type Decoder,
   gradNorm,
   loadDecoder,
@@ -132,10 +133,12 @@ class Training {
     });
     this.source = openModel(job.model);
     this.decoder = loadDecoder(this.source, job.precision, kernels);
-    prepareTraining(this.decoder.list());
+    if (job.lora) addLora(this.decoder, { ...job.lora, seed: job.seed });
+    prepareTraining(this.decoder.trained());
     for (const parameter of this.decoder.embeddings()) parameter.lrFactor = job.optimizer.embeddingLrFactor;
-    if (job.ema !== undefined) prepareEma(this.decoder.list(), kernels);
-    this.context = { runFolder, jobFingerprint: job.fingerprint, keep: job.checkpoint.keep };
+    if (job.ema !== undefined) prepareEma(this.decoder.trained(), kernels);
+    const lora = job.lora && { settings: { ...job.lora, seed: job.seed }, base: job.model };
+    this.context = { runFolder, jobFingerprint: job.fingerprint, keep: job.checkpoint.keep, lora };
     this.metrics = new LineLog(path.join(runFolder, 'metrics.jsonl'));
     this.events = new LineLog(path.join(runFolder, 'events.jsonl'));
   }
@@ -248,7 +251,7 @@ class Training {
     }
     const loss = nats / numTargets;
     const lr = this.reader.lrAt(step);
-    const parameters = this.decoder.list();
+    const parameters = this.decoder.trained();
     const norm = phase('gradient norm', () => gradNorm(parameters, this.decoder.kernels));
     this.checkFinite(step, loss, norm, lr);
     phase('optimizer', () => {
@@ -304,7 +307,7 @@ class Training {
 
   /** A checkpoint that holds an infinity or NaN would push the good ones out. */
   private checkWeights(step: number): void {
-    const broken = this.decoder.list().find((parameter) => !isSound(parameter));
+    const broken = this.decoder.trained().find((parameter) => !isSound(parameter));
     if (!broken) return;
     const good = listCheckpoints(this.runFolder).at(-1);
     throw new EngineError(
@@ -383,7 +386,7 @@ class Training {
       return results;
     };
     const result: EvalResult = { step, time: new Date().toISOString(), sets: await score() };
-    if (scoresEma) result.ema = await withEma(this.decoder.list(), this.decoder.kernels, score);
+    if (scoresEma) result.ema = await withEma(this.decoder.trained(), this.decoder.kernels, score);
     writeJsonAtomic(this.evaluationFile(step), result);
     const bitsPerByte = (scores: EvalResult['sets']) =>
       Object.fromEntries(Object.entries(scores).map(([name, set]) => [name, set.bitsPerByte]));

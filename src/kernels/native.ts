@@ -432,6 +432,10 @@ function bind(native: Addon, variant: string): Kernels {
       floats(out, x.length, 'convert', 'out');
       n.convert!(out, x, x.length);
     },
+    scale(x, factor) {
+      floats(x, 0, 'scale', 'x');
+      n.scale!(x, x.length, factor);
+    },
     add(out, a, b) {
       floats(out, 0, 'add', 'out');
       floats(a, out.length, 'add', 'a');

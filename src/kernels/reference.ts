@@ -565,6 +565,14 @@ function sumSquares(x: Float32Array): number {
   return total;
 }
 
+function scale(x: Floats, factor: number): void {
+  const f = Math.fround(factor);
+  storeF32(
+    x,
+    toF32(x).map((value) => value * f),
+  );
+}
+
 function add(out: Floats, a: Floats, b: Floats): void {
   const [x, y] = [toF32(a), toF32(b)];
   const sum = new Float32Array(out.length);
@@ -599,5 +607,6 @@ export const referenceKernels: Kernels = {
   joinMaster,
   sumSquares,
   convert: (out, x) => storeF32(out, toF32(x)),
+  scale,
   add,
 };

@@ -264,6 +264,8 @@ export interface Kernels {
   sumSquares(x: Float32Array): number;
   /** out = x, converted between dtypes (f32 -> bf16 rounds to nearest even). */
   convert(out: Floats, x: Floats): void;
+  /** x *= factor. */
+  scale(x: Floats, factor: number): void;
   /** out = a + b; out may be either. */
   add(out: Floats, a: Floats, b: Floats): void;
 }

@@ -62,6 +62,14 @@ export class Decoder {
     return leaves(this.parameters);
   }
 
+  /** What is trained: every parameter that is not frozen, and the adapters of those that are. */
+  trained(): Parameter[] {
+    return this.list().flatMap((parameter) => [
+      ...(parameter.isFrozen ? [] : [parameter]),
+      ...(parameter.adapter ? [parameter.adapter.a, parameter.adapter.b] : []),
+    ]);
+  }
+
   /** The tables of tokens and positions, and the output projection. */
   embeddings(): Parameter[] {
     const { embedding: table, positions, head } = this.parameters;

@@ -1,4 +1,5 @@
 // The door of the model layer.
+export { adapterConfig, addLora, exportAdapters, type LoraSettings } from './adapters.ts';
 export { type Batch, Decoder, type Segment } from './decoder.ts';
 export { prepareEma, updateEma, withEma } from './ema.ts';
 export { type DecoderConfig, findFamily, SUPPORTED_MODEL_TYPES } from './families/index.ts';
@@ -17,6 +18,6 @@ export {
   StopTexts,
   type TextOptions,
 } from './generation/index.ts';
-export { exportTensors, initDecoder, loadDecoder, partsOf, readWeights } from './load.ts';
+export { exportTensors, initDecoder, loadDecoder, readWeights } from './load.ts';
 export { type AdamWSettings, adamwStep, gradNorm, prepareTraining } from './optimizer.ts';
-export { changeLayout, type Parameter, type Precision, partShape } from './tensor.ts';
+export { changeLayout, type Parameter, type Precision, partShape, partsOf } from './tensor.ts';

@@ -3,6 +3,7 @@ import { DataError } from '../base/errors.ts';
 import { Rng } from '../base/rng.ts';
 import { isBuffer, isHead, type ModelSource, type TensorToWrite } from '../checkpoint/index.ts';
 import type { Floats, Kernels } from '../kernels/index.ts';
+import { isAdapted, mergedPart } from './adapters.ts';
 import { Decoder } from './decoder.ts';
 import {
   type DecoderConfig,
@@ -19,6 +20,7 @@ import {
   type ParameterPart,
   type Precision,
   partShape,
+  partsOf,
   writeMaster,
 } from './tensor.ts';
 
@@ -146,16 +148,6 @@ function buildParameters(
   });
 }
 
-/** Each part of a parameter with its place in the parameter's arrays. */
-export function partsOf(parameter: Parameter): { part: ParameterPart; from: number; to: number }[] {
-  let to = 0;
-  return parameter.parts.map((part) => {
-    const from = to;
-    to += part.rows * parameter.cols;
-    return { part, from, to };
-  });
-}
-
 /** Sets a parameter's weights (as stored: bf16 bits or f32) from tensors of a checkpoint. */
 export function readWeights(parameter: Parameter, read: (name: string) => Floats): void {
   for (const { part, from } of partsOf(parameter))
@@ -163,8 +155,8 @@ export function readWeights(parameter: Parameter, read: (name: string) => Floats
 }
 
 /**
- * The decoder's weights under their checkpoint names: BF16 when trained in bf16, else F32. Rows are views; only what a checkpoint stores
- * in another layout is copied, a tensor at a time.
+ * The decoder's weights under their checkpoint names, adapters merged into them: BF16 when trained in bf16, else F32. Rows are views; only
+ * what has an adapter, or another layout in checkpoints, is computed anew, a tensor at a time.
  */
 export function exportTensors(decoder: Decoder): TensorToWrite[] {
   return decoder.list().flatMap((parameter) =>
@@ -174,10 +166,19 @@ export function exportTensors(decoder: Decoder): TensorToWrite[] {
         shape: partShape(part, parameter.cols, parameter.isVector),
         dtype: decoder.precision === 'bf16' ? 'BF16' : 'F32',
         data: () => {
-          const view = changeLayout(parameter.data.subarray(from, to) as Floats, part, parameter.cols, 'checkpoint');
+          const values = isAdapted(parameter, part)
+            ? toPrecision(mergedPart(parameter, part, from, decoder.kernels), decoder)
+            : (parameter.data.subarray(from, to) as Floats);
+          const view = changeLayout(values, part, parameter.cols, 'checkpoint');
           return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
         },
       }),
     ),
   );
+}
+
+function toPrecision(values: Float32Array, { precision, kernels }: Decoder): Floats {
+  const out = allocateFloats(precision, values.length);
+  kernels.convert(out, values);
+  return out;
 }

@@ -40,9 +40,9 @@ export class Tape {
     return buffer;
   }
 
-  /** Runs `body` with a scratch buffer of f32. */
-  withScratch(length: number, body: (scratch: Float32Array) => void): void {
-    const scratch = this.pool.take('f32', length) as Float32Array;
+  /** Runs `body` with a scratch buffer. */
+  withScratch(length: number, precision: Precision, body: (scratch: Floats) => void): void {
+    const scratch = this.pool.take(precision, length);
     body(scratch);
     this.pool.give(scratch);
   }

@@ -51,12 +51,38 @@ export interface Parameter {
   v: Float32Array | null;
   /** Average of the f32 master over steps, where one is kept. */
   ema?: Float32Array;
+  /** Not trained: it has neither gradient nor moments. */
+  isFrozen?: boolean;
+  adapter?: Adapter;
+}
+
+/** Low-rank matrices beside a frozen one (LoRA, Hu et al. 2021): out += scale * (x A^T) B^T, for each adapted part its own A and B. */
+export interface Adapter {
+  scale: number;
+  /** The adapted parts of the matrix, in order, and where their rows begin in it. */
+  blocks: { part: ParameterPart; firstRow: number }[];
+  /** Rows of each A, columns of each B. */
+  rank: number;
+  /** A's by rows: [blocks * rank, cols]. */
+  a: Parameter;
+  /** B's on a block diagonal: [rows, blocks * rank], zero elsewhere and wherever no part is adapted; so is its gradient. */
+  b: Parameter;
 }
 
 /** Shape of a part in a checkpoint. */
 export function partShape(part: ParameterPart, cols: number, isVector: boolean): number[] {
   if (isVector) return [part.rows];
   return part.layout === 'transposed' ? [cols, part.rows] : [part.rows, cols];
+}
+
+/** Each part of a parameter with its place in the parameter's arrays. */
+export function partsOf(parameter: Parameter): { part: ParameterPart; from: number; to: number }[] {
+  let to = 0;
+  return parameter.parts.map((part) => {
+    const from = to;
+    to += part.rows * parameter.cols;
+    return { part, from, to };
+  });
 }
 
 /** Values of a part from the checkpoint's layout to ours, or back; the same array where they agree. */
@@ -97,7 +123,8 @@ function checkpointIndex(
 export function readMaster({ data, low }: Parameter, from: number, master: Float32Array, kernels: Kernels): void {
   const to = from + master.length;
   if (data instanceof Float32Array) master.set(data.subarray(from, to));
-  else kernels.joinMaster(master, data.subarray(from, to), low!.subarray(from, to));
+  else if (low) kernels.joinMaster(master, data.subarray(from, to), low.subarray(from, to));
+  else kernels.convert(master, data.subarray(from, to));
 }
 
 export function writeMaster({ data, low }: Parameter, from: number, master: Float32Array, kernels: Kernels): void {

@@ -71,6 +71,8 @@ export interface Job {
     /** LR of the embedding and output matrices as a share of the step's; 1 when absent. */
     embeddingLrFactor?: number;
   };
+  /** Low-rank adapters are trained, the weights are frozen; absent: the weights are trained. */
+  lora?: { rank: number; alpha: number; targets: string[] | undefined; rsLora: boolean; embeddings: boolean };
   /** Decay a step of the exponential moving average of the weights; absent: none is kept. */
   ema?: number;
   phases: JobPhase[];

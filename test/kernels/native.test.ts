@@ -397,6 +397,15 @@ describe.skipIf(info === undefined)('native kernels', () => {
       );
     });
 
+    test('scale', () => {
+      const x = random(70_003, 1, dtype);
+      compare(
+        () => [x.slice() as Floats],
+        (kernels, [out]) => kernels.scale(out!, 0.37),
+        ([actual], [expected], variant) => expectSame(actual!, expected!, variant),
+      );
+    });
+
     test('add and convert', () => {
       const n = 70_003;
       for (const other of DTYPES) {

@@ -1,4 +1,5 @@
-// out = x W^T + bias (+ residual). W is [outputs, inputs], as in PyTorch. The residual's gradient is the output's own buffer, moved, not copied.
+// out = x W^T + bias (+ residual) (+ adapter). W is [outputs, inputs], as in PyTorch. The residual's gradient is the output's own buffer, moved, not copied.
+import { adapt } from '../adapters.ts';
 import type { Affine } from '../families/index.ts';
 import type { Tape } from '../tape.ts';
 import type { Activation, Parameter } from '../tensor.ts';
@@ -14,13 +15,15 @@ export function linear(
   const out = tape.activation(numRows, numOut);
   const [addend, offsets] = [residual?.data ?? null, bias?.data ?? null];
   kernels.gemm(out.data, x.data, weight.data, numRows, numOut, numIn, false, true, addend, offsets);
-  tape.record(out, [], () => {
+  const adapter = weight.adapter && adapt(tape, x, weight.adapter, out);
+  tape.record(out, adapter ? [adapter.inner] : [], () => {
     const dOut = out.grad!;
     if (weight.grad) kernels.gemm(weight.grad, dOut, x.data, numOut, numIn, numRows, true, false, weight.grad, null);
     if (bias?.grad) kernels.columnSums(bias.grad, dOut, numRows, numOut);
-    tape.accumulateGrad(x, (dx) =>
-      kernels.gemm(dx, dOut, weight.data, numRows, numIn, numOut, false, false, null, null),
-    );
+    tape.accumulateGrad(x, (dx) => {
+      kernels.gemm(dx, dOut, weight.data, numRows, numIn, numOut, false, false, null, null);
+      adapter?.backward(dOut, dx);
+    });
     if (!residual) return;
     if (residual.grad) kernels.add(residual.grad, residual.grad, dOut);
     else {

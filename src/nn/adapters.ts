@@ -1,0 +1,230 @@
+// LoRA (Hu et al. 2021): frozen matrices with trained low-rank ones beside them. Matrices that are stacked here (q, k, v; gate, up) have
+// adapters of their own, as PEFT stores them, but are computed together: their A's are one product, their B's one block-diagonal one.
+import { ConfigError, nearestName } from '../base/errors.ts';
+import { Rng } from '../base/rng.ts';
+import type { TensorToWrite } from '../checkpoint/index.ts';
+import type { Floats, Kernels } from '../kernels/index.ts';
+import type { Decoder } from './decoder.ts';
+import type { Tape } from './tape.ts';
+import {
+  type Activation,
+  type Adapter,
+  allocateFloats,
+  changeLayout,
+  type Parameter,
+  type ParameterPart,
+  type Precision,
+  partsOf,
+  readMaster,
+  writeMaster,
+} from './tensor.ts';
+
+export interface LoraSettings {
+  rank: number;
+  alpha: number;
+  /** Last parts of module names, e.g. q_proj; undefined: every matrix of the layers. */
+  targets: readonly string[] | undefined;
+  /** Scale alpha / sqrt(rank) (Kalajdzievski 2023) instead of alpha / rank. */
+  rsLora: boolean;
+  /** The tables of embeddings and the output matrix are trained in full. */
+  embeddings: boolean;
+  seed: number;
+}
+
+const moduleOf = (part: ParameterPart) => part.name.replace(/\.weight$/, '');
+const moduleName = (part: ParameterPart) => moduleOf(part).split('.').at(-1)!;
+
+/** Matrices of the layers: what can be adapted. */
+function matrices(decoder: Decoder): Parameter[] {
+  return decoder.parameters.layers.flatMap((layer) =>
+    [layer.qkv, layer.attentionOut, layer.up, layer.down].map(({ weight }) => weight),
+  );
+}
+
+/**
+ * Freezes the decoder and gives its matrices adapters: A as PEFT draws it (uniform up to 1/sqrt(inputs)), B zero, so that the model
+ * begins as it was. Frozen bf16 weights keep no lower halves.
+ * @throws ConfigError for a target that no layer has
+ */
+export function addLora(decoder: Decoder, settings: LoraSettings): void {
+  checkTargets(decoder, settings.targets);
+  const trained = new Set(settings.embeddings ? decoder.embeddings() : []);
+  for (const parameter of decoder.list()) {
+    if (trained.has(parameter)) continue;
+    parameter.isFrozen = true;
+    parameter.low = null;
+  }
+  for (const weight of matrices(decoder)) {
+    const parts = weight.parts.filter((part) => settings.targets?.includes(moduleName(part)) ?? true);
+    if (parts.length > 0) weight.adapter = newAdapter(weight, parts, settings, decoder.precision, decoder.kernels);
+  }
+}
+
+function checkTargets(decoder: Decoder, targets: readonly string[] | undefined): void {
+  const known = [...new Set(matrices(decoder).flatMap(({ parts }) => parts.map(moduleName)))];
+  for (const target of targets ?? []) {
+    if (known.includes(target)) continue;
+    const near = nearestName(target, known);
+    throw new ConfigError(
+      `training.lora.targets: this model has no matrix "${target}"${near ? ` (did you mean ${near}?)` : ''}; expected some of ${known.join(', ')}.`,
+    );
+  }
+}
+
+function newAdapter(
+  weight: Parameter,
+  adapted: ParameterPart[],
+  { rank, alpha, rsLora, seed }: LoraSettings,
+  precision: Precision,
+  kernels: Kernels,
+): Adapter {
+  const blocks = partsOf(weight)
+    .filter(({ part }) => adapted.includes(part))
+    .map(({ part, from }) => ({ part, firstRow: from / weight.cols }));
+  const inner = blocks.length * rank;
+  const bound = 1 / Math.sqrt(weight.cols);
+  const a = emptyParameter(adapted, 'lora_A', inner, weight.cols, precision);
+  adapted.forEach((part, i) => {
+    const rng = new Rng(seed, moduleOf(part), 'lora_A');
+    const values = Float32Array.from({ length: rank * weight.cols }, () => (2 * rng.float() - 1) * bound);
+    writeMaster(a, i * values.length, values, kernels);
+  });
+  const b = emptyParameter(adapted, 'lora_B', weight.rows, inner, precision);
+  return { scale: alpha / (rsLora ? Math.sqrt(rank) : rank), blocks, rank, a, b };
+}
+
+/** Its one part is not a tensor of a checkpoint (the blocks are), only its name in the trainer's state. */
+function emptyParameter(
+  adapted: ParameterPart[],
+  kind: string,
+  rows: number,
+  cols: number,
+  precision: Precision,
+): Parameter {
+  return {
+    parts: [{ name: `${moduleOf(adapted[0]!)}.${kind}.weight`, rows }],
+    rows,
+    cols,
+    isVector: false,
+    data: allocateFloats(precision, rows * cols),
+    low: precision === 'bf16' ? new Uint16Array(rows * cols) : null,
+    grad: null,
+    m: null,
+    v: null,
+  };
+}
+
+/** Adds the adapter's product to `out`; `inner` (scaled x A^T) must live until `backward` has run, which adds to `dx`. */
+export function adapt(
+  tape: Tape,
+  x: Activation,
+  adapter: Adapter,
+  out: Activation,
+): { inner: Floats; backward(dOut: Floats, dx: Floats): void } {
+  const { kernels } = tape;
+  const { a, b, scale } = adapter;
+  const [numRows, numIn, numOut, numInner] = [x.rows, a.cols, b.rows, a.rows];
+  const inner = tape.buffer(numRows * numInner, tape.precision);
+  kernels.gemm(inner, x.data, a.data, numRows, numInner, numIn, false, true, null, null);
+  kernels.scale(inner, scale);
+  kernels.gemm(out.data, inner, b.data, numRows, numOut, numInner, false, true, out.data, null);
+  return {
+    inner,
+    backward(dOut, dx) {
+      kernels.gemm(b.grad!, dOut, inner, numOut, numInner, numRows, true, false, b.grad, null);
+      clearOutsideBlocks(adapter);
+      tape.withScratch(numRows * numInner, tape.precision, (dInner) => {
+        kernels.gemm(dInner, dOut, b.data, numRows, numInner, numOut, false, false, null, null);
+        kernels.scale(dInner, scale);
+        kernels.gemm(a.grad!, dInner, x.data, numInner, numIn, numRows, true, false, a.grad, null);
+        kernels.gemm(dx, dInner, a.data, numRows, numIn, numInner, false, false, dx, null);
+      });
+    },
+  };
+}
+
+/** The dense product writes gradients everywhere. */
+function clearOutsideBlocks({ b, blocks, rank }: Adapter): void {
+  if (blocks.length === 1 && blocks[0]!.part.rows === b.rows) return;
+  const grad = b.grad!;
+  let block = 0;
+  for (let row = 0; row < b.rows; row++) {
+    while (block < blocks.length && row >= blocks[block]!.firstRow + blocks[block]!.part.rows) block++;
+    const inside = block < blocks.length && row >= blocks[block]!.firstRow;
+    const [from, to] = inside ? [block * rank, (block + 1) * rank] : [0, 0];
+    grad.fill(0, row * b.cols, row * b.cols + from);
+    grad.fill(0, row * b.cols + to, (row + 1) * b.cols);
+  }
+}
+
+/** A and B of each block in f32: [rank, cols] and [part's rows, rank]. */
+function* blocksOf({ a, b, blocks, rank }: Adapter, kernels: Kernels) {
+  const all = new Float32Array(b.data.length);
+  readMaster(b, 0, all, kernels);
+  for (const [i, { part, firstRow }] of blocks.entries()) {
+    const down = new Float32Array(rank * a.cols);
+    readMaster(a, i * down.length, down, kernels);
+    const up = new Float32Array(part.rows * rank);
+    for (let row = 0; row < part.rows; row++) {
+      const at = (firstRow + row) * b.cols + i * rank;
+      up.set(all.subarray(at, at + rank), row * rank);
+    }
+    yield { part, a: down, b: up };
+  }
+}
+
+export function isAdapted({ adapter }: Parameter, part: ParameterPart): boolean {
+  return adapter?.blocks.some((block) => block.part === part) ?? false;
+}
+
+/** The f32 values of one part with its adapter merged into it: W + scale B A. */
+export function mergedPart(parameter: Parameter, part: ParameterPart, from: number, kernels: Kernels): Float32Array {
+  const merged = new Float32Array(part.rows * parameter.cols);
+  readMaster(parameter, from, merged, kernels);
+  const { adapter } = parameter;
+  for (const block of adapter ? blocksOf(adapter, kernels) : []) {
+    if (block.part !== part) continue;
+    const scaled = block.b.map((value) => value * adapter!.scale);
+    kernels.gemm(merged, scaled, block.a, part.rows, parameter.cols, adapter!.rank, false, false, merged, null);
+  }
+  return merged;
+}
+
+/** The adapters as PEFT stores them, f32. */
+export function exportAdapters(decoder: Decoder): TensorToWrite[] {
+  return decoder.list().flatMap(({ adapter }) => {
+    if (!adapter) return [];
+    return [...blocksOf(adapter, decoder.kernels)].flatMap(({ part, a, b }) => {
+      // PEFT's B has the rows of the module's output, however the module stores its weight.
+      const rows = part.layout === 'transposed' ? b : changeLayout(b, part, adapter.rank, 'checkpoint');
+      const tensor = (kind: string, shape: number[], values: Float32Array): TensorToWrite => ({
+        name: `base_model.model.${moduleOf(part)}.${kind}.weight`,
+        shape,
+        dtype: 'F32',
+        data: () => new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+      });
+      return [
+        tensor('lora_A', [adapter.rank, a.length / adapter.rank], a),
+        tensor('lora_B', [part.rows, adapter.rank], rows),
+      ];
+    });
+  });
+}
+
+/** adapter_config.json of the same. @param base where PEFT finds the model that the adapters belong to */
+export function adapterConfig(decoder: Decoder, settings: LoraSettings, base: string): Record<string, unknown> {
+  const adapted = decoder.list().flatMap(({ adapter }) => adapter?.blocks.map(({ part }) => part) ?? []);
+  return {
+    peft_type: 'LORA',
+    task_type: 'CAUSAL_LM',
+    base_model_name_or_path: base,
+    r: settings.rank,
+    lora_alpha: settings.alpha,
+    lora_dropout: 0,
+    use_rslora: settings.rsLora,
+    target_modules: [...new Set(adapted.map(moduleName))].sort(),
+    fan_in_fan_out: adapted.some((part) => part.layout === 'transposed'),
+    bias: 'none',
+    inference_mode: true,
+  };
+}
