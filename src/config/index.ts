@@ -13,6 +13,7 @@ export type {
   CorpusConfig,
   CorpusRole,
   HeldOutConfig,
+  LoraConfig,
   ModelConfig,
   NewModelConfig,
   Precision,

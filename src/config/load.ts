@@ -7,7 +7,15 @@ import { readText } from '../base/files.ts';
 import { locate, type Problem, problemsOf, refuse } from './problems.ts';
 import type { PresetName, RecipeConfig } from './recipe-options.ts';
 import { type ConfigFile, NAME_PATTERN, NAME_RULE, schemaFor } from './schema.ts';
-import type { BudgetConfig, Config, CorpusConfig, CorpusRole, ModelConfig, NewModelConfig } from './types.ts';
+import type {
+  BudgetConfig,
+  Config,
+  CorpusConfig,
+  CorpusRole,
+  LoraConfig,
+  ModelConfig,
+  NewModelConfig,
+} from './types.ts';
 
 /**
  * The configuration in `file`. Throws one ConfigError with all problems, each as file:line:column with what was expected and found.
@@ -90,7 +98,7 @@ function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Con
     corpora,
     recipe: resolveRecipe(file.recipe as RawRecipe, model, corpora, problems),
     budget: resolveBudget(file.budget, problems),
-    training: file.training ?? {},
+    training: { ...file.training, lora: loraOf(file.training?.lora) },
     evaluate: { everySteps: file.evaluate?.every, tokensPerSet: file.evaluate?.tokens },
     checkpoints: { everySteps: file.checkpoints?.every, keep: file.checkpoints?.keep },
     engine: file.engine ?? 'native',
@@ -244,4 +252,8 @@ function resolveRecipe(
         });
   }
   return { preset: name, options, isDefault: given === undefined } as RecipeConfig;
+}
+
+function loraOf(lora: number | LoraConfig | undefined): LoraConfig | undefined {
+  return typeof lora === 'number' ? { rank: lora } : lora;
 }

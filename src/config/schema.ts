@@ -83,6 +83,22 @@ function describeUnknownPreset(name: string): string {
 
 const atLeastOneStep = count('steps');
 
+/** A rank, or a map. */
+function lora(value: unknown) {
+  if (typeof value !== 'object' || value === null)
+    return number('a rank such as 16, or { rank: 16, ... }', (x) => Number.isSafeInteger(x) && x >= 1);
+  return map({
+    rank: whole,
+    alpha: positive.optional(),
+    targets: z
+      .array(text('a name such as q_proj'), { error: 'a list of names such as [q_proj, v_proj]' })
+      .min(1, { error: 'at least one name; leave the key out to adapt every matrix of the layers' })
+      .optional(),
+    rsLora: truth.optional(),
+    embeddings: truth.optional(),
+  });
+}
+
 /** @param value the parsed file, which chooses between branches */
 export function schemaFor(value: Record<string, unknown>) {
   const isNewModel = value.model !== null && typeof value.model === 'object';
@@ -109,6 +125,7 @@ export function schemaFor(value: Record<string, unknown>) {
       beta1: number('a number from 0 to below 1', (x) => x >= 0 && x < 1).optional(),
       beta2: number('a number from 0 to below 1', (x) => x >= 0 && x < 1).optional(),
       eps: positive.optional(),
+      lora: lora((value.training as { lora?: unknown } | null | undefined)?.lora).optional(),
       embeddingLr: notNegative.optional(),
       ema: number('a number between 0 and 1, such as 0.999', (x) => x > 0 && x < 1).optional(),
       clip: notNegative.optional(),

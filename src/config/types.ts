@@ -62,6 +62,19 @@ export type BudgetConfig =
 
 export type Precision = 'bf16' | 'f32';
 
+/** Low-rank adapters instead of all weights. */
+export interface LoraConfig {
+  rank: number;
+  /** The adapters' product is scaled by alpha / rank; default: twice the rank. */
+  alpha?: number;
+  /** Last parts of module names, e.g. q_proj; default: every matrix of the layers. */
+  targets?: string[];
+  /** Scale by alpha / sqrt(rank) instead. */
+  rsLora?: boolean;
+  /** Train the embedding and output matrices too, in full. */
+  embeddings?: boolean;
+}
+
 export interface TrainingConfig {
   seqLen?: number;
   /** Tokens an optimizer step. */
@@ -74,6 +87,7 @@ export interface TrainingConfig {
   beta1?: number;
   beta2?: number;
   eps?: number;
+  lora?: LoraConfig;
   /** Peak LR of the embedding and output matrices; 0 keeps them as they are. */
   embeddingLr?: number;
   /** Keep an exponential moving average of the weights: the share of the old average that a step leaves. */

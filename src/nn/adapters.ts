@@ -23,7 +23,7 @@ export interface LoraSettings {
   rank: number;
   alpha: number;
   /** Last parts of module names, e.g. q_proj; undefined: every matrix of the layers. */
-  targets: readonly string[] | undefined;
+  targets?: readonly string[];
   /** Scale alpha / sqrt(rank) (Kalajdzievski 2023) instead of alpha / rank. */
   rsLora: boolean;
   /** The tables of embeddings and the output matrix are trained in full. */

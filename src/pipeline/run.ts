@@ -167,6 +167,7 @@ async function compile(prepared: Prepared, plan: Plan, options: PipelineOptions)
       sequencesPerMicroBatch: plan.sequencesPerMicroBatch,
     },
     optimizer: { name: 'adamw', ...plan.optimizer },
+    lora: plan.lora,
     ema: plan.ema,
     schedule: lrCurve(plan.schedule),
     phases: plan.phases.map(({ name, firstStep, numSteps, blend }) => ({ name, firstStep, numSteps, blend })),

@@ -85,6 +85,25 @@ const embeddingLrAbovePeak: Pitfall = {
   },
 };
 
+/** LoRA's best LR over that of full training. */
+const LORA_LR_FACTOR = 10;
+
+const loraLrOfFullTraining: Pitfall = {
+  id: 'lora-lr-of-full-training',
+  severity: 'warning',
+  source: 'Biderman et al. 2024 (arXiv 2405.09673): the best LR of LoRA is about ten times that of full training',
+  check({ config }, { lora, schedule }) {
+    const { options } = config.recipe;
+    if (!lora || ('peakLr' in options && options.peakLr !== undefined)) return undefined;
+    const usual = formatLr(LORA_LR_FACTOR * schedule.peakLr);
+    return {
+      message: 'The LR is one for full training; adapters learn too slowly with it.',
+      evidence: `peak LR ${formatLr(schedule.peakLr)}, LoRA of rank ${lora.rank}`,
+      fix: `Set recipe.peakLr to about ${usual}, and try a half and twice that.`,
+    };
+  },
+};
+
 const MAX_INITIAL_SHARE = 0.1;
 
 const emaLongerThanRun: Pitfall = {
@@ -248,6 +267,7 @@ export const PITFALLS: readonly Pitfall[] = [
   noReplay,
   lrAbovePretrainingFinal,
   embeddingLrAbovePeak,
+  loraLrOfFullTraining,
   emaLongerThanRun,
   pretrainingLrUnknown,
   tooManyEpochs,

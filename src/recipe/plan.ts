@@ -3,7 +3,7 @@
 
 import { ConfigError } from '../base/errors.ts';
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
-import type { Config } from '../config/index.ts';
+import type { Config, LoraConfig } from '../config/index.ts';
 import { type BlendCorpus, resolveBlends, splitWhole } from './blends.ts';
 import { chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemoryBytes } from './memory.ts';
@@ -132,6 +132,7 @@ export function makePlan(inputs: PlanInputs): Plan {
         ),
       ) / schedule.peakLr,
   };
+  const lora = planLora(config.training.lora, reasons);
   const { ema } = config.training;
   if (ema !== undefined)
     reasons.push({
@@ -188,6 +189,7 @@ export function makePlan(inputs: PlanInputs): Plan {
     corpora: inputs.corpora.map((corpus) => ({ ...corpus })),
     ...{ numSteps, tokensPerStep, seqLen, sequencesPerStep, sequencesPerMicroBatch, totalTokens, precision },
     optimizer,
+    ...(lora === undefined ? {} : { lora }),
     ...(ema === undefined ? {} : { ema }),
     schedule,
     phases,
@@ -517,6 +519,20 @@ function fifth(numSteps: number): number {
 
 function steps(n: number): string {
   return `${n} steps`;
+}
+
+function planLora(lora: LoraConfig | undefined, reasons: Reason[]): Plan['lora'] {
+  if (!lora) return undefined;
+  const { rank, targets, rsLora = false, embeddings = false } = lora;
+  const alpha = lora.alpha ?? 2 * rank;
+  const scale = alpha / (rsLora ? Math.sqrt(rank) : rank);
+  reasons.push({
+    what: 'LoRA',
+    value: `rank ${rank}, scale ${Number(scale.toPrecision(3))}, ${targets ? targets.join(', ') : 'every matrix of the layers'}${embeddings ? ', embeddings in full' : ''}`,
+    why: `the rank is yours; ${lora.alpha === undefined ? 'alpha is twice the rank; ' : ''}LoRA learns less than full training and forgets less`,
+    source: 'Hu et al. 2021; Biderman et al. 2024 (arXiv 2405.09673)',
+  });
+  return { rank, alpha, ...(targets ? { targets } : {}), rsLora, embeddings };
 }
 
 function expectations(phases: readonly PlanPhase[], corpora: readonly BlendCorpus[], totalTokens: number) {

@@ -126,6 +126,8 @@ export interface Plan {
     /** LR of the embedding and output matrices as a share of all others'. */
     embeddingLrFactor: number;
   };
+  /** Adapters are trained, the model's own weights stay; absent: all weights are trained. */
+  lora?: { rank: number; alpha: number; targets?: string[]; rsLora: boolean; embeddings: boolean };
   /** Decay a step of the exponential moving average of the weights; absent: none is kept. */
   ema?: number;
   schedule: Schedule;

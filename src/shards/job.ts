@@ -24,6 +24,7 @@ export interface JobOptions {
   seed: number;
   batch: Job['batch'];
   optimizer: Job['optimizer'];
+  lora?: Job['lora'];
   ema?: Job['ema'];
   /** In order and without gaps, from step 0 to numSteps. */
   phases: readonly JobPhase[];
@@ -92,6 +93,7 @@ export async function compileJob(options: JobOptions): Promise<{ job: Job; stati
       numSteps,
       batch,
       optimizer: options.optimizer,
+      ...(options.lora === undefined ? {} : { lora: options.lora }),
       ...(options.ema === undefined ? {} : { ema: options.ema }),
       phases: [...options.phases],
       shards,

@@ -72,7 +72,7 @@ export interface Job {
     embeddingLrFactor?: number;
   };
   /** Low-rank adapters are trained, the weights are frozen; absent: the weights are trained. */
-  lora?: { rank: number; alpha: number; targets: string[] | undefined; rsLora: boolean; embeddings: boolean };
+  lora?: { rank: number; alpha: number; targets?: string[]; rsLora: boolean; embeddings: boolean };
   /** Decay a step of the exponential moving average of the weights; absent: none is kept. */
   ema?: number;
   phases: JobPhase[];

@@ -31,6 +31,26 @@ afterAll(() => fs.rmSync(world.root, { recursive: true, force: true }));
 
 const NUM_KILLS = 10;
 
+describe.each(['f32', 'bf16'] as const)('%s, adapters only', (precision) => {
+  test('killed after a checkpoint: the same bits, and a folder for PEFT', async () => {
+    const lora = { rank: 4, alpha: 8, rsLora: false, embeddings: precision === 'f32' };
+    const options = { precision, numSteps: 20, checkpoint: { everySteps: 5, keep: 2 }, lora, ema: 0.9, lr: 1e-2 };
+    const [whole, killed] = [await makeRun(world, options), await makeRun(world, options)];
+    expect((await runEngine(whole)).code).toBe(0);
+    const engine = startEngine(killed, { threads: 2 });
+    await engine.until((message) => message.type === 'checkpoint' && message.step === 10);
+    engine.child.kill('SIGKILL');
+    await engine.ended;
+    expect((await runEngine(killed)).code).toBe(0);
+    expect(sameState(killed, whole)).toEqual(SAME);
+    const { folder } = listCheckpoints(whole).at(-1)!;
+    expect(fs.readdirSync(path.join(folder, 'adapter')).sort()).toEqual([
+      'adapter_config.json',
+      'adapter_model.safetensors',
+    ]);
+  });
+});
+
 describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
   // The average of the weights is a part of the state.
   const options = { precision, numSteps: 60, checkpoint: { everySteps: 3, keep: 2 }, ema: 0.95 };
