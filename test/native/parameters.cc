@@ -93,6 +93,17 @@ TEST(convertAndAdd) {
       }
 }
 
+TEST(scale) {
+  const float factor = 0.37f;
+  for (const bool bf16 : {false, true})
+    for (const long n : kCounts) {
+      const Array before = random(n, bf16, 1), x = random(n, bf16, 1), expected(n, bf16);
+      for (long i = 0; i < n; i++) expected.set(i, (float)before[i] * factor);
+      kernels.scale(x, n, factor);
+      CHECK(n == 0 || std::memcmp(x.data(), expected.data(), expected.bytes()) == 0);
+    }
+}
+
 TEST(conversionKeepsNanAndInfinityAndRoundsTiesToEven) {
   const uint32_t bits[] = {0x3f808000, 0x3f818000, 0x3f808001, 0x7fffffff, 0xff800001, 0x7f800000, 0xff800000, 0x7f7fffff, 1};
   const uint16_t expected[] = {0x3f80, 0x3f82, 0x3f81, 0x7fff, 0xffc0, 0x7f80, 0xff80, 0x7f80, 0};
