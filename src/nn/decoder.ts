@@ -5,7 +5,7 @@ import { type DecoderConfig, type LayerOf, leaves, type ModelOf } from './famili
 import type { KeyValueCache } from './generation/cache.ts';
 import { add } from './ops/add.ts';
 import { attention, type Layout, layoutOf, rotary } from './ops/attention.ts';
-import { cachedAttention, type SlotRows } from './ops/cached-attention.ts';
+import { cachedAttention, cacheLayoutOf, type SlotSpan } from './ops/cached-attention.ts';
 import { crossEntropyHead } from './ops/cross-entropy.ts';
 import { embedding } from './ops/embedding.ts';
 import { activate, glu } from './ops/feed-forward.ts';
@@ -113,13 +113,14 @@ export class Decoder {
    */
   extend(cache: KeyValueCache, segments: readonly Segment[]): Float32Array {
     this.ensurePositions(cache.capacity);
-    const { inputs, positions, rows, wanted } = placeSegments(cache, segments);
+    const { inputs, positions, spans, wanted } = placeSegments(cache, segments);
     // Prompts come in all lengths: buffers of each would pile up in the decoder's own pool.
-    const pool = rows.every(({ numRows }) => numRows === 1) ? this.pool : new BufferPool();
+    const pool = spans.every(({ numRows }) => numRows === 1) ? this.pool : new BufferPool();
     const tape = new Tape(this.kernels, pool, this.precision, false);
-    const attend: Attend = (t, i, qk, qkv) => cachedAttention(t, qk, qkv, cache, rows, this.config, i);
+    const layout = cacheLayoutOf(cache, spans);
+    const attend: Attend = (t, i, qk, qkv) => cachedAttention(t, qk, qkv, layout, this.config, i);
     const x = this.forward(tape, inputs, positions, attend);
-    for (const { slot, numRows } of rows) cache.lengths[slot]! += numRows;
+    for (const { slot, numRows } of spans) cache.lengths[slot]! += numRows;
     const logits = pool.take('f32', wanted.length * this.head.rows) as Float32Array;
     const last = wanted.length === x.rows ? x : takeRows(tape, x, wanted);
     if (wanted.length > 0) this.project(logits, last);
@@ -245,21 +246,21 @@ function placeSegments(cache: KeyValueCache, segments: readonly Segment[]) {
   const numRows = segments.reduce((sum, { tokens }) => sum + tokens.length, 0);
   const inputs = new Int32Array(numRows);
   const positions = new Int32Array(numRows);
-  const rows: SlotRows[] = [];
+  const spans: SlotSpan[] = [];
   const wanted: number[] = [];
   let row = 0;
   for (const { slot, tokens, logits } of segments) {
     const length = cache.lengths[slot] ?? internal(`extend: no slot ${slot} in a cache of ${cache.numSlots}`);
     if (length + tokens.length > cache.capacity)
       internal(`extend: ${length} + ${tokens.length} tokens in a slot of ${cache.capacity}`);
-    rows.push({ slot, length, firstRow: row, numRows: tokens.length });
+    spans.push({ slot, length, firstRow: row, numRows: tokens.length });
     for (let i = 0; i < tokens.length; i++, row++) {
       inputs[row] = tokens[i]!;
       positions[row] = length + i;
       if (logits === 'all' || (logits === 'last' && i === tokens.length - 1)) wanted.push(row);
     }
   }
-  return { inputs, positions, rows, wanted };
+  return { inputs, positions, spans, wanted };
 }
 
 function takeRows(tape: Tape, x: Activation, rows: readonly number[]): Activation {
