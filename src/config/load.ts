@@ -90,6 +90,11 @@ function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Con
   if (!NAME_PATTERN.test(name)) problems.push({ path: ['name'], message: `expected ${NAME_RULE}, found "${name}"` });
   const model = resolveModel(file.model as string | { new: RawNewModel }, folder, problems);
   const corpora = resolveCorpora(file.corpora as Record<string, RawCorpus>, folder, problems);
+  if (file.training?.lora !== undefined && model.kind === 'new')
+    problems.push({
+      path: ['training', 'lora'],
+      message: 'adapters continue a trained model, but model is new: take this key out, or name a trained model',
+    });
   return {
     file: configFile,
     folder,

@@ -196,6 +196,10 @@ training: { beta1: 1.5, precision: fp8 }
     expect(refusal(MINIMAL.replace('owner/name', './nowhere'))).toBe(
       'continuo.yaml:1:8: model: expected an existing folder or .gguf file, or a hub id such as owner/name, found "./nowhere" (nowhere does not exist).',
     );
+    expect(refusal(`${MINIMAL}training: { lora: { rank: 0 } }\n`)).toContain(
+      'training.lora.rank: expected a whole number',
+    );
+    expect(refusal(`${MINIMAL}training: { lora: high }\n`)).toContain('training.lora: expected a rank such as 16, or');
     expect(refusal(`${MINIMAL}recipe: from-scratch\n`)).toContain('from-scratch needs model: { new: ... }');
     const fresh = 'model: { new: { hidden: 100, layers: 2, heads: 8, kvHeads: 3, ffn: 64, context: 64, vocab: 300 } }';
     const message = refusal(`${MINIMAL.replace('model: owner/name', fresh)}recipe: naive\n`);

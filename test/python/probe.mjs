@@ -1,13 +1,16 @@
 // Runs the native engine's decoder on a request and writes what it computed, for the Python tests.
 // Usage: node test/python/probe.mjs REQUEST.json OUT.safetensors
 // Request: { model, precision, batch, seqLen, inputs, targets, docStart, want: ["logits","gradients"], steps: [{lr}], optimizer, init,
-//   generate: { capacity, pieces, maxTokens } }
+//   generate: { capacity, pieces, maxTokens }, lora: settings, adapterBefore: folder, adapterAfter: folder }
 import * as fs from 'node:fs';
 import { openModel, writeModelInto, writeSafetensors } from '../../dist/checkpoint/index.js';
 import { pickKernels } from '../../dist/kernels/index.js';
 import {
   adamwStep,
+  adapterConfig,
+  addLora,
   changeLayout,
+  exportAdapters,
   exportTensors,
   GenerationBatch,
   GREEDY,
@@ -24,6 +27,20 @@ const request = JSON.parse(fs.readFileSync(requestFile, 'utf8'));
 const kernels = pickKernels();
 const source = openModel(request.model);
 const decoder = loadDecoder(source, request.precision, kernels);
+if (request.lora) {
+  addLora(decoder, request.lora);
+  writeAdapter(request.adapterBefore);
+}
+
+function writeAdapter(folder) {
+  fs.mkdirSync(folder);
+  fs.writeFileSync(
+    `${folder}/adapter_config.json`,
+    JSON.stringify(adapterConfig(decoder, request.lora, request.model)),
+  );
+  writeSafetensors(`${folder}/adapter_model.safetensors`, exportAdapters(decoder));
+}
+
 const batch = {
   batch: request.batch,
   seqLen: request.seqLen,
@@ -55,7 +72,7 @@ function gradients() {
 
 if (request.want.includes('logits')) f32('logits', [rows, decoder.config.vocabSize], decoder.logits(batch));
 f32('scored', [rows], decoder.scoreBatch(batch));
-if (request.want.includes('gradients') || request.steps) prepareTraining(decoder.list());
+if (request.want.includes('gradients') || request.steps) prepareTraining(decoder.trained());
 if (request.want.includes('gradients')) {
   f32('losses', [rows], decoder.trainBatch(batch, weights));
   gradients();
@@ -66,8 +83,8 @@ if (request.steps) {
   const norms = new Float32Array(request.steps.length);
   request.steps.forEach(({ lr }, i) => {
     losses[i] = mean(decoder.trainBatch(batch, weights));
-    norms[i] = gradNorm(decoder.list(), kernels);
-    adamwStep(decoder.list(), kernels, request.optimizer, lr, i + 1, norms[i]);
+    norms[i] = gradNorm(decoder.trained(), kernels);
+    adamwStep(decoder.trained(), kernels, request.optimizer, lr, i + 1, norms[i]);
   });
   f32('step_losses', [losses.length], losses);
   f32('step_norms', [norms.length], norms);
@@ -99,6 +116,7 @@ if (request.generate) {
   while (generation.isBusy) generation.step();
   f32('generated', [request.batch, maxTokens], Float32Array.from(sequences.flatMap(({ tokens }) => tokens)));
 }
+if (request.lora) writeAdapter(request.adapterAfter);
 if (request.export) {
   fs.mkdirSync(request.export, { recursive: true });
   writeModelInto(request.export, {
