@@ -204,7 +204,7 @@ INLINE vf exponentialAtMost88(vf x) {
   p = fma(p, r, splat(0.499999881f));
   p = fma(p, r, splat(1.0f));
   p = fma(p, r, splat(1.0f));
-  return (vf)((vi)p + ((vi)shifted << 23));
+  return (vf)((vu)p + ((vu)shifted << 23));
 }
 
 /// e^x for every x: 0 below -87.33, the largest finite power above 88.37; NaN stays NaN.
@@ -277,14 +277,14 @@ INLINE void power2(vf (&x)[N]) {
 #pragma GCC unroll 8
   for (int i = 0; i < N; i++) f[i] = (vf)_mm512_reduce_ps((__m512)x[i], 1);
 #else
-  vi n[N];
+  vu n[N];  // unsigned: in lanes that are not chosen in the end the sum may overflow
   const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer that then sits in the low bits
 #pragma GCC unroll 8
   for (int i = 0; i < N; i++) {
     x[i] = x[i] > splat(127) ? splat(127) : x[i];
     const vf shifted = (x[i] - splat(0.5f)) + magic;
     f[i] = x[i] - (shifted - magic);
-    n[i] = (vi)shifted << 23;
+    n[i] = (vu)shifted << 23;
   }
 #endif
 #pragma GCC unroll 8
@@ -299,7 +299,7 @@ INLINE void power2(vf (&x)[N]) {
 #if defined(__AVX512DQ__)
     x[i] = (vf)_mm512_maskz_scalef_ps(_mm512_cmp_ps_mask((__m512)x[i], _mm512_set1_ps(-126), _CMP_NLT_US), (__m512)p[i], (__m512)x[i]);
 #else
-    x[i] = x[i] < splat(-126) ? splat(0) : (vf)((vi)p[i] + n[i]);
+    x[i] = x[i] < splat(-126) ? splat(0) : (vf)((vu)p[i] + n[i]);
 #endif
 }
 INLINE vf power2(vf x) {

@@ -66,6 +66,20 @@ TEST(manySmallJobsOfSeveralCallersWhileTheNumberOfThreadsChanges) {
   CHECK(wrong == 0);
 }
 
+TEST(tasksThatWaitForEarlierOnesTakeTheirTurns) {
+  for (int threads = 1; threads <= 4; threads++) {
+    setNumThreads(threads);
+    std::atomic<int32_t> turn{0};
+    std::vector<long> order;
+    parallelFor(100, [&](long task) {
+      waitUntil(turn, (int32_t)task);
+      order.push_back(task);
+      turn.store((int32_t)task + 1, std::memory_order_release);
+    });
+    for (long task = 0; task < 100; task++) CHECK(order[task] == task);
+  }
+}
+
 TEST(kernelsOfSeveralCallersAtOnceGiveTheBitsOfOneCaller) {
   constexpr long m = 37, n = 53, k = 200;
   const Array a = random(m * k, false, 1), b = random(k * n, true, 2), bFloat = random(k * n, false, 3);
