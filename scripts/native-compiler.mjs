@@ -17,7 +17,8 @@ export const FLAGS = [
 const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma', '-mprefer-vector-width=512'];
 const VARIANTS = {
   x64: { avx512bf16: [...AVX512, '-mavx512bf16'], avx512: AVX512, avx2: ['-mavx2', '-mfma'], portable: [] },
-  arm64: { neon: [] },
+  // GCC's scheduling before it allocates registers loads all of a step's scalars first, which spills three of gemm's accumulators.
+  arm64: { neon: ['-fno-schedule-insns'] },
 };
 
 /** Instruction sets of a processor family (as in process.arch) and their flags; the last one runs on every processor of it. */

@@ -47,6 +47,8 @@ const MODES = {
     hint: 'Debian and Ubuntu: apt install g++-aarch64-linux-gnu qemu-user',
   },
 };
+// For a deadlock to end; a run takes some seconds, under ThreadSanitizer on a busy machine minutes.
+const TIMEOUT_MS = 30 * 60_000;
 const ENVIRONMENT = {
   ...process.env,
   // Threads live as long as the process, so their scratch memory is no leak. The stacks by which GCC up to 13 detects a use after return
@@ -116,9 +118,10 @@ async function build(name, { compiler, arch, flags, link }) {
 /** Runs a test program; where the kernel places memory too randomly for ThreadSanitizer, once more without that. */
 async function execute({ emulator }, program, args) {
   const command = emulator ? [emulator, program, ...args] : [program, ...args];
-  const result = await run(command[0], command.slice(1), { env: ENVIRONMENT });
+  const options = { env: ENVIRONMENT, timeout: TIMEOUT_MS };
+  const result = await run(command[0], command.slice(1), options);
   if (!/ThreadSanitizer: unexpected memory mapping/.test(result.output)) return result;
-  return run('setarch', [os.machine(), '-R', ...command], { env: ENVIRONMENT });
+  return run('setarch', [os.machine(), '-R', ...command], options);
 }
 
 let passed = 0;
