@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Rng } from '../../dist/base/rng.js';
 import { openModel } from '../../dist/checkpoint/index.js';
 import { nativeInfo, pickKernels } from '../../dist/kernels/index.js';
-import { adamwStep, gradNorm, loadDecoder, prepareTraining } from '../../dist/nn/index.js';
+import { adamwStep, addLora, gradNorm, loadDecoder, prepareTraining } from '../../dist/nn/index.js';
 import { peakMemoryBytes, resetPeakMemory } from './machine.mjs';
 
 const SETTINGS = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clipNorm: 1 };
@@ -21,6 +21,7 @@ const LEARNING_RATE = 1e-4;
  * @property {number} batch sequences a step
  * @property {number} seqLen
  * @property {number} checkLength tokens of the first sequence whose loss and gradient norm are reported first
+ * @property {{rank: number, alpha: number}} [lora] of every matrix of the layers; without it everything is trained
  * @property {'train' | 'forward' | 'check'} work timed steps, timed scoring, or nothing
  * @property {number} steps timed at most
  * @property {number} seconds no new step begins after these, but one is always timed
@@ -64,7 +65,8 @@ function main(spec) {
   const source = openModel(spec.folder);
   const decoder = loadDecoder(source, spec.precision, kernels);
   source.close();
-  const parameters = decoder.list();
+  if (spec.lora) addLora(decoder, { rsLora: false, embeddings: false, seed: 1, ...spec.lora });
+  const parameters = decoder.trained();
   if (spec.work === 'train') prepareTraining(parameters);
   else if (spec.work === 'check') for (const p of parameters) p.grad = new Float32Array(p.data.length);
   const measurePeaks = () => ({ bf16: nativeInfo()?.measurePeak('bf16'), f32: nativeInfo()?.measurePeak('f32') });
