@@ -4,6 +4,7 @@
 // element is a sum over blocks of K, in order, of sums inside a block. Only K and the dtypes choose the blocks of K, so no split of work
 // changes a result.
 #pragma once
+#include "few-rows.h"
 #include "pack.h"
 
 namespace CONTINUO_VARIANT {
@@ -188,60 +189,6 @@ static void gemmPacked(Floats c, Floats a, Floats b, long m, long n, long k, boo
         groupA = packed;
       }
       block = next;
-    }
-  });
-}
-
-/// Few rows, B stored along K: reads B once without packing it. Four rows of B at a time against ROWS rows of A in f32.
-template <int ROWS>
-INLINE void dotRows(float (*sums)[4], const float* a, Floats b, long n0, int numCols, long k) {
-  vf acc[ROWS][4];
-  for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < 4; j++) acc[i][j] = splat(0);
-  const long row[4] = {n0 * k, (n0 + minOf(1, numCols - 1)) * k, (n0 + minOf(2, numCols - 1)) * k, (n0 + numCols - 1) * k};
-  for (long p = 0; p < k; p += W) {
-    const int left = (int)minOf<long>(W, k - p);
-    vf av[ROWS];
-    for (int i = 0; i < ROWS; i++) av[i] = loadUpTo(left, a + i * k + p);
-    for (int j = 0; j < 4; j++) {
-      const vf bv = loadUpTo(left, b, row[j] + p);
-      for (int i = 0; i < ROWS; i++) acc[i][j] = fma(av[i], bv, acc[i][j]);
-    }
-  }
-  for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < 4; j++) sums[i][j] = sum(acc[i][j]);
-}
-
-constexpr long kFewRows = 8;
-
-static void gemmFewRows(Floats c, Floats a, Floats b, long m, long n, long k, Floats addend, Floats bias) {
-  float* rows = scratch<float>(kShared0, m * k + W);
-  for (long i = 0; i < m * k; i += W) storeUpTo((int)minOf<long>(W, m * k - i), rows + i, loadUpTo((int)minOf<long>(W, m * k - i), a, i));
-  const long numGroups = divideUp(n, 4), perTask = maxOf<long>(1, 16384 / maxOf<long>(1, k));
-  parallelFor(divideUp(numGroups, perTask), [&](long task) {
-    for (long g = task * perTask; g < minOf(numGroups, (task + 1) * perTask); g++) {
-      const int numCols = (int)minOf<long>(4, n - g * 4);
-      for (long i = 0; i < m; i += 4) {
-        float sums[4][4];
-        const int numRows = (int)minOf<long>(4, m - i);
-        if (numRows == 1)
-          dotRows<1>(sums, rows + i * k, b, g * 4, numCols, k);
-        else if (numRows == 2)
-          dotRows<2>(sums, rows + i * k, b, g * 4, numCols, k);
-        else if (numRows == 3)
-          dotRows<3>(sums, rows + i * k, b, g * 4, numCols, k);
-        else
-          dotRows<4>(sums, rows + i * k, b, g * 4, numCols, k);
-        for (int r = 0; r < numRows; r++) {
-          const size_t at = (i + r) * n + g * 4;
-          vf v = loadPart(sums[r], minOf(numCols, W - 1));
-          if (W == 4 && numCols == 4) v = load(sums[r]);
-          const int cols = numCols;
-          if (addend.p) v += loadUpTo(cols, addend, at);
-          if (bias.p) v += loadUpTo(cols, bias, g * 4);
-          storeUpTo(cols, c, at, v);
-        }
-      }
     }
   });
 }
