@@ -46,15 +46,22 @@ export class Decoder {
   readonly parameters: ModelParameters;
   readonly precision: Precision;
   readonly kernels: Kernels;
-  private readonly pool = new BufferPool();
+  private readonly pool: BufferPool;
   private ropes: RopeTable[] = [];
   private ropePositions = 0;
 
-  constructor(config: DecoderConfig, parameters: ModelParameters, precision: Precision, kernels: Kernels) {
+  constructor(
+    config: DecoderConfig,
+    parameters: ModelParameters,
+    precision: Precision,
+    kernels: Kernels,
+    pool = new BufferPool(),
+  ) {
     this.config = config;
     this.parameters = parameters;
     this.precision = precision;
     this.kernels = kernels;
+    this.pool = pool;
   }
 
   /** Every parameter once, in checkpoint order. */

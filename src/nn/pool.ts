@@ -4,19 +4,28 @@ import { allocateFloats, type Precision } from './tensor.ts';
 
 export class BufferPool {
   private readonly free = new Map<string, Floats[]>();
+  private readonly keys = new Map<Floats, string>();
+  private readonly allocate: (precision: Precision, length: number) => Floats;
   /** Bytes ever allocated by this pool, all still held. */
   sizeBytes = 0;
 
-  take(precision: Precision, length: number): Floats {
-    const list = this.free.get(precision + length);
-    const reused = list?.pop();
-    if (reused) return reused;
-    this.sizeBytes += length * (precision === 'bf16' ? 2 : 4);
-    return allocateFloats(precision, length);
+  constructor(allocate = allocateFloats) {
+    this.allocate = allocate;
   }
 
+  take(precision: Precision, length: number): Floats {
+    const key = precision + length;
+    const reused = this.free.get(key)?.pop();
+    if (reused) return reused;
+    this.sizeBytes += length * (precision === 'bf16' ? 2 : 4);
+    const buffer = this.allocate(precision, length);
+    this.keys.set(buffer, key);
+    return buffer;
+  }
+
+  /** @param buffer as take() returned it */
   give(buffer: Floats): void {
-    const key = (buffer instanceof Float32Array ? 'f32' : 'bf16') + buffer.length;
+    const key = this.keys.get(buffer)!;
     const list = this.free.get(key);
     if (list) list.push(buffer);
     else this.free.set(key, [buffer]);
