@@ -66,6 +66,16 @@ export function memoryLimit(): number {
   return limit > 0 && limit < total ? limit : total;
 }
 
+/** The most memory that this process has held, bytes. */
+export function peakMemory(): number {
+  try {
+    return Number(/^VmHWM:\s+(\d+) kB$/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))![1]) * 1024;
+  } catch {
+    // Not Linux. There it is not taken from here because a child begins with its parent's value.
+    return process.resourceUsage().maxRSS * 1024;
+  }
+}
+
 /** Gathers the facts; takes up to a few seconds, since it asks other programs. `folder`: whose disk to look at. */
 export async function describeMachine(folder = '.'): Promise<MachineFacts> {
   const [python, gpus, compiler] = await Promise.all([findPython(), findGpus(), findCompiler()]);

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { formatSeconds } from '../base/units.ts';
-import { headline } from '../report/index.ts';
+import { headline, memoryText } from '../report/index.ts';
 import { readRun } from '../runs/index.ts';
 import { type CommonOptions, declare, EXIT_INTERRUPTED, Exit, json, pipelineOptions, withOptions } from './command.ts';
 import type { Output } from './output.ts';
@@ -27,6 +27,7 @@ export function runCommand(output: Output): Command {
           formatFacts([
             ['result', output.paint.bold(headline(readRun(result.folder), result.summary))],
             ['stages', stages.join(', ')],
+            ['peak memory', memoryText(result.summary) ?? 'not recorded'],
             ['checkpoint', result.checkpoint],
             ['run', result.folder],
           ]),

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { memoryText } from '../report/index.ts';
 import { type CommonOptions, declare, EXIT_INTERRUPTED, Exit, json, pipelineOptions, withOptions } from './command.ts';
 import type { Output } from './output.ts';
 import { formatProfile } from './profile.ts';
@@ -19,6 +20,8 @@ export function trainCommand(output: Output): Command {
           ? json(result)
           : `${stopped ? 'Stopped; the same command goes on. ' : ''}Checkpoint: ${result.checkpoint}`,
       );
+      const memory = memoryText(result.summary);
+      if (memory && !options.json) output.print(`Peak memory: ${memory}`);
       if (result.profile && !options.json) output.print(formatProfile(result.profile));
       if (stopped) throw new Exit(EXIT_INTERRUPTED);
     },

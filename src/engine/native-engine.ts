@@ -6,7 +6,7 @@ import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError, DataError, EngineError, isUserError } from '../base/errors.ts';
 import { explainSystemError, writeAll, writeJsonAtomic } from '../base/files.ts';
-import { memoryLimit } from '../base/machine.ts';
+import { memoryLimit, peakMemory } from '../base/machine.ts';
 import { formatBytes } from '../base/units.ts';
 import { openModel } from '../checkpoint/index.ts';
 import { pickKernels, traceKernels } from '../kernels/index.ts';
@@ -186,16 +186,20 @@ class Training {
     const folder = path.join(this.runFolder, 'checkpoints', checkpointName(job.numSteps));
     // Again, now with the checkpoints and evaluations that followed.
     this.profiler?.write(this.runFolder);
-    this.event('finish', { step });
+    this.event('finish', { step, ...this.memory() });
     send({ type: 'finished', step, folder });
     return EXIT_FINISHED;
   }
 
   private async stop(step: number): Promise<number> {
     if (step > 0) await this.checkpoint(step);
-    this.event('stop', { step });
+    this.event('stop', { step, ...this.memory() });
     send({ type: 'stopped', step });
     return EXIT_STOPPED;
+  }
+
+  private memory() {
+    return { peakRssBytes: peakMemory(), activationBytes: this.decoder.activationBytes };
   }
 
   private resume(): number {

@@ -6,17 +6,17 @@ import { findFamily, mapParameters, type ParameterSpec } from './families/index.
 import { BufferPool } from './pool.ts';
 import { allocateFloats, type Parameter, type Precision } from './tensor.ts';
 
-export interface PassShape {
-  /** Sequences a forward pass. */
-  batch: number;
-  seqLen: number;
-  precision: Precision;
-}
-
 const idle = new Proxy({} as Kernels, { get: () => () => 0 });
 
-/** @param rawConfig a model's config.json @returns bytes, once a step and an evaluation were made */
-export function countActivations(rawConfig: Record<string, unknown>, { batch, seqLen, precision }: PassShape): number {
+/**
+ * @param rawConfig a model's config.json
+ * @param pass sequences a forward pass, and their length
+ * @returns bytes that the pool holds once a step and an evaluation were made
+ */
+export function countActivations(
+  rawConfig: Record<string, unknown>,
+  { batch, seqLen, precision }: { batch: number; seqLen: number; precision: Precision },
+): number {
   const family = findFamily(rawConfig);
   const config = family.parse(rawConfig);
   const specs = family.specs(config, () => false);

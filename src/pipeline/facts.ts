@@ -4,8 +4,8 @@ import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { fingerprint, sampleDigest } from '../base/hash.ts';
 import { describeModel, type ModelFacts, openModel } from '../checkpoint/index.ts';
-import { findFamily } from '../nn/index.ts';
-import type { CorpusFacts, ModelFactsForPlan, PretrainingFacts } from '../recipe/index.ts';
+import { countActivations, findFamily } from '../nn/index.ts';
+import type { CorpusFacts, ModelFactsForPlan, PassShape, PretrainingFacts } from '../recipe/index.ts';
 import type { PreparedCorpus } from '../shards/index.ts';
 
 /** @throws ConfigError when the native engine cannot run this architecture */
@@ -22,15 +22,7 @@ export function modelFacts(folder: string, name: string): ModelFactsForPlan {
       numNonEmbedding: facts.parameters.nonEmbedding,
       context: decoder.context,
       vocabSize: decoder.vocabSize,
-      shape: {
-        hidden: decoder.hidden,
-        layers: decoder.numLayers,
-        ffn: decoder.ffn,
-        heads: decoder.numHeads,
-        kvHeads: decoder.numKvHeads,
-        headDim: decoder.headDim,
-        vocab: decoder.vocabSize,
-      },
+      hidden: decoder.hidden,
       isInstruct: facts.tuning.kind === 'instruct',
       isInstructWhy: tuningReason(facts.tuning),
       pretraining: pretrainingFacts(facts),
@@ -38,6 +30,14 @@ export function modelFacts(folder: string, name: string): ModelFactsForPlan {
   } finally {
     source.close();
   }
+}
+
+/** Bytes of activations by the shape of a pass, for the planner. */
+export function activationCounter(folder: string): (pass: PassShape) => number {
+  const source = openModel(folder);
+  const { config } = source;
+  source.close();
+  return (pass) => countActivations(config, pass);
 }
 
 /** The strongest evidence for the guess, as a part of a sentence. */

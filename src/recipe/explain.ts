@@ -124,7 +124,12 @@ function explainWarning(warning: PlanWarning): string[] {
 }
 
 function cost(plan: Plan): string[] {
-  const { seconds, memoryBytes } = plan.expected;
+  const { seconds, memoryBytes, memory } = plan.expected;
+  const parts = [
+    `parameters ${formatBytes(memory.stateBytes)}`,
+    `activations ${formatBytes(memory.activationBytes)}`,
+    `program ${formatBytes(memory.runtimeBytes)}`,
+  ];
   return [
     ...labelled(
       'time',
@@ -132,7 +137,7 @@ function cost(plan: Plan): string[] {
         ? 'not estimated (the training speed here is not known yet)'
         : `about ${formatSeconds(seconds)}`,
     ),
-    ...labelled('memory', `about ${formatBytes(memoryBytes)}`),
+    ...labelled('memory', `about ${formatBytes(memoryBytes)}: ${parts.join(', ')}`),
   ];
 }
 

@@ -1,30 +1,29 @@
-// How much memory training takes: an estimate for the planner, not a measurement.
-import type { ModelShape } from './types.ts';
+// How much memory training takes. What can be counted is counted (parameters by their bytes, activations by running the model's own code
+// on buffers without memory); the rest is measured once.
 
 /**
  * Weights with their masters, gradient and two moments: bf16 weight 2 + lower half of the f32 master 2 (or f32 weight 4) + f32 gradient
- * 4 + two f32 moments 8 = 16 bytes a parameter.
+ * 4 + two f32 moments 8 = 16 bytes a parameter. The average of the weights is f32.
  */
 const BYTES_A_PARAMETER = 16;
-/** The output layer works on slices of the tokens: f32 logits of a slice, never of all tokens. Assumption on the slice. */
-const LOGIT_ROWS = 256;
+const BYTES_A_PARAMETER_OF_AVERAGE = 4;
+/** Node.js with the engine's code and heap, and the kernels' own buffers: 90 to 150 MiB measured (docs/LOG.md). */
+const RUNTIME_BYTES = 128 * 2 ** 20;
 
-export interface MemoryShape {
-  numParameters: number;
-  model: ModelShape;
-  seqLen: number;
-  sequencesPerMicroBatch: number;
-  precision: 'bf16' | 'f32';
+export interface MemoryEstimate {
+  /** Weights, gradients, moments, average. */
+  stateBytes: number;
+  /** What a forward pass keeps for its gradient, gradients of activations, a slice of logits. */
+  activationBytes: number;
+  runtimeBytes: number;
 }
 
-/** Bytes at the peak of a step: state, activations kept for the gradient, one layer's gradients, logits. Assumes no recomputation. */
-export function estimateMemoryBytes(shape: MemoryShape): number {
-  const { hidden, layers, ffn, heads, kvHeads, headDim, vocab } = shape.model;
-  const elementBytes = shape.precision === 'bf16' ? 2 : 4;
-  const numTokens = shape.seqLen * shape.sequencesPerMicroBatch;
-  // A layer keeps per token: its input, both norms' outputs and the sum between (4 hidden); q, k, v and the attention's output; gate, up
-  // and their product.
-  const perLayer = 4 * hidden + headDim * (2 * heads + 2 * kvHeads) + 3 * ffn;
-  const logits = Math.min(numTokens, LOGIT_ROWS) * vocab * 4;
-  return shape.numParameters * BYTES_A_PARAMETER + numTokens * elementBytes * perLayer * (layers + 1) + logits;
+/** @param keepsAverage of the weights (training.ema) */
+export function estimateMemory(numParameters: number, keepsAverage: boolean, activationBytes: number): MemoryEstimate {
+  const bytesAParameter = BYTES_A_PARAMETER + (keepsAverage ? BYTES_A_PARAMETER_OF_AVERAGE : 0);
+  return { stateBytes: numParameters * bytesAParameter, activationBytes, runtimeBytes: RUNTIME_BYTES };
+}
+
+export function totalBytes({ stateBytes, activationBytes, runtimeBytes }: MemoryEstimate): number {
+  return stateBytes + activationBytes + runtimeBytes;
 }

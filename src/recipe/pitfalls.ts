@@ -243,12 +243,12 @@ const heldOutTooSmall: Pitfall = {
 const doesNotFit: Pitfall = {
   id: 'does-not-fit',
   severity: 'error',
-  source: 'arithmetic on 16 bytes a parameter and the activations of one pass; an estimate',
+  source: 'arithmetic on 16 bytes a parameter and the activations of one pass',
   check({ hardware }, plan) {
-    const { memoryBytes } = plan.expected;
+    const { memoryBytes, memory } = plan.expected;
     if (hardware?.memoryBytes === undefined || memoryBytes <= hardware.memoryBytes) return undefined;
     const { numParameters } = plan.model;
-    const stateBytes = 16 * numParameters;
+    const { stateBytes } = memory;
     const isStateTooLarge = stateBytes > hardware.memoryBytes;
     return {
       message: 'Training does not fit into the memory.',

@@ -6,11 +6,11 @@ import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import type { Config, LoraConfig } from '../config/index.ts';
 import { type BlendCorpus, resolveBlends, splitWhole } from './blends.ts';
 import { chosen, FROM_FILE, formatLr } from './learning-rates.ts';
-import { estimateMemoryBytes } from './memory.ts';
+import { estimateMemory, totalBytes } from './memory.ts';
 import { findPitfalls } from './pitfalls.ts';
 import { PRESETS } from './presets/index.ts';
 import { lrAt, type Schedule, switchStep } from './schedules.ts';
-import type { Blend, Design, DesignPhase, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
+import type { Blend, Design, DesignPhase, PassShape, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
 
 /** Assumptions on one machine: longer sequences cost memory and most documents are shorter; larger passes are no faster on a CPU. */
 const DEFAULT_MAX_SEQ_LEN = 1024;
@@ -25,8 +25,8 @@ const EVAL_TOKENS = 100_000;
 /** Share of the training time that measuring may take. A token measured costs a third of a token trained. Assumption. */
 const MAX_EVAL_SHARE = 0.1;
 const FORWARD_SHARE = 1 / 3;
-/** Share of the machine's memory that the estimate may fill; it is an estimate. */
-const MAX_MEMORY_SHARE = 0.6;
+/** Share of the machine's memory that the estimate may fill: it is good to a tenth, and others need some. */
+const MAX_MEMORY_SHARE = 0.8;
 /** Steps of the grid on which the phases' shares of a run are found before its length is known. */
 const GRID_STEPS = 100_000;
 
@@ -76,8 +76,10 @@ export function makePlan(inputs: PlanInputs): Plan {
       'assumption',
     ),
   );
-  const memoryShape = { numParameters: model.numParameters, model: model.shape, seqLen, precision };
-  const sequencesPerMicroBatch = take(chooseMicroBatch(inputs, sequencesPerStep, memoryShape));
+  const memoryOf = (batch: number) => memoryEstimate(inputs, { batch, seqLen, precision });
+  const sequencesPerMicroBatch = take(
+    chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) => totalBytes(memoryOf(batch))),
+  );
   const optimizer = {
     beta1: take(
       chosen(
@@ -172,7 +174,8 @@ export function makePlan(inputs: PlanInputs): Plan {
   );
 
   const expected = expectations(phases, corpora, totalTokens);
-  const memoryBytes = estimateMemoryBytes({ ...memoryShape, sequencesPerMicroBatch });
+  const memory = memoryOf(sequencesPerMicroBatch);
+  const memoryBytes = totalBytes(memory);
   const plan: Plan = {
     formatVersion: 1,
     name: config.name,
@@ -197,7 +200,7 @@ export function makePlan(inputs: PlanInputs): Plan {
     evaluation: { everySteps: Math.min(evaluateEvery, numSteps), tokensPerSet },
     seed,
     reasons,
-    expected: { ...expected, memoryBytes },
+    expected: { ...expected, memoryBytes, memory },
     warnings: [],
   };
   if (hardware?.tokensPerSecond) {
@@ -211,8 +214,8 @@ export function makePlan(inputs: PlanInputs): Plan {
   reasons.push({
     what: 'memory',
     value: formatBytes(memoryBytes),
-    why: '16 bytes a parameter (weight, master, gradient, two moments) and the activations of one pass; an estimate',
-    source: 'assumption',
+    why: `${formatBytes(memory.stateBytes)} for the parameters (16 bytes each: weight, master, gradient, two moments${ema === undefined ? '' : '; 4 for the average'}), ${formatBytes(memory.activationBytes)} for the activations of one pass, ${formatBytes(memory.runtimeBytes)} for the program`,
+    source: 'counted; the program measured',
   });
   if (design.recordsPretraining)
     plan.recordsPretraining = {
@@ -475,10 +478,15 @@ function tokensOf(phases: readonly PlanPhase[], corpus: string): number {
   return phases.reduce((sum, phase) => sum + phase.numTokens * (phase.blend[corpus] ?? 0), 0);
 }
 
+function memoryEstimate({ config, model, activationBytes }: PlanInputs, pass: PassShape) {
+  return estimateMemory(model.numParameters, config.training.ema !== undefined, activationBytes(pass));
+}
+
 function chooseMicroBatch(
   { config, hardware }: PlanInputs,
   sequencesPerStep: number,
-  shape: Omit<Parameters<typeof estimateMemoryBytes>[0], 'sequencesPerMicroBatch'>,
+  seqLen: number,
+  memoryBytes: (sequences: number) => number,
 ) {
   const given = config.training.microBatch;
   if (given !== undefined && sequencesPerStep % given !== 0)
@@ -486,10 +494,9 @@ function chooseMicroBatch(
       `training.microBatch: expected a divisor of the ${sequencesPerStep} sequences of a step, found ${given}.`,
     );
   const fits = (sequences: number) =>
-    hardware?.memoryBytes === undefined ||
-    estimateMemoryBytes({ ...shape, sequencesPerMicroBatch: sequences }) <= hardware.memoryBytes * MAX_MEMORY_SHARE;
+    hardware?.memoryBytes === undefined || memoryBytes(sequences) <= hardware.memoryBytes * MAX_MEMORY_SHARE;
   let best = 1;
-  for (let n = 1; n <= sequencesPerStep && n * shape.seqLen <= MICRO_BATCH_TOKENS; n++)
+  for (let n = 1; n <= sequencesPerStep && n * seqLen <= MICRO_BATCH_TOKENS; n++)
     if (sequencesPerStep % n === 0 && fits(n)) best = n;
   return chosen(
     'sequences a pass',

@@ -1,6 +1,7 @@
 // The words of the recipe: facts that go into a plan, and the plan that comes out. A plan is complete (no default is left open) and is
 // plain data: it is written to plan.json as it stands.
 import type { Config, CorpusRole, Precision, PresetName } from '../config/index.ts';
+import type { MemoryEstimate } from './memory.ts';
 import type { Schedule } from './schedules.ts';
 
 export interface PretrainingFacts {
@@ -15,14 +16,12 @@ export interface PretrainingFacts {
   source: string;
 }
 
-export interface ModelShape {
-  hidden: number;
-  layers: number;
-  ffn: number;
-  heads: number;
-  kvHeads: number;
-  headDim: number;
-  vocab: number;
+/** A forward pass. */
+export interface PassShape {
+  /** Sequences. */
+  batch: number;
+  seqLen: number;
+  precision: Precision;
 }
 
 export interface ModelFactsForPlan {
@@ -32,7 +31,8 @@ export interface ModelFactsForPlan {
   /** Longest sequence that it was trained on, tokens. */
   context: number;
   vocabSize: number;
-  shape: ModelShape;
+  /** Width of the residual stream. */
+  hidden: number;
   isInstruct: boolean;
   /** Why it is taken for an instruct or a base model. */
   isInstructWhy: string;
@@ -61,6 +61,8 @@ export interface PlanInputs {
   model: ModelFactsForPlan;
   corpora: readonly CorpusFacts[];
   hardware?: HardwareFacts;
+  /** Bytes of activations that training with such passes takes. */
+  activationBytes: (pass: PassShape) => number;
 }
 
 export interface Reason {
@@ -141,7 +143,9 @@ export interface Plan {
     tokensByCorpus: Record<string, number>;
     epochsByCorpus: Record<string, number>;
     seconds?: number;
+    /** Of the engine's process at its peak. */
     memoryBytes: number;
+    memory: MemoryEstimate;
   };
   warnings: PlanWarning[];
   /** What the trained model's configuration shall record about this run, where the run is a pretraining. */

@@ -241,12 +241,7 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
       'speed (median)',
       summary.tokensPerSecond === undefined ? undefined : `${formatRate(summary.tokensPerSecond)} tokens/s`,
     ],
-    [
-      'peak memory',
-      summary.peakRssBytes === undefined
-        ? undefined
-        : `${formatBytes(summary.peakRssBytes)}${plan ? ` of the whole process (estimated for the tensors alone: ${formatBytes(plan.expected.memoryBytes)})` : ''}`,
-    ],
+    ['peak memory', memoryText(summary)],
     ['interruptions', interruptions(summary)],
     ['checkpoint', summary.checkpoint ?? 'none yet'],
     ['job fingerprint', job?.fingerprint],
@@ -288,6 +283,12 @@ function averageText({ job, evals, checkpoints }: Run): string | undefined {
   );
   const where = checkpoints.at(-1)?.step === job.numSteps ? ', in ema/ of the checkpoint' : '';
   return `decay ${job.ema} a step${scores.length > 0 ? `; bits per byte after step ${last!.step}: ${scores.join(', ')}` : ''}${where}`;
+}
+
+/** What the engine's process took at most, beside what the plan expected. */
+export function memoryText({ peakRssBytes, plannedMemoryBytes }: RunSummary): string | undefined {
+  if (peakRssBytes === undefined) return undefined;
+  return `${formatBytes(peakRssBytes)}${plannedMemoryBytes === undefined ? '' : ` (planned: ${formatBytes(plannedMemoryBytes)})`}`;
 }
 
 /** What the event of the run's start says under the first of `names` that it has. */

@@ -9,7 +9,7 @@ import { runMarkdown } from './markdown.ts';
 import { blendFigure, runFigures } from './run-charts.ts';
 
 export { type ComparedRun, type ComparisonReport, writeComparisonReport } from './comparison.ts';
-export { headline } from './content.ts';
+export { headline, memoryText } from './content.ts';
 
 export interface ReportFiles {
   html: string;

@@ -19,7 +19,8 @@ export function summarise(run: Run): RunSummary {
     tokensPerSecond: median(metrics.tokensPerSecond),
     trainSeconds: sumFinite(metrics.stepMs) / 1000,
     wallSeconds: wallSeconds(events),
-    peakRssBytes: maxFinite(metrics.rssBytes),
+    peakRssBytes: maxFinite(Float64Array.from([...metrics.rssBytes, ...recordedPeaks(events)])),
+    plannedMemoryBytes: run.plan?.expected.memoryBytes,
     ...countInterruptions(events),
     alarms: events
       .filter((event) => event.type === 'alarm')
@@ -111,6 +112,11 @@ function countInterruptions(events: readonly RunEvent[]): { numStops: number; nu
 function wallSeconds(events: readonly RunEvent[]): number | undefined {
   const times = events.map((event) => Date.parse(event.time)).filter(Number.isFinite);
   return times.length < 2 ? undefined : (times.at(-1)! - times[0]!) / 1000;
+}
+
+/** Peaks between steps, such as in an evaluation, are seen by the system alone. */
+function recordedPeaks(events: readonly RunEvent[]): number[] {
+  return events.map(({ peakRssBytes }) => peakRssBytes).filter((bytes) => typeof bytes === 'number');
 }
 
 function lastFinite(values: Float64Array): number | undefined {

@@ -125,7 +125,10 @@ export interface RunSummary {
   trainSeconds: number;
   /** From the first event to the last one, pauses and evaluations included. */
   wallSeconds: number | undefined;
+  /** Of the engine's process. */
   peakRssBytes: number | undefined;
+  /** What the plan expected of it. */
+  plannedMemoryBytes: number | undefined;
   /** Times that it was stopped in good order and went on later. */
   numStops: number;
   /** Times that it was resumed without having been stopped: crashed or killed. */

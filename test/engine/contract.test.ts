@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openModel } from '../../src/checkpoint/index.ts';
 import { type EvalResult, listCheckpoints, scoreSet } from '../../src/engine/index.ts';
 import { referenceKernels } from '../../src/kernels/index.ts';
-import { loadDecoder } from '../../src/nn/index.ts';
+import { countActivations, loadDecoder } from '../../src/nn/index.ts';
 import { openJob } from '../../src/shards/index.ts';
 import {
   type Ended,
@@ -19,6 +19,7 @@ import {
   SAME,
   sameState,
   startEngine,
+  TINY,
   type World,
 } from './fixtures.ts';
 
@@ -111,6 +112,14 @@ describe('a whole run', () => {
       source.close();
     }
     expect(fs.readdirSync(run).sort()).toEqual(['checkpoints', 'evals', 'events.jsonl', 'job', 'metrics.jsonl']);
+  });
+
+  test('the end records the peak of memory and what of it was activations', () => {
+    const finish = readLines(path.join(run, 'events.jsonl')).at(-1)!;
+    expect(finish).toMatchObject({ type: 'finish', step: 40 });
+    const [last] = readLines(path.join(run, 'metrics.jsonl')).slice(-1);
+    expect(finish.peakRssBytes).toBeGreaterThanOrEqual(last!.rssBytes as number);
+    expect(finish.activationBytes).toBe(countActivations(TINY, { batch: 2, seqLen: 64, precision: 'f32' }));
   });
 
   test('started again it says so, changes nothing, and finishes', async () => {

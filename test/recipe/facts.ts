@@ -8,11 +8,15 @@ export const MODEL: ModelFactsForPlan = {
   numNonEmbedding: 6_000_000,
   context: 512,
   vocabSize: 8192,
-  shape: { hidden: 256, layers: 8, ffn: 704, heads: 4, kvHeads: 2, headDim: 64, vocab: 8192 },
+  hidden: 256,
   isInstruct: false,
   isInstructWhy: 'no chat template',
   pretraining: { finalLr: 2e-4, peakLr: 2e-3, tokens: 100e6, batchTokens: 32_768, source: 'config.json' },
 };
+
+/** About what this model takes. */
+export const activationBytes: PlanInputs['activationBytes'] = ({ batch, seqLen, precision }) =>
+  batch * seqLen * (precision === 'bf16' ? 60_000 : 120_000);
 
 export function corpus(
   name: string,
@@ -43,6 +47,7 @@ export function inputs(
     config: parseConfig(`name: demo\nmodel: owner/small-base\ncorpora:\n${entries}${more}\n`, '/nowhere/continuo.yaml'),
     model,
     corpora,
+    activationBytes,
   };
 }
 
@@ -63,5 +68,6 @@ export function newModelInputs(
     config: parseConfig(`name: base\n${NEW_MODEL}\ncorpora:\n${entries}${more}\n`, '/nowhere/continuo.yaml'),
     model,
     corpora,
+    activationBytes,
   };
 }

@@ -3,14 +3,14 @@ import { describe, expect, it } from 'vitest';
 import { PRESET_NAMES } from '../../src/config/index.ts';
 import {
   assumedPeakLr,
-  estimateMemoryBytes,
   lrAt,
   makePlan,
   type Plan,
+  type PlanInputs,
   PRESETS,
   peakLrByWidth,
 } from '../../src/recipe/index.ts';
-import { corpus, HANDBOOK, inputs, MODEL, newModelInputs, QA, WEB } from './facts.ts';
+import { activationBytes, corpus, HANDBOOK, inputs, MODEL, newModelInputs, QA, WEB } from './facts.ts';
 
 const sum = (values: Iterable<number>) => [...values].reduce((total, value) => total + value, 0);
 const reason = (plan: Plan, what: string) => plan.reasons.find((entry) => entry.what === what);
@@ -331,19 +331,24 @@ it('assumed LRs are near to published ones', () => {
   expect(peakLrByWidth(768)).toBeCloseTo(6.5e-4, 8);
 });
 
-it('memory is 16 bytes a parameter and grows with the tokens of a pass', () => {
-  const shape = {
-    numParameters: 1e6,
-    model: MODEL.shape,
-    seqLen: 512,
-    sequencesPerMicroBatch: 1,
-    precision: 'bf16' as const,
+describe('memory', () => {
+  const memory = (training = '', hardware?: PlanInputs['hardware']) => {
+    const given = inputs([HANDBOOK, WEB], `budget: { tokens: 4M }\ntraining: { microBatch: 2, ${training} }`);
+    return makePlan({ ...given, hardware }).expected;
   };
-  const one = estimateMemoryBytes(shape);
-  const two = estimateMemoryBytes({ ...shape, sequencesPerMicroBatch: 2 });
-  const four = estimateMemoryBytes({ ...shape, sequencesPerMicroBatch: 4 });
-  expect(one).toBeGreaterThan(16e6);
-  expect(four - two).toBe(2 * (two - one));
-  expect(estimateMemoryBytes({ ...shape, numParameters: 2e6 }) - one).toBe(16e6);
-  expect(estimateMemoryBytes({ ...shape, precision: 'f32' })).toBeGreaterThan(one);
+
+  it('is 16 bytes a parameter, the activations of a pass, and the program', () => {
+    const { memory: parts, memoryBytes } = memory();
+    expect(parts.stateBytes).toBe(16 * MODEL.numParameters);
+    expect(parts.activationBytes).toBe(activationBytes({ batch: 2, seqLen: 512, precision: 'bf16' }));
+    expect(memoryBytes).toBe(parts.stateBytes + parts.activationBytes + parts.runtimeBytes);
+    expect(memory('precision: f32').memory).toMatchObject({
+      stateBytes: parts.stateBytes,
+      activationBytes: 2 * parts.activationBytes,
+    });
+  });
+
+  it('an average of the weights takes 4 bytes more', () => {
+    expect(memory('ema: 0.9').memory.stateBytes).toBe(20 * MODEL.numParameters);
+  });
 });

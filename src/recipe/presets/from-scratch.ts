@@ -20,7 +20,7 @@ export const fromScratch: Preset<'from-scratch'> = {
   name: 'from-scratch',
   title: 'pretraining of a new model: warm-up, cosine to a tenth, one blend',
   design(facts, options) {
-    const { hidden } = facts.model.shape;
+    const { hidden } = facts.model;
     const lr = chooseLr(options, {
       peak: {
         lr: peakLrByWidth(hidden),
