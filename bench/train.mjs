@@ -5,8 +5,8 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { parseArgs } from 'node:util';
-import { countActivations } from '../dist/nn/index.js';
-import { estimateMemory, totalBytes } from '../dist/recipe/index.js';
+import { countMemory } from '../dist/nn/index.js';
+import { estimateMemory } from '../dist/recipe/index.js';
 import { availableBytes, gib, peakOf, printTable, provenance, readRecord, round, saveRecord } from './lib/machine.mjs';
 import { MODEL_NAMES, modelFolder, modelNamed, python, root } from './lib/models.mjs';
 import { runStep, writeTokens } from './lib/step.mjs';
@@ -119,9 +119,7 @@ function summary(result, dtype) {
     Object.assign(out, {
       kernels: result.variant,
       threads,
-      estimatedBytes: totalBytes(
-        estimateMemory(model.numParameters, false, countActivations(model.config, { batch, seqLen, precision: dtype })),
-      ),
+      estimatedBytes: estimateMemory(countMemory(model.config, { batch, seqLen, precision: dtype })).totalBytes,
       peakGFlops: { bf16: round(result.peak.bf16), f32: round(result.peak.f32) },
       mfu: round((tokensPerSecond * model.flopsPerToken(seqLen)) / (peakOf(result.peak) * 1e9), 3),
     });

@@ -32,8 +32,10 @@ export async function scoreSet(
 ): Promise<EvalSetResult> {
   let nats = 0;
   let numTokens = 0;
-  for (let from = 0; from < set.order.numSequences; from += batchSize) {
-    const count = Math.min(batchSize, set.order.numSequences - from);
+  const { numSequences } = set.order;
+  for (let from = 0, count = batchSize; from < numSequences; from += count) {
+    // What is left over is scored one by one: batches of many sizes would each keep buffers of their own.
+    if (from + count > numSequences) count = 1;
     const batch = toBatch(Array.from({ length: count }, (_, i) => sequenceAt(from + i)));
     const losses = decoder.scoreBatch(batch);
     for (let i = 0; i < losses.length; i++) {

@@ -47,6 +47,16 @@ function matrices(decoder: Decoder): Parameter[] {
  * @throws ConfigError for a target that no layer has
  */
 export function addLora(decoder: Decoder, settings: LoraSettings): void {
+  attachAdapters(decoder, settings, allocateFloats);
+  for (const { adapter } of matrices(decoder)) if (adapter) drawA(adapter, settings.seed, decoder.kernels);
+}
+
+/** As addLora, but with adapters that are zero, in memory from `allocate`. */
+export function attachAdapters(
+  decoder: Decoder,
+  settings: Omit<LoraSettings, 'seed'>,
+  allocate: typeof allocateFloats,
+): void {
   checkTargets(decoder, settings.targets);
   const trained = new Set(settings.embeddings ? decoder.embeddings() : []);
   for (const parameter of decoder.list()) {
@@ -56,7 +66,7 @@ export function addLora(decoder: Decoder, settings: LoraSettings): void {
   }
   for (const weight of matrices(decoder)) {
     const parts = weight.parts.filter((part) => settings.targets?.includes(moduleName(part)) ?? true);
-    if (parts.length > 0) weight.adapter = newAdapter(weight, parts, settings, decoder.precision, decoder.kernels);
+    if (parts.length > 0) weight.adapter = newAdapter(weight, parts, settings, decoder.precision, allocate);
   }
 }
 
@@ -74,44 +84,37 @@ function checkTargets(decoder: Decoder, targets: readonly string[] | undefined):
 function newAdapter(
   weight: Parameter,
   adapted: ParameterPart[],
-  { rank, alpha, rsLora, seed }: LoraSettings,
+  { rank, alpha, rsLora }: Omit<LoraSettings, 'seed'>,
   precision: Precision,
-  kernels: Kernels,
+  allocate: typeof allocateFloats,
 ): Adapter {
   const blocks = partsOf(weight)
     .filter(({ part }) => adapted.includes(part))
     .map(({ part, from }) => ({ part, firstRow: from / weight.cols }));
   const inner = blocks.length * rank;
-  const bound = 1 / Math.sqrt(weight.cols);
-  const a = emptyParameter(adapted, 'lora_A', inner, weight.cols, precision);
-  adapted.forEach((part, i) => {
-    const rng = new Rng(seed, moduleOf(part), 'lora_A');
-    const values = Float32Array.from({ length: rank * weight.cols }, () => (2 * rng.float() - 1) * bound);
-    writeMaster(a, i * values.length, values, kernels);
-  });
-  const b = emptyParameter(adapted, 'lora_B', weight.rows, inner, precision);
-  return { scale: alpha / (rsLora ? Math.sqrt(rank) : rank), blocks, rank, a, b };
-}
-
-/** Its one part is not a tensor of a checkpoint (the blocks are), only its name in the trainer's state. */
-function emptyParameter(
-  adapted: ParameterPart[],
-  kind: string,
-  rows: number,
-  cols: number,
-  precision: Precision,
-): Parameter {
-  return {
+  const matrix = (kind: string, rows: number, cols: number): Parameter => ({
+    // Its one part is not a tensor of a checkpoint (the blocks are), only its name in the trainer's state.
     parts: [{ name: `${moduleOf(adapted[0]!)}.${kind}.weight`, rows }],
     rows,
     cols,
     isVector: false,
-    data: allocateFloats(precision, rows * cols),
-    low: precision === 'bf16' ? new Uint16Array(rows * cols) : null,
+    data: allocate(precision, rows * cols),
+    low: precision === 'bf16' ? (allocate('bf16', rows * cols) as Uint16Array) : null,
     grad: null,
     m: null,
     v: null,
-  };
+  });
+  const scale = alpha / (rsLora ? Math.sqrt(rank) : rank);
+  return { scale, blocks, rank, a: matrix('lora_A', inner, weight.cols), b: matrix('lora_B', weight.rows, inner) };
+}
+
+function drawA({ a, blocks, rank }: Adapter, seed: number, kernels: Kernels): void {
+  const bound = 1 / Math.sqrt(a.cols);
+  blocks.forEach(({ part }, i) => {
+    const rng = new Rng(seed, moduleOf(part), 'lora_A');
+    const values = Float32Array.from({ length: rank * a.cols }, () => (2 * rng.float() - 1) * bound);
+    writeMaster(a, i * values.length, values, kernels);
+  });
 }
 
 /** Adds the adapter's product to `out`; `inner` (scaled x A^T) must live until `backward` has run, which adds to `dx`. */

@@ -19,6 +19,6 @@ export {
   type TextOptions,
 } from './generation/index.ts';
 export { exportTensors, initDecoder, loadDecoder, readWeights } from './load.ts';
-export { countActivations } from './memory.ts';
+export { countMemory, type TrainingMemory, type TrainingShape } from './memory.ts';
 export { type AdamWSettings, adamwStep, gradNorm, prepareTraining } from './optimizer.ts';
 export { changeLayout, type Parameter, type Precision, partShape, partsOf } from './tensor.ts';

@@ -1,42 +1,66 @@
-// How many bytes of activations training takes, found by running the model's own code with kernels that do nothing on a pool that only
-// counts: what it says is what the pool of a real run holds, for every family.
+// How much memory training takes, found by running the model's own code with kernels that do nothing on buffers without memory: what is
+// counted is what a real run holds, for every family and with adapters.
 import type { Kernels } from '../kernels/index.ts';
+import { attachAdapters, type LoraSettings } from './adapters.ts';
 import { Decoder } from './decoder.ts';
 import { findFamily, mapParameters, type ParameterSpec } from './families/index.ts';
 import { BufferPool } from './pool.ts';
 import { allocateFloats, type Parameter, type Precision } from './tensor.ts';
 
-const idle = new Proxy({} as Kernels, { get: () => () => 0 });
+export interface TrainingShape {
+  /** Sequences a forward pass. */
+  batch: number;
+  seqLen: number;
+  precision: Precision;
+  lora?: Omit<LoraSettings, 'seed'>;
+  /** An average of the weights is kept. */
+  ema?: boolean;
+}
 
-/**
- * @param rawConfig a model's config.json
- * @param pass sequences a forward pass, and their length
- * @returns bytes that the pool holds once a step and an evaluation were made
- */
-export function countActivations(
-  rawConfig: Record<string, unknown>,
-  { batch, seqLen, precision }: { batch: number; seqLen: number; precision: Precision },
-): number {
+export interface TrainingMemory {
+  /** Weights, what is left of their masters, gradients, moments, averages. */
+  stateBytes: number;
+  /** The pool's, once a step and an evaluation were made. */
+  activationBytes: number;
+}
+
+const idle = new Proxy({} as Kernels, { get: () => () => 0 });
+const withoutMemory: typeof allocateFloats = (precision) => allocateFloats(precision, 0);
+
+/** @param rawConfig a model's config.json @throws ConfigError for a family or a LoRA target that is unknown */
+export function countMemory(rawConfig: Record<string, unknown>, shape: TrainingShape): TrainingMemory {
   const family = findFamily(rawConfig);
   const config = family.parse(rawConfig);
-  const specs = family.specs(config, () => false);
-  const pool = new BufferPool((kind) => allocateFloats(kind, 0));
-  const decoder = new Decoder(config, mapParameters(specs, emptyParameter), precision, idle, pool);
-  const pass = (sequences: number) => {
-    const ids = () => new Int32Array(sequences * length);
-    return { batch: sequences, seqLen: length, inputs: ids(), targets: ids(), docStart: ids() };
-  };
+  const parameters = mapParameters(
+    family.specs(config, () => false),
+    emptyParameter,
+  );
+  const pool = new BufferPool(withoutMemory);
+  const decoder = new Decoder(config, parameters, shape.precision, idle, pool);
+  if (shape.lora) attachAdapters(decoder, shape.lora, withoutMemory);
+  for (const parameter of decoder.trained()) parameter.grad = new Float32Array(0);
   // Longer sequences than a table of positions has rows are refused by the planner; here they are counted as if cut.
-  const length = config.learnedPositions ? Math.min(seqLen, config.context) : seqLen;
-  decoder.trainBatch(pass(batch), new Float32Array(0));
-  // The last batch of a held-out set may be smaller than the others.
-  decoder.scoreBatch(pass(batch));
+  const seqLen = config.learnedPositions ? Math.min(shape.seqLen, config.context) : shape.seqLen;
+  const pass = (batch: number) => {
+    const ids = () => new Int32Array(batch * seqLen);
+    return { batch, seqLen, inputs: ids(), targets: ids(), docStart: ids() };
+  };
+  decoder.trainBatch(pass(shape.batch), new Float32Array(0));
+  decoder.scoreBatch(pass(shape.batch));
+  // What is left of a held-out set is scored one by one.
   decoder.scoreBatch(pass(1));
-  return pool.sizeBytes;
+  return { stateBytes: stateBytes(decoder, shape), activationBytes: pool.sizeBytes };
+}
+
+function stateBytes(decoder: Decoder, { precision, ema }: TrainingShape): number {
+  const numElements = (parameters: Parameter[]) => parameters.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+  const trained = numElements(decoder.trained());
+  const frozen = numElements(decoder.list().filter(({ isFrozen }) => isFrozen));
+  // f32, or bf16 with the rest of its f32 master; f32 gradient and two moments.
+  return trained * (ema ? 20 : 16) + frozen * (precision === 'bf16' ? 2 : 4);
 }
 
 function emptyParameter(spec: ParameterSpec): Parameter {
   const rows = spec.parts.reduce((sum, part) => sum + part.rows, 0);
-  const grad = new Float32Array(0);
-  return { ...spec, rows, data: grad, low: null, grad, m: null, v: null };
+  return { ...spec, rows, data: new Float32Array(0), low: null, grad: null, m: null, v: null };
 }

@@ -4,8 +4,8 @@ import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { fingerprint, sampleDigest } from '../base/hash.ts';
 import { describeModel, type ModelFacts, openModel } from '../checkpoint/index.ts';
-import { countActivations, findFamily } from '../nn/index.ts';
-import type { CorpusFacts, ModelFactsForPlan, PassShape, PretrainingFacts } from '../recipe/index.ts';
+import { countMemory, findFamily } from '../nn/index.ts';
+import type { CorpusFacts, ModelFactsForPlan, PlanInputs, PretrainingFacts } from '../recipe/index.ts';
 import type { PreparedCorpus } from '../shards/index.ts';
 
 /** @throws ConfigError when the native engine cannot run this architecture */
@@ -32,12 +32,12 @@ export function modelFacts(folder: string, name: string): ModelFactsForPlan {
   }
 }
 
-/** Bytes of activations by the shape of a pass, for the planner. */
-export function activationCounter(folder: string): (pass: PassShape) => number {
+/** Counts memory for the planner. */
+export function memoryCounter(folder: string): PlanInputs['countMemory'] {
   const source = openModel(folder);
   const { config } = source;
   source.close();
-  return (pass) => countActivations(config, pass);
+  return (shape) => countMemory(config, shape);
 }
 
 /** The strongest evidence for the guess, as a part of a sentence. */

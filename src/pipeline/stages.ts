@@ -8,7 +8,7 @@ import { type Config, loadConfig } from '../config/index.ts';
 import { nativeInfo } from '../kernels/index.ts';
 import { explainPlan, type HardwareFacts, type ModelFactsForPlan, makePlan, type Plan } from '../recipe/index.ts';
 import { type PreparedCorpus, type PrepareOptions, prepareCorpus } from '../shards/index.ts';
-import { activationCounter, corpusFacts, modelFacts } from './facts.ts';
+import { corpusFacts, memoryCounter, modelFacts } from './facts.ts';
 import { prepareModel } from './model.ts';
 import type { PipelineOptions, PlanResult, StageRecord } from './types.ts';
 
@@ -85,7 +85,7 @@ export async function prepare(
     model: facts,
     corpora: corpora.map(corpusFacts),
     hardware: hardwareFacts(facts),
-    activationBytes: activationCounter(model),
+    countMemory: memoryCounter(model),
   });
   return {
     config,

@@ -124,11 +124,11 @@ function explainWarning(warning: PlanWarning): string[] {
 }
 
 function cost(plan: Plan): string[] {
-  const { seconds, memoryBytes, memory } = plan.expected;
+  const { seconds, memory } = plan.expected;
   const parts = [
-    `parameters ${formatBytes(memory.stateBytes)}`,
+    `parameters with gradients and moments ${formatBytes(memory.stateBytes)}`,
     `activations ${formatBytes(memory.activationBytes)}`,
-    `program ${formatBytes(memory.runtimeBytes)}`,
+    `program ${formatBytes(memory.programBytes)}`,
   ];
   return [
     ...labelled(
@@ -137,7 +137,7 @@ function cost(plan: Plan): string[] {
         ? 'not estimated (the training speed here is not known yet)'
         : `about ${formatSeconds(seconds)}`,
     ),
-    ...labelled('memory', `about ${formatBytes(memoryBytes)}: ${parts.join(', ')}`),
+    ...labelled('memory', `about ${formatBytes(memory.totalBytes)}: ${parts.join(', ')}`),
   ];
 }
 

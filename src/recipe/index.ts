@@ -2,7 +2,7 @@
 export { type BlendCorpus, normalizeWeights, type PhaseDemand, resolveBlends, splitWhole } from './blends.ts';
 export { explainPlan } from './explain.ts';
 export { assumedPeakLr, formatLr } from './learning-rates.ts';
-export { estimateMemory, type MemoryEstimate, totalBytes } from './memory.ts';
+export { estimateMemory, type MemoryEstimate } from './memory.ts';
 export { findPitfalls } from './pitfalls.ts';
 export { makePlan } from './plan.ts';
 export { peakLrByWidth } from './presets/from-scratch.ts';
@@ -14,7 +14,6 @@ export type {
   CorpusFacts,
   HardwareFacts,
   ModelFactsForPlan,
-  PassShape,
   Plan,
   PlanInputs,
   PlanPhase,
@@ -22,4 +21,5 @@ export type {
   PretrainingFacts,
   Reason,
   Severity,
+  TrainingShape,
 } from './types.ts';

@@ -245,14 +245,13 @@ const doesNotFit: Pitfall = {
   severity: 'error',
   source: 'arithmetic on 16 bytes a parameter and the activations of one pass',
   check({ hardware }, plan) {
-    const { memoryBytes, memory } = plan.expected;
-    if (hardware?.memoryBytes === undefined || memoryBytes <= hardware.memoryBytes) return undefined;
+    const { stateBytes, totalBytes } = plan.expected.memory;
+    if (hardware?.memoryBytes === undefined || totalBytes <= hardware.memoryBytes) return undefined;
     const { numParameters } = plan.model;
-    const { stateBytes } = memory;
     const isStateTooLarge = stateBytes > hardware.memoryBytes;
     return {
       message: 'Training does not fit into the memory.',
-      evidence: `about ${formatBytes(memoryBytes)} needed, ${formatBytes(stateBytes)} of it for ${formatCount(numParameters)} parameters whatever the batch; ${formatBytes(hardware.memoryBytes)} may be used`,
+      evidence: `about ${formatBytes(totalBytes)} needed, ${formatBytes(stateBytes)} of it for ${formatCount(numParameters)} parameters whatever the batch; ${formatBytes(hardware.memoryBytes)} may be used`,
       fix: isStateTooLarge
         ? 'Take a smaller model, or a machine or container with more memory.'
         : `Lower training.microBatch (now ${plan.sequencesPerMicroBatch}) or training.seqLen (now ${plan.seqLen}), or take a smaller model.`,

@@ -6,11 +6,11 @@ import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import type { Config, LoraConfig } from '../config/index.ts';
 import { type BlendCorpus, resolveBlends, splitWhole } from './blends.ts';
 import { chosen, FROM_FILE, formatLr } from './learning-rates.ts';
-import { estimateMemory, totalBytes } from './memory.ts';
+import { estimateMemory, type MemoryEstimate } from './memory.ts';
 import { findPitfalls } from './pitfalls.ts';
 import { PRESETS } from './presets/index.ts';
 import { lrAt, type Schedule, switchStep } from './schedules.ts';
-import type { Blend, Design, DesignPhase, PassShape, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
+import type { Blend, Design, DesignPhase, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
 
 /** Assumptions on one machine: longer sequences cost memory and most documents are shorter; larger passes are no faster on a CPU. */
 const DEFAULT_MAX_SEQ_LEN = 1024;
@@ -76,10 +76,11 @@ export function makePlan(inputs: PlanInputs): Plan {
       'assumption',
     ),
   );
-  const memoryOf = (batch: number) => memoryEstimate(inputs, { batch, seqLen, precision });
-  const sequencesPerMicroBatch = take(
-    chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) => totalBytes(memoryOf(batch))),
-  );
+  const lora = planLora(config.training.lora, reasons);
+  const { ema } = config.training;
+  const memoryOf = (batch: number) =>
+    estimateMemory(inputs.countMemory({ batch, seqLen, precision, lora, ema: ema !== undefined }));
+  const sequencesPerMicroBatch = take(chooseMicroBatch(inputs, sequencesPerStep, seqLen, memoryOf));
   const optimizer = {
     beta1: take(
       chosen(
@@ -134,8 +135,6 @@ export function makePlan(inputs: PlanInputs): Plan {
         ),
       ) / schedule.peakLr,
   };
-  const lora = planLora(config.training.lora, reasons);
-  const { ema } = config.training;
   if (ema !== undefined)
     reasons.push({
       what: 'average of the weights',
@@ -175,7 +174,6 @@ export function makePlan(inputs: PlanInputs): Plan {
 
   const expected = expectations(phases, corpora, totalTokens);
   const memory = memoryOf(sequencesPerMicroBatch);
-  const memoryBytes = totalBytes(memory);
   const plan: Plan = {
     formatVersion: 1,
     name: config.name,
@@ -200,7 +198,7 @@ export function makePlan(inputs: PlanInputs): Plan {
     evaluation: { everySteps: Math.min(evaluateEvery, numSteps), tokensPerSet },
     seed,
     reasons,
-    expected: { ...expected, memoryBytes, memory },
+    expected: { ...expected, memory },
     warnings: [],
   };
   if (hardware?.tokensPerSecond) {
@@ -213,9 +211,9 @@ export function makePlan(inputs: PlanInputs): Plan {
   }
   reasons.push({
     what: 'memory',
-    value: formatBytes(memoryBytes),
-    why: `${formatBytes(memory.stateBytes)} for the parameters (16 bytes each: weight, master, gradient, two moments${ema === undefined ? '' : '; 4 for the average'}), ${formatBytes(memory.activationBytes)} for the activations of one pass, ${formatBytes(memory.runtimeBytes)} for the program`,
-    source: 'counted; the program measured',
+    value: formatBytes(memory.totalBytes),
+    why: `${formatBytes(memory.stateBytes)} for weights, masters, gradients and moments (16 bytes a trained parameter${ema === undefined ? '' : ', 4 more for its average'}), ${formatBytes(memory.activationBytes)} for the activations of one pass, ${formatBytes(memory.programBytes)} for the program`,
+    source: 'counted; the program: measured',
   });
   if (design.recordsPretraining)
     plan.recordsPretraining = {
@@ -478,15 +476,11 @@ function tokensOf(phases: readonly PlanPhase[], corpus: string): number {
   return phases.reduce((sum, phase) => sum + phase.numTokens * (phase.blend[corpus] ?? 0), 0);
 }
 
-function memoryEstimate({ config, model, activationBytes }: PlanInputs, pass: PassShape) {
-  return estimateMemory(model.numParameters, config.training.ema !== undefined, activationBytes(pass));
-}
-
 function chooseMicroBatch(
   { config, hardware }: PlanInputs,
   sequencesPerStep: number,
   seqLen: number,
-  memoryBytes: (sequences: number) => number,
+  memoryOf: (sequences: number) => MemoryEstimate,
 ) {
   const given = config.training.microBatch;
   if (given !== undefined && sequencesPerStep % given !== 0)
@@ -494,7 +488,7 @@ function chooseMicroBatch(
       `training.microBatch: expected a divisor of the ${sequencesPerStep} sequences of a step, found ${given}.`,
     );
   const fits = (sequences: number) =>
-    hardware?.memoryBytes === undefined || memoryBytes(sequences) <= hardware.memoryBytes * MAX_MEMORY_SHARE;
+    hardware?.memoryBytes === undefined || memoryOf(sequences).totalBytes <= hardware.memoryBytes * MAX_MEMORY_SHARE;
   let best = 1;
   for (let n = 1; n <= sequencesPerStep && n * seqLen <= MICRO_BATCH_TOKENS; n++)
     if (sequencesPerStep % n === 0 && fits(n)) best = n;

@@ -16,12 +16,15 @@ export interface PretrainingFacts {
   source: string;
 }
 
-/** A forward pass. */
-export interface PassShape {
-  /** Sequences. */
+/** What decides how much memory training takes. */
+export interface TrainingShape {
+  /** Sequences a forward pass. */
   batch: number;
   seqLen: number;
   precision: Precision;
+  lora?: Plan['lora'];
+  /** An average of the weights is kept. */
+  ema: boolean;
 }
 
 export interface ModelFactsForPlan {
@@ -61,8 +64,8 @@ export interface PlanInputs {
   model: ModelFactsForPlan;
   corpora: readonly CorpusFacts[];
   hardware?: HardwareFacts;
-  /** Bytes of activations that training with such passes takes. */
-  activationBytes: (pass: PassShape) => number;
+  /** Counts the bytes of weights, gradients and moments, and of activations. */
+  countMemory: (shape: TrainingShape) => { stateBytes: number; activationBytes: number };
 }
 
 export interface Reason {
@@ -143,8 +146,6 @@ export interface Plan {
     tokensByCorpus: Record<string, number>;
     epochsByCorpus: Record<string, number>;
     seconds?: number;
-    /** Of the engine's process at its peak. */
-    memoryBytes: number;
     memory: MemoryEstimate;
   };
   warnings: PlanWarning[];

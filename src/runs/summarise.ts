@@ -20,7 +20,7 @@ export function summarise(run: Run): RunSummary {
     trainSeconds: sumFinite(metrics.stepMs) / 1000,
     wallSeconds: wallSeconds(events),
     peakRssBytes: maxFinite(Float64Array.from([...metrics.rssBytes, ...recordedPeaks(events)])),
-    plannedMemoryBytes: run.plan?.expected.memoryBytes,
+    plannedMemoryBytes: run.plan?.expected.memory?.totalBytes,
     ...countInterruptions(events),
     alarms: events
       .filter((event) => event.type === 'alarm')

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openModel } from '../../src/checkpoint/index.ts';
 import { type EvalResult, listCheckpoints, scoreSet } from '../../src/engine/index.ts';
 import { referenceKernels } from '../../src/kernels/index.ts';
-import { countActivations, loadDecoder } from '../../src/nn/index.ts';
+import { countMemory, loadDecoder } from '../../src/nn/index.ts';
 import { openJob } from '../../src/shards/index.ts';
 import {
   type Ended,
@@ -119,7 +119,7 @@ describe('a whole run', () => {
     expect(finish).toMatchObject({ type: 'finish', step: 40 });
     const [last] = readLines(path.join(run, 'metrics.jsonl')).slice(-1);
     expect(finish.peakRssBytes).toBeGreaterThanOrEqual(last!.rssBytes as number);
-    expect(finish.activationBytes).toBe(countActivations(TINY, { batch: 2, seqLen: 64, precision: 'f32' }));
+    expect(finish.activationBytes).toBe(countMemory(TINY, { batch: 2, seqLen: 64, precision: 'f32' }).activationBytes);
   });
 
   test('started again it says so, changes nothing, and finishes', async () => {

@@ -1,6 +1,7 @@
-// Activations as counted for the plan are those that a decoder's pool holds.
-import { expect, test } from 'vitest';
-import { countActivations } from '../../src/nn/index.ts';
+// Memory as counted for the plan is what a decoder holds, byte for byte.
+import { describe, expect, test } from 'vitest';
+import { referenceKernels } from '../../src/kernels/index.ts';
+import { addLora, countMemory, type Decoder, prepareEma, prepareTraining } from '../../src/nn/index.ts';
 import { makeBatch, tinyConfig, tinyDecoder, uniformWeights } from './fixtures.ts';
 
 const CHANGES: [string, Record<string, unknown>][] = [
@@ -12,19 +13,58 @@ const CHANGES: [string, Record<string, unknown>][] = [
   ['parallel', { model_type: 'gpt_neox', rotary_pct: 0.5, use_parallel_residual: true }],
 ];
 
-test.each(
-  CHANGES.flatMap(([name, changes]) => (['f32', 'bf16'] as const).map((precision) => ({ name, changes, precision }))),
-)('$name, $precision', ({ changes, precision }) => {
-  const decoder = tinyDecoder(changes, precision);
-  const passes = [[[9, 7], [16], [4, 12]], [[16]]].map((lengths) => makeBatch(lengths, 16));
+const passes = [[[9, 7], [16], [4, 12]], [[16]]].map((lengths) => makeBatch(lengths, 16));
+
+function train(decoder: Decoder): void {
   decoder.trainBatch(passes[0]!, uniformWeights(passes[0]!));
   for (const pass of passes) decoder.scoreBatch(pass);
-  const counted = countActivations(tinyConfig(changes), { batch: 3, seqLen: 16, precision });
-  expect(counted).toBe(decoder.activationBytes);
-  expect(counted).toBeGreaterThan(0);
+}
+
+function heldBytes(decoder: Decoder): number {
+  const parameters = new Set([...decoder.list(), ...decoder.trained()]);
+  return [...parameters].reduce(
+    (sum, { data, low, grad, m, v, ema }) =>
+      sum + [data, low, grad, m, v, ema].reduce((bytes, array) => bytes + (array?.byteLength ?? 0), 0),
+    0,
+  );
+}
+
+describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
+  const shape = { batch: 3, seqLen: 16, precision };
+
+  test.each(CHANGES)('%s', (_name, changes) => {
+    const decoder = tinyDecoder(changes, precision);
+    train(decoder);
+    expect(countMemory(tinyConfig(changes), shape)).toEqual({
+      stateBytes: heldBytes(decoder),
+      activationBytes: decoder.activationBytes,
+    });
+  });
+
+  test('an average of the weights', () => {
+    const decoder = tinyDecoder({}, precision);
+    prepareEma(decoder.list(), referenceKernels);
+    expect(countMemory(tinyConfig(), { ...shape, ema: true }).stateBytes).toBe(heldBytes(decoder));
+  });
+
+  test.each([{ embeddings: false }, { embeddings: true, targets: ['q_proj', 'v_proj', 'down_proj'] }])(
+    'adapters: %o',
+    (options) => {
+      const lora = { rank: 3, alpha: 6, rsLora: false, ...options };
+      const decoder = tinyDecoder({}, precision);
+      for (const parameter of decoder.list()) Object.assign(parameter, { grad: null, m: null, v: null });
+      addLora(decoder, { ...lora, seed: 1 });
+      prepareTraining(decoder.trained());
+      train(decoder);
+      expect(countMemory(tinyConfig(), { ...shape, lora })).toEqual({
+        stateBytes: heldBytes(decoder),
+        activationBytes: decoder.activationBytes,
+      });
+    },
+  );
 });
 
-test('counting allocates nothing: a model of any size', () => {
+test('counting takes no memory itself, whatever the model', () => {
   const huge = tinyConfig({
     hidden_size: 16384,
     intermediate_size: 53248,
@@ -34,7 +74,9 @@ test('counting allocates nothing: a model of any size', () => {
     vocab_size: 128256,
   });
   const before = process.memoryUsage().arrayBuffers;
-  // A layer keeps some 14 widths of the residual stream in this shape.
-  expect(countActivations(huge, { batch: 4, seqLen: 8192, precision: 'bf16' })).toBeGreaterThan(1e12);
+  const { stateBytes, activationBytes } = countMemory(huge, { batch: 4, seqLen: 8192, precision: 'bf16' });
+  // 405.85 billion parameters.
+  expect(stateBytes / 16).toBeCloseTo(405_853_388_800, -6);
+  expect(activationBytes).toBeGreaterThan(1e12);
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(50e6);
 });

@@ -15,8 +15,10 @@ export const MODEL: ModelFactsForPlan = {
 };
 
 /** About what this model takes. */
-export const activationBytes: PlanInputs['activationBytes'] = ({ batch, seqLen, precision }) =>
-  batch * seqLen * (precision === 'bf16' ? 60_000 : 120_000);
+export const countMemory: PlanInputs['countMemory'] = ({ batch, seqLen, precision, ema }) => ({
+  stateBytes: MODEL.numParameters * (ema ? 20 : 16),
+  activationBytes: batch * seqLen * (precision === 'bf16' ? 60_000 : 120_000),
+});
 
 export function corpus(
   name: string,
@@ -47,7 +49,7 @@ export function inputs(
     config: parseConfig(`name: demo\nmodel: owner/small-base\ncorpora:\n${entries}${more}\n`, '/nowhere/continuo.yaml'),
     model,
     corpora,
-    activationBytes,
+    countMemory,
   };
 }
 
@@ -68,6 +70,6 @@ export function newModelInputs(
     config: parseConfig(`name: base\n${NEW_MODEL}\ncorpora:\n${entries}${more}\n`, '/nowhere/continuo.yaml'),
     model,
     corpora,
-    activationBytes,
+    countMemory,
   };
 }

@@ -29,7 +29,7 @@ it('what fires says what was found, what to do and why, gravest first', () => {
 describe('each rule fires where it should, and only there', () => {
   it('does-not-fit', () => {
     const on = (memoryBytes: number) => ({ ...inputs(), hardware: { memoryBytes, source: 'a test' } });
-    const needed = makePlan(inputs()).expected.memoryBytes;
+    const needed = makePlan(inputs()).expected.memory.totalBytes;
     expect(ids(on(needed * 2))).not.toContain('does-not-fit');
     // Below the parameters' own 16 bytes each, no batch is small enough.
     expect(find(on(100 * 2 ** 20), 'does-not-fit')).toMatchObject({

@@ -96,8 +96,7 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
       tokensByCorpus: { handbook: 3_100_000, web: 3_450_000 },
       epochsByCorpus: { handbook: 3.44, web: 0.68 },
       seconds: 790,
-      memoryBytes: 1.5e9,
-      memory: { stateBytes: 1.1e9, activationBytes: 0.3e9, runtimeBytes: 0.1e9 },
+      memory: { stateBytes: 1.1e9, activationBytes: 0.3e9, programBytes: 0.1e9, totalBytes: 1.5e9 },
     },
     phases: phases.map((phase) => ({
       ...phase,
