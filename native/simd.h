@@ -105,9 +105,15 @@ INLINE vf load(const float* p) {
 INLINE void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
 
 INLINE vf load(const bf16* p) {
+#if defined(__AVX512F__)  // what g++ 12 makes of the general form takes three times the instructions
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16);
+#elif defined(__AVX2__)
+  return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16);
+#else
   vh h;
   std::memcpy(&h, p, sizeof h);
   return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
 }
 
 /// f32 bits rounded to the nearest bf16, ties to even; NaN stays NaN.

@@ -39,8 +39,8 @@ constexpr long kThreadBytes = 256l << 10, kAllBytes = 256l << 20;
 alignas(64) static const float kZeros[128] = {};
 
 /// finish(c, sums[kTileRows]) for V vectors of init + A B: A's values are broadcast, B's vectors stream; c counts columns.
-template <int V, class Finish>
-INLINE void productTile(const float* init, size_t initRow, const float* a, size_t aRow, size_t aStep, const float* b, size_t bStep, long steps,
+template <int V, class T, class Finish>
+INLINE void productTile(const float* init, size_t initRow, const float* a, size_t aRow, size_t aStep, const T* b, size_t bStep, long steps,
                         const Finish& finish) {
   vf acc[V][kTileRows];
 #pragma GCC unroll 4
