@@ -112,10 +112,10 @@ class GroupPacking {
     const long elementBytes = a.bf16 ? 2 : 4, perStep = kHasPairs && a.bf16 ? 2 : 1;
     source = static_cast<const char*>(a.p) + (kAlongK ? row0 * ld + k0 : k0 * ld + row0) * elementBytes;
     rowBytes = ld * elementBytes;
-    if (valid < kGroupRows<kAlongK> || k % (W * perStep) != 0) return;  // an edge, left to finish()
-    steps = k / perStep;
+    steps = divideUp(k, perStep);
+    if (valid < kGroupRows<kAlongK> || (!kAlongK && k % perStep != 0)) return;  // an edge, left to finish()
     vectorBytes = W * elementBytes * (kAlongK ? perStep : 1);
-    vectorsInRow = kAlongK ? steps / W : kGroupRows<kAlongK> / W;
+    vectorsInRow = kAlongK ? divideUp(steps, W) : kGroupRows<kAlongK> / W;
     skip = rowBytes * (kAlongK ? 1 : perStep) - vectorsInRow * vectorBytes;
     numVectors = vectorsInRow * (kAlongK ? MR : steps);
     left = numVectors + kLead;
@@ -137,13 +137,8 @@ class GroupPacking {
     if (kAlongK) {
       store(to, v);
       to += W;
-    } else if (MR < W) {
-      float parts[W];
-      store(parts, v);
-#pragma GCC unroll 4
-      for (int p = 0; p < W / MR; p++) std::memcpy(to + (from.vector * (W / MR) + p) * MR * steps, parts + p * MR, MR * sizeof(float));
     } else {
-      store(to + from.vector * W / MR * MR * steps + from.vector * W % MR, v);
+      storeAcross(to, from.vector * W, v);
     }
     if (advance(from)) to += kAlongK ? kRowSteps - vectorsInRow * W : MR;
   }
@@ -181,19 +176,31 @@ class GroupPacking {
   }
   template <Element E>
   inline __attribute__((always_inline)) vf loadOne() {
-    return kAlongK ? loadAlong<E>(from.at, W * kPerStep<E>) : loadAcross<E>(from.at, rowBytes, W);
+    return kAlongK ? loadAlong<E>(from.at, k - from.vector * W * kPerStep<E>) : loadAcross<E>(from.at, rowBytes, W);
+  }
+  /// Rows i.. of a step of the group's tiles: several tiles where a vector is wider than a tile.
+  inline __attribute__((always_inline)) void storeAcross(float* step, long i, vf v) {
+    if (MR >= W) return store(step + i / MR * MR * steps + i % MR, v);
+    float parts[W];
+    store(parts, v);
+#pragma GCC unroll 4
+    for (int p = 0; p < W / MR; p++) std::memcpy(step + (i + p * MR) * steps, parts + p * MR, MR * sizeof(float));
   }
   template <Element E>
   void packEdge() {
-    const long numSteps = divideUp(k, kPerStep<E>);
-    for (long i = 0; i < (valid > 0 ? kGroupRows<kAlongK> : 0); i++)
-      for (long s = 0; s < numSteps; s++) {
-        vf v = splat(0);
-        if (i < valid && kAlongK) v = loadAlong<E>(source + i * rowBytes + s * kPerStep<E> * kElementBytes<E>, minOf(kPerStep<E>, k - s * kPerStep<E>));
-        if (i < valid && !kAlongK)
-          v = loadAcross<E>(source + s * kPerStep<E> * rowBytes + i * kElementBytes<E>, rowBytes, 1, (s + 1) * kPerStep<E> <= k);
-        tiles[kAlongK ? i * kRowSteps + s : i / MR * MR * numSteps + s * MR + i % MR] = v[0];
-      }
+    if (valid <= 0) return;
+    if (kAlongK) {
+      for (long i = 0; i < MR; i++)
+        for (long s = 0; s < steps; s += W)
+          store(tiles + i * kRowSteps + s,
+                i < valid ? loadAlong<E>(source + i * rowBytes + s * kPerStep<E> * kElementBytes<E>, k - s * kPerStep<E>) : splat(0));
+      return;
+    }
+    for (long s = 0; s < steps; s++)
+      for (long i = 0; i < kGroupRows<kAlongK>; i += W)
+        storeAcross(tiles + s * MR, i,
+                    loadAcross<E>(source + s * kPerStep<E> * rowBytes + i * kElementBytes<E>, rowBytes,
+                                  (int)maxOf<long>(0, minOf<long>(W, valid - i)), (s + 1) * kPerStep<E> <= k));
   }
 };
 

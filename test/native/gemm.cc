@@ -95,6 +95,7 @@ TEST(gemmOfSeveralTilesAndBlocks) {
   compareAll(kernels, 29, 149, 2111, turn);
   compareAll(kernels, 96, 48, 32, turn);
   compareAll(kernels, 100, 61, 1408, turn);
+  compareAll(kernels, 75, 61, 341, turn);
 }
 
 // Up to eight rows, where B is not packed, and just above.
