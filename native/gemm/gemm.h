@@ -153,7 +153,7 @@ static void gemmPacked(Floats c, Floats a, Floats b, long m, long n, long k, boo
       const bool first = block.index == 0, last = block.index == numBlocksK - 1;
       // The next block is known before this one is computed, so that its first rows can be packed on the way.
       const Block next = last ? blockOf(__atomic_fetch_add(&nextTask, 1, __ATOMIC_RELAXED), 0) : blockOf(block.task, block.index + 1);
-      packPanels(packedB, b, alongB, ldb, block.n0, block.cols, block.k0, block.depth);
+      packPanels<P == Product::kPairs ? Element::kPair : Element::kBf16>(packedB, b, alongB, ldb, block.n0, block.cols, block.k0, block.depth);
       for (long group = block.group0; group < block.group1; group++) {
         const bool lastGroup = group + 1 == block.group1;
         GroupPacking<kAlongK> nextA = packingOf(lastGroup ? next : block, lastGroup ? next.group0 : group + 1, otherA);

@@ -82,12 +82,13 @@ static void packPanels(float* panels, const char* source, bool alongK, size_t ro
               loadAcross<E>(source + j * kElementBytes<E>, rowBytes, (int)maxOf<long>(0, minOf<long>(W, valid - j)), (s + 1) * kPerStep<E> <= k));
 }
 
-/// Columns n0.. of B, elements k0.. of K; element (column j, k) of B is at j*ld + k (alongK) or k*ld + j.
+/// Columns n0.. of B, elements k0.. of K, E what bf16 become: pairs only meet pairs. Element (column j, k) of B is at j*ld + k (alongK) or k*ld + j.
+template <Element E>
 static void packPanels(float* panels, const Floats& b, bool alongK, size_t ld, long n0, long valid, long k0, long k) {
   const size_t at = alongK ? n0 * ld + k0 : k0 * ld + n0, elementBytes = b.bf16 ? 2 : 4;
   const char* source = static_cast<const char*>(b.p) + at * elementBytes;
   if (b.bf16)
-    packPanels<kOfBf16>(panels, source, alongK, ld * elementBytes, valid, k);
+    packPanels<E>(panels, source, alongK, ld * elementBytes, valid, k);
   else
     packPanels<Element::kFloat>(panels, source, alongK, ld * elementBytes, valid, k);
 }

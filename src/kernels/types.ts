@@ -65,7 +65,7 @@ export interface Kernels {
 
   /**
    * C[M,N] = A B + addend + bias (the same for every row), accumulated in f32. `transA`: A is stored [K,M]; `transB`: B is stored [N,K].
-   * A and B have one dtype; C and `addend` (same dtype as C, may be C itself) have one dtype, which may differ from A's;
+   * A and B have one dtype, or A is f32 and B bf16 (inference on weights as they are stored); C and `addend` (same dtype as C, may be C itself) have one dtype, which may differ from A's;
    * bias may have either dtype.
    */
   gemm(

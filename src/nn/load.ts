@@ -29,7 +29,9 @@ type ReadPart = (part: ParameterPart, spec: ParameterSpec) => Floats;
 
 /**
  * Builds the decoder of an opened model.
- * @param purpose inference leaves out the rest of the f32 masters that training keeps beside bf16 weights: 2 bytes a parameter, not 4
+ * @param precision of activations, and of weights that are trained
+ * @param purpose inference keeps no rest of f32 masters beside bf16 weights, and leaves weights that are stored as bf16 as they are, also
+ * where activations are f32: 2 bytes a parameter
  * @throws ConfigError for an unsupported architecture, DataError for missing, misshapen or unknown tensors
  */
 export function loadDecoder(
@@ -42,12 +44,14 @@ export function loadDecoder(
   const config = family.parse(source.config);
   const specs = family.specs(config, (name) => source.tensors.has(name));
   checkTensors(source, config, specs);
-  const withMasters = purpose === 'training' || precision === 'f32';
+  const isBf16 = ({ name }: ParameterPart) => source.tensors.get(name)!.storedAs === 'BF16';
+  const weightPrecision = ({ parts }: ParameterSpec) =>
+    purpose === 'inference' && parts.every(isBf16) ? 'bf16' : precision;
   const read: ReadPart = (part, spec) =>
-    withMasters
-      ? changeLayout(source.readF32(part.name), part, spec.cols, 'ours')
-      : changeLayout(source.readBf16(part.name), part, spec.cols, 'ours');
-  return new Decoder(config, buildParameters(specs, precision, kernels, read), precision, kernels);
+    purpose === 'inference' && weightPrecision(spec) === 'bf16'
+      ? changeLayout(source.readBf16(part.name), part, spec.cols, 'ours')
+      : changeLayout(source.readF32(part.name), part, spec.cols, 'ours');
+  return new Decoder(config, buildParameters(specs, weightPrecision, kernels, read), precision, kernels);
 }
 
 /** A decoder with random weights: normal, deviation 0.02, narrower by sqrt(2 layers) where a layer writes to the residual stream (Radford et al. 2019). */
@@ -62,7 +66,7 @@ export function initDecoder(
   const specs = family.specs(config, () => false);
   return new Decoder(
     config,
-    buildParameters(specs, precision, kernels, randomReader(config, seed)),
+    buildParameters(specs, () => precision, kernels, randomReader(config, seed)),
     precision,
     kernels,
   );
@@ -116,13 +120,14 @@ function checkTensors(source: ModelSource, config: DecoderConfig, specs: ModelOf
 
 function buildParameters(
   specs: ModelOf<ParameterSpec>,
-  precision: Precision,
+  precisionOf: (spec: ParameterSpec) => Precision,
   kernels: Kernels,
   read: ReadPart,
 ): ModelOf<Parameter> {
   return mapParameters(specs, (spec) => {
     const rows = spec.parts.reduce((sum, part) => sum + part.rows, 0);
     const length = rows * spec.cols;
+    const precision = precisionOf(spec);
     const parameter: Parameter = {
       parts: spec.parts,
       rows,
@@ -164,7 +169,7 @@ export function exportTensors(decoder: Decoder): TensorToWrite[] {
       ({ part, from, to }): TensorToWrite => ({
         name: part.name,
         shape: partShape(part, parameter.cols, parameter.isVector),
-        dtype: decoder.precision === 'bf16' ? 'BF16' : 'F32',
+        dtype: parameter.data instanceof Uint16Array ? 'BF16' : 'F32',
         data: () => {
           const values = isAdapted(parameter, part)
             ? toPrecision(mergedPart(parameter, part, from, decoder.kernels), decoder)

@@ -20,7 +20,7 @@ export interface GenerateRequest {
 
 export interface GenerateResult extends Omit<GeneratedText, 'tokens'> {
   model: string;
-  /** Of weights and activations. */
+  /** Of activations; weights are as they are stored. */
   precision: 'bf16' | 'f32';
   numPromptTokens: number;
   numTokens: number;

@@ -99,6 +99,21 @@ describe.skipIf(info === undefined)('native kernels', () => {
       );
   });
 
+  test.each([
+    [3, 70, 97],
+    [8, 33, 1031],
+    [41, 101, 1300],
+  ])('gemm of f32 by bf16 is that of f32 by the same values, %i x %i x %i', (m, n, k) => {
+    const [a, b, bias] = [random(m * k, 1), random(n * k, 2, 'bf16'), random(n, 3)];
+    for (const transB of [true, false])
+      compare(
+        () => [new Float32Array(m * n)],
+        (kernels, [c]) => kernels.gemm(c!, a, b, m, n, k, false, transB, null, bias),
+        ([actual], [expected], variant) =>
+          expectClose(actual!, expected!, tolerance('f32'), Math.sqrt(k), `${variant} transB ${transB}`),
+      );
+  });
+
   test('gemm accumulates into C given as addend, and reads subarrays', () => {
     const [m, n, k] = [20, 53, 1100];
     const a = random(m * k + 3, 1, 'bf16').subarray(3) as Floats;
@@ -529,7 +544,7 @@ describe.skipIf(info === undefined)('native kernels', () => {
     expect(() => native.gemm(x, x, x, 3, 3, 3, false, false, null, null)).toThrow(
       'internal: gemm: C has 8 elements, expected 9',
     );
-    expect(() => native.gemm(x, x, new Uint16Array(8), 2, 2, 2, false, false, null, null)).toThrow(
+    expect(() => native.gemm(x, new Uint16Array(8), x, 2, 2, 2, false, false, null, null)).toThrow(
       'A and B differ in dtype',
     );
     expect(() => native.gemm(x, x, x, -1, -1, 2, false, false, null, null)).toThrow('size -1 is no count');

@@ -42,6 +42,38 @@ test('f32: saved and loaded, bit for bit', async () => {
   }
 });
 
+test.each([['reference', referenceKernels] as const, ['native', loadNative() ?? referenceKernels] as const])(
+  'inference keeps bf16 matrices beside f32 norms as they are stored, %s kernels',
+  async (name, kernels) => {
+    const folder = path.join(root, `mixed-${name}`);
+    const trained = tinyDecoder({ vocab_size: 257 }, 'bf16');
+    const tensors = exportTensors(trained).map((tensor) => {
+      if (!tensor.name.includes('norm')) return tensor;
+      const values = Float32Array.from({ length: tensor.shape[0]! }, (_, i) => 1 + i / 1000);
+      return { ...tensor, dtype: 'F32' as const, data: () => new Uint8Array(values.buffer) };
+    });
+    await saveModel(folder, { config, tensors, tokenizerFiles: byteTokenizerFiles() });
+    const source = openModel(folder);
+    const [mixed, plain] = (['inference', 'training'] as const).map((purpose) =>
+      loadDecoder(source, 'f32', kernels, purpose),
+    );
+    source.close();
+    for (const { data, isVector, low } of mixed!.list()) {
+      expect(data).toBeInstanceOf(isVector ? Float32Array : Uint16Array);
+      expect(low).toBeNull();
+    }
+    // Few rows, where native kernels read bf16 another way, and many.
+    for (const seqLen of [5, 40]) {
+      const inputs = Int32Array.from({ length: seqLen }, (_, i) => (i * 37) % 257);
+      const batch = { batch: 1, seqLen, inputs, targets: inputs, docStart: new Int32Array(seqLen) };
+      const [found, expected] = [mixed!, plain!].map((decoder) => decoder.logits(batch));
+      const largest = expected!.reduce((max, x) => Math.max(max, Math.abs(x)), 0);
+      // The same values; natively another order of f32 sums.
+      for (const [i, x] of found!.entries()) expect(Math.abs(x - expected![i]!)).toBeLessThanOrEqual(1e-5 * largest);
+    }
+  },
+);
+
 test('f32 weights trained in bf16 keep their lower halves', async () => {
   const { folder, decoder } = await writeModel('low');
   for (const [i, { data, low }] of load(folder, 'bf16').list().entries()) {
