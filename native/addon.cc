@@ -10,7 +10,7 @@
 namespace {
 
 // Raise with every change of a signature below; native.ts refuses another number.
-constexpr int kAbiVersion = 5;
+constexpr int kAbiVersion = 6;
 
 /// The arguments of a call, by position.
 struct Arguments {
@@ -106,6 +106,16 @@ METHOD(gluForward, k.gluForward(a.floats(0), a.floats(1), a.integer(2), a.intege
 METHOD(gluBackward, k.gluBackward(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.integer(4), a.activation(5)))
 METHOD(activationForward, k.activationForward(a.floats(0), a.floats(1), a.integer(2), a.activation(3)))
 METHOD(activationBackward, k.activationBackward(a.floats(0), a.floats(1), a.floats(2), a.integer(3), a.activation(4)))
+METHOD(clamp, k.clamp(a.floats(0), a.integer(1), a.integer(2), a.integer(3), a.single(4)))
+METHOD(clampBackward, k.clampBackward(a.floats(0), a.floats(1), a.integer(2), a.integer(3), a.integer(4), a.single(5)))
+METHOD(routeForward, k.routeForward(a.array<float>(0), a.array<float>(1), a.array<int32_t>(2), a.array<float>(3), a.array<float>(4), a.integer(5),
+                                    a.integer(6), a.integer(7), a.boolean(8)))
+METHOD(routeBackward, k.routeBackward(a.array<float>(0), a.array<float>(1), a.array<float>(2), a.array<float>(3), a.array<int32_t>(4),
+                                      a.array<float>(5), a.array<float>(6), a.array<float>(7), a.single(8), a.integer(9), a.integer(10),
+                                      a.integer(11), a.boolean(12)))
+METHOD(combineRows,
+       k.combineRows(a.floats(0), a.floats(1), a.array<int32_t>(2), a.array<float>(3), a.floats(4), a.integer(5), a.integer(6), a.integer(7)))
+METHOD(weighRows, k.weighRows(a.array<float>(0), a.floats(1), a.floats(2), a.array<float>(3), a.array<int32_t>(4), a.integer(5), a.integer(6)))
 METHOD(crossEntropy, k.crossEntropy(a.array<float>(0), a.floats(1), a.array<float>(2), a.array<int32_t>(3), a.array<float>(4), a.integer(5),
                                     a.integer(6), a.single(7)))
 METHOD(adamw, k.adamw(a.floats(0), a.array<uint16_t>(1), a.array<float>(2), a.array<float>(3), a.array<float>(4), a.integer(5),
@@ -139,7 +149,8 @@ napi_value open(napi_env env, napi_callback_info info) {
 #define METHOD(name) define(env, object, #name, name, table);
     METHOD(gemm) METHOD(columnSums) METHOD(embeddingForward) METHOD(embeddingBackward) METHOD(rmsNormForward) METHOD(rmsNormBackward)
     METHOD(layerNormForward) METHOD(layerNormBackward) METHOD(rope) METHOD(attentionForward) METHOD(attentionBackward)
-    METHOD(attentionDecode) METHOD(gluForward) METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(crossEntropy)
+    METHOD(attentionDecode) METHOD(gluForward) METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(clamp)
+    METHOD(clampBackward) METHOD(routeForward) METHOD(routeBackward) METHOD(combineRows) METHOD(weighRows) METHOD(crossEntropy)
     METHOD(adamw) METHOD(ema) METHOD(splitMaster) METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(scale) METHOD(add)
     METHOD(measurePeak) METHOD(measureBandwidth)
 #undef METHOD

@@ -6,6 +6,7 @@
 #include "ops/decode.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
+#include "ops/experts.h"
 #include "ops/loss.h"
 #include "ops/norm.h"
 #include "ops/peak.h"
@@ -35,6 +36,12 @@ const KernelTable kTable = {
     gluBackward,
     activationForward,
     activationBackward,
+    clamp,
+    clampBackward,
+    routeForward,
+    routeBackward,
+    combineRows,
+    weighRows,
     crossEntropy,
     adamw,
     ema,

@@ -49,6 +49,15 @@ struct KernelTable {
   void (*gluBackward)(Floats dGateUp, Floats dOut, Floats gateUp, long t, long f, Activation activation);
   void (*activationForward)(Floats out, Floats x, long n, Activation activation);
   void (*activationBackward)(Floats dx, Floats dOut, Floats x, long n, Activation activation);
+  void (*clamp)(Floats x, long rows, long cols, long stride, float limit);
+  void (*clampBackward)(Floats dx, Floats x, long rows, long cols, long stride, float limit);
+  void (*routeForward)(float* probs, float* weights, int32_t* experts, float* lse, const float* logits, long t, long numExperts, long k,
+                       bool normalise);
+  void (*routeBackward)(float* dLogits, const float* dWeights, const float* probs, const float* weights, const int32_t* experts,
+                        const float* lse, const float* live, const float* dProbs, float dSquaredLse, long t, long numExperts, long k,
+                        bool normalise);
+  void (*combineRows)(Floats out, Floats rows, const int32_t* slots, const float* weights, Floats addend, long t, long k, long d);
+  void (*weighRows)(float* dWeights, Floats x, Floats dx, const float* weights, const int32_t* slots, long numSlots, long f);
   void (*crossEntropy)(float* losses, Floats dLogits, float* logits, const int32_t* targets, const float* weights, long t, long v,
                        float softcap);
   void (*adamw)(Floats w, uint16_t* low, float* g, float* m, float* v, long n, const AdamWOptions& options);

@@ -66,6 +66,29 @@ const MODELS = {
       original_max_position_embeddings: 8192,
     },
   },
+  // allenai/OLMoE-1B-7B-0924 at a quarter of its width and half its depth: as many experts, as many of them a token.
+  'olmoe-260m': {
+    model_type: 'olmoe',
+    architectures: ['OlmoeForCausalLM'],
+    vocab_size: 50304,
+    hidden_size: 512,
+    intermediate_size: 256,
+    num_hidden_layers: 8,
+    num_attention_heads: 4,
+    num_key_value_heads: 4,
+    num_experts: 64,
+    num_experts_per_tok: 8,
+    norm_topk_prob: false,
+    hidden_act: 'silu',
+    rms_norm_eps: 1e-5,
+    max_position_embeddings: 4096,
+    rope_theta: 10000,
+    tie_word_embeddings: false,
+    initializer_range: 0.02,
+    bos_token_id: 0,
+    eos_token_id: 0,
+    pad_token_id: null,
+  },
   // openai-community/gpt2 without dropout.
   'gpt2-124m': {
     model_type: 'gpt2',
@@ -94,20 +117,26 @@ function sizes(config) {
   const hidden = config.hidden_size ?? config.n_embd;
   const headDim = config.head_dim ?? hidden / heads;
   const kvHeads = config.num_key_value_heads ?? heads;
+  const ffn = config.intermediate_size ?? 4 * hidden;
+  const [experts, perToken] = [config.num_experts ?? 1, config.num_experts_per_tok ?? 1];
   return {
     hidden,
     heads,
     kvHeads,
     headDim,
     layers: config.num_hidden_layers ?? config.n_layer,
-    ffn: config.intermediate_size ?? 4 * hidden,
+    // What a token passes, and all of it; a router has a row an expert.
+    ffn: ffn * perToken,
+    allFfn: ffn * experts,
+    routerRows: experts > 1 ? experts : 0,
     vocab: config.vocab_size,
     queryDim: heads * headDim,
     kvDim: kvHeads * headDim,
     upMatrices: config.model_type === 'gpt2' ? 1 : 2,
     positions: config.model_type === 'gpt2' ? config.n_positions : 0,
+    outputRows: config.tie_word_embeddings ? 0 : config.vocab_size,
     // Norms and biases: of a layer, and at the end.
-    layerVectors: config.model_type === 'gpt2' ? 13 : 2,
+    layerVectors: { gpt2: 13, olmoe: 4 }[config.model_type] ?? 2,
     finalVectors: config.model_type === 'gpt2' ? 2 : 1,
   };
 }
@@ -117,21 +146,22 @@ export function modelNamed(name) {
   const config = MODELS[name];
   if (!config) throw new Error(`--model: one of ${MODEL_NAMES.join(', ')}; found ${JSON.stringify(name)}`);
   const s = sizes(config);
-  const layerMatrices = s.hidden * (2 * s.queryDim + 2 * s.kvDim) + (s.upMatrices + 1) * s.hidden * s.ffn;
+  const matrices = (ffn) => s.hidden * (2 * s.queryDim + 2 * s.kvDim + s.routerRows + (s.upMatrices + 1) * ffn);
   return {
     name,
     config,
     vocab: s.vocab,
     sizes: s,
     numParameters:
-      (s.vocab + s.positions) * s.hidden +
-      s.layers * (layerMatrices + s.layerVectors * s.hidden) +
+      (s.vocab + s.outputRows + s.positions) * s.hidden +
+      s.layers * (matrices(s.allFfn) + s.layerVectors * s.hidden) +
       s.finalVectors * s.hidden,
     /**
-     * Floating-point operations of a training step a token: 6 a matrix weight (the tied table counts once, as the output projection), and
-     * attention's two products over the causal half, three times.
+     * Floating-point operations of a training step a token: 6 a matrix weight that it passes (of the embedding the output projection
+     * alone), and attention's two products over the causal half, three times.
      */
-    flopsPerToken: (seqLen) => 6 * (s.layers * layerMatrices + s.vocab * s.hidden) + 6 * s.layers * s.queryDim * seqLen,
+    flopsPerToken: (seqLen) =>
+      6 * (s.layers * matrices(s.ffn) + s.vocab * s.hidden) + 6 * s.layers * s.queryDim * seqLen,
   };
 }
 

@@ -1,4 +1,5 @@
-// Conversion between dtypes, scaling, addition, sums of columns, and the sum of squares (f64 inside fixed blocks, which are added in order).
+// Conversion between dtypes, scaling, addition, clamping, sums of columns, and the sum of squares (f64 inside fixed blocks, which are added in
+// order).
 #pragma once
 #include "norm.h"
 
@@ -31,6 +32,35 @@ static void add(Floats out, Floats a, Floats b, long n) {
     forVectors(minOf(kElementBlock, n - from), [&](long i, int lanes) {
       storeUpTo(lanes, out, from + i, loadUpTo(lanes, a, from + i) + loadUpTo(lanes, b, from + i));
     });
+  });
+}
+
+/// Elements a task of the two below, whatever the width of a row.
+constexpr long kClampBlock = 16384;
+
+/// The first `cols` elements of each row, `stride` apart, to -limit..limit; NaN stays NaN.
+static void clamp(Floats x, long rows, long cols, long stride, float limit) {
+  const long perTask = maxOf<long>(1, kClampBlock / maxOf<long>(1, cols));
+  const vf high = splat(limit), low = splat(-limit);
+  parallelFor(divideUp(rows, perTask), [&](long task) {
+    for (long r = task * perTask; r < minOf(rows, (task + 1) * perTask); r++)
+      forVectors(cols, [&](long i, int n) {
+        const vf v = loadUpTo(n, x, r * stride + i);
+        storeUpTo(n, x, r * stride + i, v > high ? high : v < low ? low : v);
+      });
+  });
+}
+
+/// 0 where x lies beyond the limits.
+static void clampBackward(Floats dx, Floats x, long rows, long cols, long stride, float limit) {
+  const long perTask = maxOf<long>(1, kClampBlock / maxOf<long>(1, cols));
+  const vf high = splat(limit), low = splat(-limit);
+  parallelFor(divideUp(rows, perTask), [&](long task) {
+    for (long r = task * perTask; r < minOf(rows, (task + 1) * perTask); r++)
+      forVectors(cols, [&](long i, int n) {
+        const vf v = loadUpTo(n, x, r * stride + i), g = loadUpTo(n, dx, r * stride + i);
+        storeUpTo(n, dx, r * stride + i, v <= high ? (v >= low ? g : splat(0)) : splat(0));
+      });
   });
 }
 

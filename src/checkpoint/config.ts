@@ -13,6 +13,9 @@ const LIMITS: Record<string, number> = {
   num_key_value_heads: 65_536,
   head_dim: 65_536,
   max_position_embeddings: 1 << 30,
+  num_experts: 65_536,
+  num_local_experts: 65_536,
+  num_experts_per_tok: 65_536,
 };
 const POSITIVE = ['rms_norm_eps', 'rope_theta'];
 

@@ -45,8 +45,13 @@ export interface ModelFacts {
   architecture: string;
   /** config.json's model_type, e.g. llama. */
   family: string;
-  /** Parameters, tied tables counted once. Embedding: the input tables (tokens, learned positions), and the output projection when it is separate. */
-  parameters: { total: number; embedding: number; nonEmbedding: number };
+  /**
+   * Parameters, tied tables counted once. Embedding: the input tables (tokens, learned positions), and the output projection when it is
+   * separate. Active: those that a token passes, which are not all where there are experts.
+   */
+  parameters: { total: number; embedding: number; nonEmbedding: number; active: number };
+  /** How many a layer has, and how many of them a token passes. */
+  experts: { num: number; perToken: number } | undefined;
   numTensors: number;
   hiddenSize: number | undefined;
   intermediateSize: number | undefined;
@@ -102,6 +107,7 @@ export function describeModel(source: ModelSource): ModelFacts {
       Array.isArray(architectures) && typeof architectures[0] === 'string' ? architectures[0] : config.model_type,
     family: config.model_type,
     parameters: countParameters(source),
+    experts: expertsOf(source),
     numTensors: tensors.size,
     hiddenSize: hidden,
     intermediateSize: size('intermediate_size'),
@@ -139,15 +145,27 @@ function countParameters(source: ModelSource): ModelFacts['parameters'] {
   const tied = isTied(source);
   let total = 0;
   let embedding = 0;
+  let inExperts = 0;
   for (const tensor of source.tensors.values()) {
     // A tied model may store its table twice.
     const { name } = tensor;
     if ((tied && isHead(name)) || isBuffer(name)) continue;
     const count = elementCount(tensor.shape) ?? 0;
     total += count;
+    if (EXPERT.test(name)) inExperts += count;
     if (isEmbedding(name) || isPositions(name) || isHead(name)) embedding += count;
   }
-  return { total, embedding, nonEmbedding: total - embedding };
+  const { num, perToken } = expertsOf(source) ?? { num: 1, perToken: 1 };
+  const active = total - Math.round(inExperts * (1 - perToken / num));
+  return { total, embedding, nonEmbedding: total - embedding, active };
+}
+
+const EXPERT = /\.experts\.\d+\./;
+
+function expertsOf({ config, tensors }: ModelSource): ModelFacts['experts'] {
+  if (![...tensors.keys()].some((name) => EXPERT.test(name))) return undefined;
+  const [num, perToken] = [config.num_local_experts ?? config.num_experts, config.num_experts_per_tok];
+  return typeof num === 'number' && typeof perToken === 'number' && perToken <= num ? { num, perToken } : undefined;
 }
 
 function storedBytes({ storedAs, shape }: TensorInfo): number {

@@ -36,6 +36,7 @@ function page(facts: ModelFacts, { paint }: Output): string {
       'parameters',
       `${formatCount(parameters.total)}: ${formatCount(parameters.nonEmbedding)} in the layers, ${formatCount(parameters.embedding)} in the ${facts.tied ? 'embedding (tied to the output)' : 'embedding and the output'}`,
     ],
+    ['experts', experts(facts)],
     ['shape', shape(facts)],
     ['context', facts.contextLength === undefined ? undefined : `${facts.contextLength} tokens`],
     ['stored as', storage(facts)],
@@ -50,6 +51,13 @@ function page(facts: ModelFacts, { paint }: Output): string {
     lines
       .filter((line): line is [string, string] => line[1] !== undefined)
       .map(([name, value]) => [paint.dim(name), value]),
+  );
+}
+
+function experts({ experts: facts, parameters }: ModelFacts): string | undefined {
+  return (
+    facts &&
+    `a token passes ${facts.perToken} of ${facts.num} in a layer, and ${formatCount(parameters.active)} parameters in all`
   );
 }
 

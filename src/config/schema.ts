@@ -127,6 +127,8 @@ export function schemaFor(value: Record<string, unknown>) {
       eps: positive.optional(),
       lora: lora((value.training as { lora?: unknown } | null | undefined)?.lora).optional(),
       embeddingLr: notNegative.optional(),
+      routerAuxLoss: notNegative.optional(),
+      routerZLoss: notNegative.optional(),
       ema: number('a number between 0 and 1, such as 0.999', (x) => x > 0 && x < 1).optional(),
       clip: notNegative.optional(),
       threads: whole.optional(),

@@ -88,6 +88,9 @@ export interface TrainingConfig {
   beta2?: number;
   eps?: number;
   lora?: LoraConfig;
+  /** Coefficients of the losses of routers, in models with experts. */
+  routerAuxLoss?: number;
+  routerZLoss?: number;
   /** Peak LR of the embedding and output matrices; 0 keeps them as they are. */
   embeddingLr?: number;
   /** Keep an exponential moving average of the weights: the share of the old average that a step leaves. */

@@ -19,6 +19,7 @@ import {
   type Parameter,
   prepareEma,
   prepareTraining,
+  RouterStep,
   updateEma,
   withEma,
 } from '../nn/index.ts';
@@ -40,6 +41,7 @@ import {
   EXIT_FATAL,
   EXIT_FINISHED,
   EXIT_STOPPED,
+  type ExpertMetrics,
   PROTOCOL_VERSION,
   type StepMetrics,
 } from './protocol.ts';
@@ -246,11 +248,13 @@ class Training {
     const { sequencesPerStep, sequencesPerMicroBatch } = job.batch;
     const { sequences, numTargets } = phase('data', () => this.read(step));
     const byCorpus = new Map<string, { nats: number; tokens: number }>();
+    const routers = this.decoder.config.experts && new RouterStep(job.routers ?? { balance: 0, z: 0 });
     let nats = 0;
     for (let from = 0; from < sequencesPerStep; from += sequencesPerMicroBatch) {
       const micro = sequences.slice(from, from + sequencesPerMicroBatch);
       const batch = phase('data', () => toBatch(micro));
-      const losses = this.decoder.trainBatch(batch, new Float32Array(batch.inputs.length).fill(1 / numTargets));
+      const weights = new Float32Array(batch.inputs.length).fill(1 / numTargets);
+      const losses = this.decoder.trainBatch(batch, weights, routers);
       nats += this.addLosses(losses, micro, byCorpus);
     }
     const loss = nats / numTargets;
@@ -275,6 +279,7 @@ class Training {
       stepMs,
       rssBytes: process.memoryUsage.rss(),
       phase: job.phases.findLast((p) => p.firstStep <= step)!.name,
+      ...(routers && { experts: expertMetrics(routers) }),
     };
   }
 
@@ -401,6 +406,14 @@ class Training {
     });
     send({ type: 'eval', ...result });
   }
+}
+
+/** Rounded where there are several numbers a layer. */
+function expertMetrics(routers: RouterStep): ExpertMetrics {
+  const { byLayer, ...all } = routers.summary();
+  const short = (loads: number[]) => loads.map((x) => Math.round(x * 1e4) / 1e4);
+  const { maxLoad, minLoad, entropy } = byLayer;
+  return { ...all, byLayer: { maxLoad: short(maxLoad), minLoad: short(minLoad), entropy: short(entropy) } };
 }
 
 const ON_DIVERGENCE =

@@ -26,6 +26,21 @@ export interface StepMetrics {
   stepMs: number;
   rssBytes: number;
   phase: string;
+  /** Only of a model with experts. */
+  experts?: ExpertMetrics;
+}
+
+/** Loads of experts are multiples of the mean load; entropy is that of the loads over that of equal loads. */
+export interface ExpertMetrics {
+  /** Extremes over all layers, entropy the mean over layers. */
+  maxLoad: number;
+  minLoad: number;
+  entropy: number;
+  /** Without their coefficients; not in `loss`. */
+  auxLoss: number;
+  zLoss: number;
+  /** One entry a layer with experts. */
+  byLayer: { maxLoad: number[]; minLoad: number[]; entropy: number[] };
 }
 
 export interface EvalSetResult {

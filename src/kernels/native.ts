@@ -8,7 +8,7 @@ import { packageRoot } from '../base/package.ts';
 import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
 
 /** Raised with every change of a signature in native/addon.cc. */
-const ABI_VERSION = 5;
+const ABI_VERSION = 6;
 
 const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable'];
 
@@ -223,6 +223,31 @@ const denseNorm = (rows: number, size: number): NormShape => ({
 
 const normNumbers = (s: NormShape) => [s.rows, s.groups, s.size, s.xStride, s.outStride] as const;
 
+function checkRows(op: string, arrays: Record<string, Floats>, rows: number, cols: number, stride: number): void {
+  sizes(op, rows, cols, stride);
+  if (stride < cols) internal(`${op}: the stride is shorter than the row`);
+  for (const name in arrays) floats(arrays[name]!, extent(rows, stride, cols), op, name);
+}
+
+function checkRoute(
+  op: string,
+  probs: Float32Array,
+  weights: Float32Array,
+  experts: Int32Array,
+  lse: Float32Array,
+  t: number,
+  numExperts: number,
+  numChosen: number,
+): void {
+  sizes(op, t, numExperts, numChosen);
+  if (numChosen < 1 || numChosen > numExperts)
+    internal(`${op}: ${numChosen} experts of ${numExperts} cannot be chosen`);
+  f32(probs, t * numExperts, op, 'probs');
+  f32(weights, t * numChosen, op, 'weights');
+  i32(experts, t * numChosen, op, 'experts');
+  f32(lse, t, op, 'lse');
+}
+
 function checkSoftcap(op: string, softcap: number): void {
   if (!(softcap >= 0 && Number.isFinite(softcap))) internal(`${op}: softcap is ${softcap}, expected 0 or above`);
 }
@@ -378,6 +403,67 @@ function bind(native: Addon, variant: string): Kernels {
       floats(dOut, x.length, 'activationBackward', 'dOut');
       floats(dx, x.length, 'activationBackward', 'dx');
       n.activationBackward!(dx, dOut, x, x.length, activationNumber('activationBackward', activation));
+    },
+
+    clamp(x, rows, cols, stride, limit) {
+      checkRows('clamp', { x }, rows, cols, stride);
+      n.clamp!(x, rows, cols, stride, limit);
+    },
+    clampBackward(dx, x, rows, cols, stride, limit) {
+      checkRows('clampBackward', { dx, x }, rows, cols, stride);
+      n.clampBackward!(dx, x, rows, cols, stride, limit);
+    },
+
+    routeForward(probs, weights, experts, lse, logits, t, numExperts, numChosen, normalise) {
+      checkRoute('routeForward', probs, weights, experts, lse, t, numExperts, numChosen);
+      f32(logits, t * numExperts, 'routeForward', 'logits');
+      n.routeForward!(probs, weights, experts, lse, logits, t, numExperts, numChosen, normalise);
+    },
+    routeBackward(
+      dLogits,
+      dWeights,
+      probs,
+      weights,
+      experts,
+      lse,
+      live,
+      dProbs,
+      dSquaredLse,
+      t,
+      x,
+      numChosen,
+      normalise,
+    ) {
+      checkRoute('routeBackward', probs, weights, experts, lse, t, x, numChosen);
+      f32(dLogits, t * x, 'routeBackward', 'dLogits');
+      f32(dWeights, t * numChosen, 'routeBackward', 'dWeights');
+      f32(live, t, 'routeBackward', 'live');
+      f32(dProbs, x, 'routeBackward', 'dProbs');
+      indices(experts.subarray(0, t * numChosen), x, 'routeBackward');
+      n.routeBackward!(
+        ...([dLogits, dWeights, probs, weights, experts, lse, live, dProbs] as const),
+        ...([dSquaredLse, t, x, numChosen, normalise] as const),
+      );
+    },
+    combineRows(out, rows, slots, weights, addend, t, numChosen, d) {
+      sizes('combineRows', t, numChosen, d);
+      floats(out, t * d, 'combineRows', 'out');
+      if (addend) floats(addend, t * d, 'combineRows', 'addend');
+      floats(rows, 0, 'combineRows', 'rows');
+      if (weights) f32(weights, t * numChosen, 'combineRows', 'weights');
+      i32(slots, t * numChosen, 'combineRows', 'slots');
+      indices(slots.subarray(0, t * numChosen), Math.floor(rows.length / Math.max(1, d)), 'combineRows');
+      n.combineRows!(out, rows, slots, weights, addend, t, numChosen, d);
+    },
+    weighRows(dWeights, x, dx, weights, slots, numSlots, f) {
+      sizes('weighRows', numSlots, f);
+      floats(x, numSlots * f, 'weighRows', 'x');
+      floats(dx, numSlots * f, 'weighRows', 'dx');
+      f32(dWeights, numSlots, 'weighRows', 'dWeights');
+      f32(weights, numSlots, 'weighRows', 'weights');
+      i32(slots, numSlots, 'weighRows', 'slots');
+      indices(slots.subarray(0, numSlots), numSlots, 'weighRows');
+      n.weighRows!(dWeights, x, dx, weights, slots, numSlots, f);
     },
 
     crossEntropy(losses, dLogits, logits, targets, weights, t, v, softcap) {

@@ -481,6 +481,130 @@ function activationBackward(dx: Floats, dOut: Floats, x: Floats, activation: Act
   );
 }
 
+function clamp(x: Floats, rows: number, cols: number, stride: number, limit: number): void {
+  for (let r = 0; r < rows; r++) {
+    const row = x.subarray(r * stride, r * stride + cols) as Floats;
+    storeF32(
+      row,
+      toF32(row).map((value) => Math.min(Math.max(value, -limit), limit)),
+    );
+  }
+}
+
+function clampBackward(dx: Floats, x: Floats, rows: number, cols: number, stride: number, limit: number): void {
+  for (let r = 0; r < rows; r++) {
+    const row = dx.subarray(r * stride, r * stride + cols) as Floats;
+    const values = toF32(x.subarray(r * stride, r * stride + cols) as Floats);
+    storeF32(
+      row,
+      toF32(row).map((g, i) => (Math.abs(values[i]!) <= limit ? g : 0)),
+    );
+  }
+}
+
+function routeForward(
+  probs: Float32Array,
+  weights: Float32Array,
+  experts: Int32Array,
+  lse: Float32Array,
+  logits: Float32Array,
+  t: number,
+  numExperts: number,
+  numChosen: number,
+  normalise: boolean,
+): void {
+  for (let r = 0; r < t; r++) {
+    const z = logits.subarray(r * numExperts, (r + 1) * numExperts);
+    const p = probs.subarray(r * numExperts, (r + 1) * numExperts);
+    const max = z.reduce((a, b) => Math.max(a, b));
+    const norm = max + Math.log(z.reduce((sum, x) => sum + Math.exp(x - max), 0));
+    lse[r] = norm;
+    for (let e = 0; e < numExperts; e++) p[e] = Math.exp(z[e]! - norm);
+    // Sorting is stable: of equals the lower index comes first.
+    const order = [...p.keys()].sort((a, b) => p[b]! - p[a]!).slice(0, numChosen);
+    const total = normalise ? order.reduce((sum, e) => sum + p[e]!, 0) : 1;
+    order.forEach((e, j) => {
+      experts[r * numChosen + j] = e;
+      weights[r * numChosen + j] = p[e]! / total;
+    });
+  }
+}
+
+function routeBackward(
+  dLogits: Float32Array,
+  dWeights: Float32Array,
+  probs: Float32Array,
+  weights: Float32Array,
+  experts: Int32Array,
+  lse: Float32Array,
+  live: Float32Array,
+  dProbs: Float32Array,
+  dSquaredLse: number,
+  t: number,
+  numExperts: number,
+  numChosen: number,
+  normalise: boolean,
+): void {
+  for (let r = 0; r < t; r++) {
+    const p = probs.subarray(r * numExperts, (r + 1) * numExperts);
+    const dp = Float64Array.from(dProbs.subarray(0, numExperts), (g) => g * live[r]!);
+    const at = Array.from({ length: numChosen }, (_, j) => r * numChosen + j);
+    const total = normalise ? at.reduce((sum, i) => sum + p[experts[i]!]!, 0) : 1;
+    const shift = normalise ? at.reduce((sum, i) => sum + dWeights[i]! * weights[i]!, 0) : 0;
+    for (const i of at) dp[experts[i]!]! += (dWeights[i]! - shift) / total;
+    const dot = dp.reduce((sum, g, e) => sum + g * p[e]!, 0);
+    const dLse = 2 * lse[r]! * dSquaredLse * live[r]!;
+    for (let e = 0; e < numExperts; e++) dLogits[r * numExperts + e] = p[e]! * (dp[e]! - dot + dLse);
+  }
+}
+
+function combineRows(
+  out: Floats,
+  rows: Floats,
+  slots: Int32Array,
+  weights: Float32Array | null,
+  addend: Floats | null,
+  t: number,
+  numChosen: number,
+  d: number,
+): void {
+  const x = toF32(rows);
+  const sums = addend ? toF32(addend).slice(0, t * d) : new Float32Array(t * d);
+  for (let r = 0; r < t; r++)
+    for (let i = 0; i < d; i++) {
+      let sum = 0;
+      for (let j = r * numChosen; j < (r + 1) * numChosen; j++)
+        sum += (weights ? weights[j]! : 1) * x[slots[j]! * d + i]!;
+      sums[r * d + i]! += sum;
+    }
+  storeF32(out, sums);
+}
+
+function weighRows(
+  dWeights: Float32Array,
+  x: Floats,
+  dx: Floats,
+  weights: Float32Array,
+  slots: Int32Array,
+  numSlots: number,
+  f: number,
+): void {
+  for (let s = 0; s < numSlots; s++) {
+    const [from, to] = [slots[s]! * f, (slots[s]! + 1) * f];
+    const rows = [x.subarray(from, to), dx.subarray(from, to)] as Floats[];
+    const [a, b] = rows.map(toF32) as [Float32Array, Float32Array];
+    dWeights[s] = a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+    storeF32(
+      rows[0]!,
+      a.map((value) => value * weights[s]!),
+    );
+    storeF32(
+      rows[1]!,
+      b.map((value) => value * weights[s]!),
+    );
+  }
+}
+
 function crossEntropy(
   losses: Float32Array,
   dLogits: Floats | null,
@@ -600,6 +724,12 @@ export const referenceKernels: Kernels = {
   gluBackward,
   activationForward,
   activationBackward,
+  clamp,
+  clampBackward,
+  routeForward,
+  routeBackward,
+  combineRows,
+  weighRows,
   crossEntropy,
   adamw,
   ema,

@@ -1,6 +1,7 @@
 // The arithmetic that training needs, as one interface. reference.ts is its specification in plain TypeScript; native.ts the fast twin.
 //
-// Legend of shapes: T tokens (batch x sequence), D hidden, F feed-forward, V vocabulary, H query heads, K key/value heads, E head size.
+// Legend of shapes: T tokens (batch x sequence), D hidden, F feed-forward, V vocabulary, H query heads, K key/value heads, E head size;
+// with experts: X experts, C of them chosen by a token, S = T*C slots, which are the rows that experts compute, sorted by expert.
 // Arguments: outputs, then what was saved, then inputs, then sizes. All arrays are dense and row-major unless a stride is named.
 // Gradients of parameters ADD to what is there (accumulation over micro-batches); gradients of activations SET.
 // An output element is computed by one thread in a fixed order: results do not depend on the number of threads.
@@ -219,6 +220,71 @@ export interface Kernels {
   activationForward(out: Floats, x: Floats, activation: ActivationFunction): void;
   /** dx = dOut * activation'(x); dx may be dOut. */
   activationBackward(dx: Floats, dOut: Floats, x: Floats, activation: ActivationFunction): void;
+
+  /** x = min(max(x, -limit), limit) in place on the first `cols` elements of each row. */
+  clamp(x: Floats, rows: number, cols: number, stride: number, limit: number): void;
+  /** dx = 0 where x, before it was clamped, lies beyond the limits. */
+  clampBackward(dx: Floats, x: Floats, rows: number, cols: number, stride: number, limit: number): void;
+
+  /**
+   * A router's choice (Shazeer et al. 2017; in the order of Mixtral, OLMoE and Qwen3-MoE): probs = softmax(logits); experts are those with
+   * the `numChosen` largest probs, largest first, of equals the lower index first; weights are their probs, divided by their sum when
+   * `normalise`. lse = log-sum-exp of the logits. Whatever the logits, the experts are indices below numExperts.
+   */
+  routeForward(
+    probs_TX: Float32Array,
+    weights_TC: Float32Array,
+    experts_TC: Int32Array,
+    lse_T: Float32Array,
+    logits_TX: Float32Array,
+    t: number,
+    numExperts: number,
+    numChosen: number,
+    normalise: boolean,
+  ): void;
+  /**
+   * dLogits of what follows from the weights, and of the router's own losses in tokens with live[t] = 1 (else 0): dProbs is the gradient
+   * of every such token's probs, dSquaredLse that of its lse^2.
+   */
+  routeBackward(
+    dLogits_TX: Float32Array,
+    dWeights_TC: Float32Array,
+    probs_TX: Float32Array,
+    weights_TC: Float32Array,
+    experts_TC: Int32Array,
+    lse_T: Float32Array,
+    live_T: Float32Array,
+    dProbs_X: Float32Array,
+    dSquaredLse: number,
+    t: number,
+    numExperts: number,
+    numChosen: number,
+    normalise: boolean,
+  ): void;
+  /** out[t] = addend[t] + sum over c, in order, of weights[t][c] * rows[slots[t][c]]. Weights null: all 1. out may be the addend. */
+  combineRows(
+    out_TD: Floats,
+    rows_SD: Floats,
+    slots_TC: Int32Array,
+    weights_TC: Float32Array | null,
+    addend_TD: Floats | null,
+    t: number,
+    numChosen: number,
+    d: number,
+  ): void;
+  /**
+   * The gradient of weights that come behind a linear map of x, given dx without them: dWeights[s] = x[r] . dx[r], r = slots[s]; then both
+   * rows are multiplied by weights[s], in place. slots is a permutation.
+   */
+  weighRows(
+    dWeights_S: Float32Array,
+    x_SF: Floats,
+    dx_SF: Floats,
+    weights_S: Float32Array,
+    slots_S: Int32Array,
+    numSlots: number,
+    f: number,
+  ): void;
 
   /**
    * losses[t] = logsumexp(logits[t]) - logits[t][targets[t]] in nats (0 where targets[t] < 0). When dLogits is given:

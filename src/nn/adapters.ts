@@ -34,10 +34,10 @@ export interface LoraSettings {
 const moduleOf = (part: ParameterPart) => part.name.replace(/\.weight$/, '');
 const moduleName = (part: ParameterPart) => moduleOf(part).split('.').at(-1)!;
 
-/** Matrices of the layers: what can be adapted. */
+/** Matrices of the layers, but for experts and routers: what can be adapted. */
 function matrices(decoder: Decoder): Parameter[] {
   return decoder.parameters.layers.flatMap((layer) =>
-    [layer.qkv, layer.attentionOut, layer.up, layer.down].map(({ weight }) => weight),
+    [layer.qkv, layer.attentionOut, layer.up, layer.down].flatMap((affine) => affine?.weight ?? []),
   );
 }
 

@@ -1,18 +1,21 @@
 // One decoder for every family: a model is its parameters and this forward pass; the tape derives the backward pass.
 import { ConfigError, internal } from '../base/errors.ts';
 import type { Kernels } from '../kernels/index.ts';
-import { type DecoderConfig, type LayerOf, leaves, type ModelOf } from './families/index.ts';
+import { type Affine, type DecoderConfig, type LayerOf, leaves, type ModelOf } from './families/index.ts';
 import type { KeyValueCache } from './generation/cache.ts';
 import { add } from './ops/add.ts';
 import { attention, type Layout, layoutOf, rotary } from './ops/attention.ts';
 import { cachedAttention, cacheLayoutOf, type SlotSpan } from './ops/cached-attention.ts';
+import { clamp } from './ops/clamp.ts';
 import { crossEntropyHead } from './ops/cross-entropy.ts';
 import { embedding } from './ops/embedding.ts';
+import { experts } from './ops/experts.ts';
 import { activate, glu } from './ops/feed-forward.ts';
 import { linear } from './ops/linear.ts';
 import { norm, normSpans } from './ops/norm.ts';
 import { BufferPool } from './pool.ts';
 import { type RopeTable, ropeTable } from './rope.ts';
+import { RouterBatch, type RouterStep } from './routing.ts';
 import { Tape } from './tape.ts';
 import type { Activation, Parameter, Precision } from './tensor.ts';
 
@@ -93,9 +96,12 @@ export class Decoder {
     return this.pool.sizeBytes;
   }
 
-  /** Adds the gradient of sum(weights * loss) to every parameter's grad and returns each token's loss, nats, [rows]. */
-  trainBatch(batch: Batch, weights: Float32Array): Float32Array {
-    return this.losses(batch, weights, true);
+  /**
+   * Adds the gradient of sum(weights * loss) to every parameter's grad and returns each token's loss, nats, [rows].
+   * @param routers of a model with experts: adds the routers' own losses to that sum, and has their loads and values afterwards
+   */
+  trainBatch(batch: Batch, weights: Float32Array, routers?: RouterStep): Float32Array {
+    return this.losses(batch, weights, true, routers);
   }
 
   /** Each token's loss in nats, [rows]; 0 where nothing is predicted. */
@@ -145,22 +151,24 @@ export class Decoder {
     if (cap > 0) for (let i = 0; i < logits.length; i++) logits[i] = cap * Math.tanh(logits[i]! / cap);
   }
 
-  private losses(batch: Batch, weights: Float32Array, training: boolean): Float32Array {
+  private losses(batch: Batch, weights: Float32Array, training: boolean, routers?: RouterStep): Float32Array {
     const tape = new Tape(this.kernels, this.pool, this.precision, training);
     const losses = new Float32Array(batch.inputs.length);
-    const x = this.hidden(tape, batch);
+    const routing = routers && new RouterBatch(routers.losses, this.config, batch.seqLen, batch.targets, weights);
+    const x = this.hidden(tape, batch, routing);
     crossEntropyHead(tape, losses, x, this.head, batch.targets, weights, this.config.logitSoftcap);
     tape.backward();
     tape.release(x);
+    if (routing) routers.add(routing);
     return losses;
   }
 
-  private hidden(tape: Tape, batch: Batch): Activation {
+  private hidden(tape: Tape, batch: Batch, routing?: RouterBatch): Activation {
     const { config } = this;
     const layout: Layout = layoutOf(batch.batch, batch.seqLen, batch.docStart);
     this.ensurePositions(batch.seqLen);
     const attend: Attend = (t, i, qk, qkv) => attention(t, qk, qkv, layout, config, config.layers[i]!);
-    return this.forward(tape, batch.inputs, layout.positions, attend);
+    return this.forward(tape, batch.inputs, layout.positions, attend, routing);
   }
 
   /** Makes positions 0 .. numPositions - 1 usable. */
@@ -177,12 +185,18 @@ export class Decoder {
   }
 
   /** Final hidden states, [rows, hidden], of tokens at `positions` of their documents. */
-  private forward(tape: Tape, inputs: Int32Array, positions: Int32Array, attend: Attend): Activation {
+  private forward(
+    tape: Tape,
+    inputs: Int32Array,
+    positions: Int32Array,
+    attend: Attend,
+    routing?: RouterBatch,
+  ): Activation {
     const { config, parameters } = this;
     let x = this.embed(tape, inputs, positions);
     parameters.layers.forEach((layer, i) => {
       const input = x;
-      x = tape.scope(() => this.layer(tape, input, layer, i, positions, attend));
+      x = tape.scope(() => this.layer(tape, input, layer, i, positions, attend, routing));
       tape.release(input);
     });
     const last = x;
@@ -206,20 +220,26 @@ export class Decoder {
     i: number,
     positions: Int32Array,
     attend: Attend,
+    routing: RouterBatch | undefined,
   ): Activation {
     const { config } = this;
     const normed = layer.attentionNorm ? norm(tape, x, layer.attentionNorm, config.norm) : x;
     const qkv = linear(tape, normed, layer.qkv);
     const qk = this.normQueriesAndKeys(tape, qkv, layer);
+    if (config.clipQkv > 0) this.clip(tape, qk, qkv);
     const rope = config.layers[i]!.rope;
     if (rope !== undefined) rotary(tape, qk, this.ropes[rope]!, config.ropes[rope]!.rotaryDim, positions, config);
     const attended = attend(tape, i, qk, qkv);
     const mixed = this.joinResidual(tape, x, attended, layer.attentionOut, layer.attentionPostNorm);
     const ffnInput = config.parallelResidual ? x : mixed;
     const ffnNormed = layer.ffnNorm ? norm(tape, ffnInput, layer.ffnNorm, config.norm) : ffnInput;
-    const up = linear(tape, ffnNormed, layer.up);
+    if (layer.experts) {
+      const place = routing && { batch: routing, layer: i };
+      return experts(tape, ffnNormed, mixed, layer.experts, config.experts!, config.activation, place);
+    }
+    const up = linear(tape, ffnNormed, layer.up!);
     const inner = config.gated ? glu(tape, up, config.activation) : activate(tape, up, config.activation);
-    return this.joinResidual(tape, mixed, inner, layer.down, layer.ffnPostNorm);
+    return this.joinResidual(tape, mixed, inner, layer.down!, layer.ffnPostNorm);
   }
 
   /** Queries and keys after their norms, or qkv itself where there are none. */
@@ -235,13 +255,20 @@ export class Decoder {
     return normSpans(tape, qkv, spans, kAt + numKvHeads * headDim, this.config.norm);
   }
 
+  private clip(tape: Tape, qk: Activation, qkv: Activation): void {
+    const { numHeads, numKvHeads, headDim, clipQkv } = this.config;
+    const numQk = (numHeads + numKvHeads) * headDim;
+    clamp(tape, qk, 0, numQk, clipQkv);
+    clamp(tape, qkv, numQk, numKvHeads * headDim, clipQkv);
+  }
+
   /** x + projection of `inner`, with the norm between where the family has one. */
   private joinResidual(
     tape: Tape,
     x: Activation,
     inner: Activation,
-    projection: LayerParameters['down'],
-    postNorm: LayerParameters['ffnPostNorm'],
+    projection: Affine<Parameter>,
+    postNorm: Affine<Parameter> | undefined,
   ): Activation {
     if (!postNorm) return linear(tape, inner, projection, x);
     return add(tape, x, norm(tape, linear(tape, inner, projection), postNorm, this.config.norm));

@@ -21,4 +21,5 @@ export {
 export { exportTensors, initDecoder, loadDecoder, readWeights } from './load.ts';
 export { countMemory, type TrainingMemory, type TrainingShape } from './memory.ts';
 export { type AdamWSettings, adamwStep, gradNorm, prepareTraining } from './optimizer.ts';
+export { type ExpertLoad, type RouterLosses, RouterStep } from './routing.ts';
 export { changeLayout, type Parameter, type Precision, partShape, partsOf } from './tensor.ts';

@@ -41,9 +41,11 @@ export class Tape {
   }
 
   /** Runs `body` with a scratch buffer. */
-  withScratch(length: number, precision: Precision, body: (scratch: Floats) => void): void {
+  withScratch(length: number, precision: 'f32', body: (scratch: Float32Array) => void): void;
+  withScratch(length: number, precision: Precision, body: (scratch: Floats) => void): void;
+  withScratch(length: number, precision: Precision, body: (scratch: never) => void): void {
     const scratch = this.pool.take(precision, length);
-    body(scratch);
+    body(scratch as never);
     this.pool.give(scratch);
   }
 
@@ -82,6 +84,15 @@ export class Tape {
     write(extra);
     this.kernels.add(x.grad, x.grad, extra);
     this.pool.give(extra);
+  }
+
+  /** The gradient of `out` is also that of `residual`, which was added into it: moved, not copied, where that has none yet. */
+  passGrad(out: Activation, residual: Activation): void {
+    if (residual.grad) this.kernels.add(residual.grad, residual.grad, out.grad!);
+    else {
+      residual.grad = out.grad;
+      out.grad = undefined;
+    }
   }
 
   backward(): void {

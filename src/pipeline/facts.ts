@@ -23,6 +23,12 @@ export function modelFacts(folder: string, name: string): ModelFactsForPlan {
       context: decoder.context,
       vocabSize: decoder.vocabSize,
       hidden: decoder.hidden,
+      experts: decoder.experts && {
+        num: decoder.experts.num,
+        perToken: decoder.experts.perToken,
+        numActive: facts.parameters.active,
+        balanceLoss: decoder.experts.balanceLoss,
+      },
       isInstruct: facts.tuning.kind === 'instruct',
       isInstructWhy: tuningReason(facts.tuning),
       pretraining: pretrainingFacts(facts),

@@ -169,6 +169,7 @@ async function compile(prepared: Prepared, plan: Plan, options: PipelineOptions)
     optimizer: { name: 'adamw', ...plan.optimizer },
     lora: plan.lora,
     ema: plan.ema,
+    routers: plan.routers,
     schedule: lrCurve(plan.schedule),
     phases: plan.phases.map(({ name, firstStep, numSteps, blend }) => ({ name, firstStep, numSteps, blend })),
     shards: corpora

@@ -123,7 +123,9 @@ function hardwareFacts(model: ModelFactsForPlan): HardwareFacts {
   const peak = nativeInfo()?.measurePeak('bf16', 0.1);
   if (!peak) return { memoryBytes: memoryLimit(), source: 'this machine' };
   return {
-    tokensPerSecond: Math.round((peak * 1e9 * ASSUMED_UTILISATION) / (6 * model.numParameters)),
+    tokensPerSecond: Math.round(
+      (peak * 1e9 * ASSUMED_UTILISATION) / (6 * (model.experts?.numActive ?? model.numParameters)),
+    ),
     memoryBytes: memoryLimit(),
     source: `this machine's measured matrix peak of ${peak.toFixed(0)} GFLOP/s, half of it used (assumption)`,
   };

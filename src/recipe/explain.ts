@@ -33,13 +33,18 @@ function header(plan: Plan): string[] {
     '',
     ...labelled(
       'model',
-      `${model.name}: ${formatCount(model.numParameters)} parameters (${formatCount(model.numNonEmbedding)} without embeddings), context ${model.context}, ${kind}`,
+      `${model.name}: ${formatCount(model.numParameters)} parameters (${formatCount(model.numNonEmbedding)} without embeddings${active(model)}), context ${model.context}, ${kind}`,
     ),
     ...labelled(
       'run',
       `${plan.numSteps} steps of ${formatCount(plan.tokensPerStep)} tokens (${plan.sequencesPerStep} x ${plan.seqLen}) = ${formatCount(plan.totalTokens)} tokens, ${plan.precision}`,
     ),
   ];
+}
+
+function active({ experts }: Plan['model']): string {
+  if (!experts) return '';
+  return `; ${formatCount(experts.numActive)} for a token, which passes ${experts.perToken} of ${experts.num} experts`;
 }
 
 function whatHappens(plan: Plan): string[] {

@@ -10,7 +10,7 @@ import { estimateMemory, type MemoryEstimate } from './memory.ts';
 import { findPitfalls } from './pitfalls.ts';
 import { PRESETS } from './presets/index.ts';
 import { lrAt, type Schedule, switchStep } from './schedules.ts';
-import type { Blend, Design, DesignPhase, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
+import type { Blend, Design, DesignPhase, ExpertFacts, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
 
 /** Assumptions on one machine: longer sequences cost memory and most documents are shorter; larger passes are no faster on a CPU. */
 const DEFAULT_MAX_SEQ_LEN = 1024;
@@ -135,6 +135,8 @@ export function makePlan(inputs: PlanInputs): Plan {
         ),
       ) / schedule.peakLr,
   };
+  const routers = model.experts && chooseRouterLosses(config.training, model.experts, take);
+  if (!routers) refuseRouterLosses(config.training);
   if (ema !== undefined)
     reasons.push({
       what: 'average of the weights',
@@ -186,11 +188,13 @@ export function makePlan(inputs: PlanInputs): Plan {
       context: model.context,
       isInstruct: model.isInstruct,
       isInstructWhy: model.isInstructWhy,
+      ...(model.experts && { experts: model.experts }),
     },
     corpora: inputs.corpora.map((corpus) => ({ ...corpus })),
     ...{ numSteps, tokensPerStep, seqLen, sequencesPerStep, sequencesPerMicroBatch, totalTokens, precision },
     optimizer,
     ...(lora === undefined ? {} : { lora }),
+    ...(routers && { routers }),
     ...(ema === undefined ? {} : { ema }),
     schedule,
     phases,
@@ -477,7 +481,7 @@ function tokensOf(phases: readonly PlanPhase[], corpus: string): number {
 }
 
 function chooseMicroBatch(
-  { config, hardware }: PlanInputs,
+  { config, hardware, model }: PlanInputs,
   sequencesPerStep: number,
   seqLen: number,
   memoryOf: (sequences: number) => MemoryEstimate,
@@ -497,9 +501,44 @@ function chooseMicroBatch(
     given,
     best,
     String,
-    `up to ${formatCount(MICRO_BATCH_TOKENS)} tokens a forward pass${hardware?.memoryBytes ? ', within the memory' : ''}: more is no faster on a CPU and takes memory. The result does not depend on it, but for rounding`,
+    `up to ${formatCount(MICRO_BATCH_TOKENS)} tokens a forward pass${hardware?.memoryBytes ? ', within the memory' : ''}: more is no faster on a CPU and takes memory. The result does not depend on it, but for rounding${model.experts ? ' and the load-balancing loss, which is that of each pass' : ''}`,
     'assumption',
   );
+}
+
+function chooseRouterLosses(
+  training: Config['training'],
+  { balanceLoss }: ExpertFacts,
+  take: <T>(choice: { value: T; reason: Reason }) => T,
+): NonNullable<Plan['routers']> {
+  return {
+    balance: take(
+      chosen(
+        'load-balancing loss',
+        training.routerAuxLoss,
+        balanceLoss,
+        String,
+        'router_aux_loss_coef; without it few experts may come to do all the work',
+        "the model's config.json",
+      ),
+    ),
+    z: take(
+      chosen(
+        'router z-loss',
+        training.routerZLoss,
+        0,
+        String,
+        "none; 0.001 keeps the routers' logits small, should training become unstable",
+        'Zoph et al. 2022 (from memory, unverified)',
+      ),
+    ),
+  };
+}
+
+function refuseRouterLosses(training: Config['training']): void {
+  for (const key of ['routerAuxLoss', 'routerZLoss'] as const)
+    if (training[key] !== undefined)
+      throw new ConfigError(`training.${key}: this model has no experts, so it has no routers. Remove the key.`);
 }
 
 function chooseEvaluateEvery(config: Config, numSteps: number, tokensPerStep: number, evalTokens: number) {

@@ -27,6 +27,17 @@ export interface TrainingShape {
   ema: boolean;
 }
 
+/** Of a model with experts. */
+export interface ExpertFacts {
+  num: number;
+  /** Experts that a token passes. */
+  perToken: number;
+  /** Parameters that a token passes. */
+  numActive: number;
+  /** Coefficient of the load-balancing loss, from config.json. */
+  balanceLoss: number;
+}
+
 export interface ModelFactsForPlan {
   name: string;
   numParameters: number;
@@ -36,6 +47,7 @@ export interface ModelFactsForPlan {
   vocabSize: number;
   /** Width of the residual stream. */
   hidden: number;
+  experts?: ExpertFacts;
   isInstruct: boolean;
   /** Why it is taken for an instruct or a base model. */
   isInstructWhy: string;
@@ -112,7 +124,7 @@ export interface Plan {
   presetTitle: string;
   model: Pick<
     ModelFactsForPlan,
-    'name' | 'numParameters' | 'numNonEmbedding' | 'context' | 'isInstruct' | 'isInstructWhy'
+    'name' | 'numParameters' | 'numNonEmbedding' | 'context' | 'isInstruct' | 'isInstructWhy' | 'experts'
   >;
   corpora: CorpusFacts[];
   numSteps: number;
@@ -133,6 +145,8 @@ export interface Plan {
   };
   /** Adapters are trained, the model's own weights stay; absent: all weights are trained. */
   lora?: { rank: number; alpha: number; targets?: string[]; rsLora: boolean; embeddings: boolean };
+  /** Coefficients of what routers add to the loss: load balancing, z-loss. Only where there are experts. */
+  routers?: { balance: number; z: number };
   /** Decay a step of the exponential moving average of the weights; absent: none is kept. */
   ema?: number;
   schedule: Schedule;

@@ -218,7 +218,7 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
     [
       'parameters',
       plan &&
-        `${formatCount(plan.model.numParameters)}, of which ${formatCount(plan.model.numNonEmbedding)} outside the embedding`,
+        `${formatCount(plan.model.numParameters)}, of which ${formatCount(plan.model.numNonEmbedding)} outside the embedding${activeText(plan)}`,
     ],
     ['recipe', plan && `${plan.preset}: ${plan.presetTitle}`],
     ['engine', started(start, 'engine')],
@@ -228,6 +228,7 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
     ['precision', job?.precision],
     ['batch', job && `${plural(job.batch.sequencesPerStep, 'sequence')} of ${job.batch.seqLen} tokens a step`],
     ['optimiser', job && optimizerText(job.optimizer)],
+    ['routers', job?.routers && `load-balancing loss times ${job.routers.balance}, z-loss times ${job.routers.z}`],
     ['average of the weights', averageText(run)],
     ['seed', job && String(job.seed)],
     ['tokens', formatCount(summary.tokens)],
@@ -272,6 +273,12 @@ function optimizerText(optimizer: NonNullable<Run['job']>['optimizer']): string 
   const embeddings =
     embeddingLrFactor === 1 ? '' : `, embeddings at ${Number(embeddingLrFactor.toPrecision(3))} of the LR`;
   return `AdamW, betas ${beta1} and ${beta2}, eps ${formatLr(eps)}, weight decay ${weightDecay}, gradients clipped at ${clipNorm}${embeddings}`;
+}
+
+function activeText({ model: { experts } }: NonNullable<Run['plan']>): string {
+  return experts
+    ? `; ${formatCount(experts.numActive)} for a token, which passes ${experts.perToken} of ${experts.num} experts`
+    : '';
 }
 
 /** The last scores of the average of the weights, where one is kept. */

@@ -26,6 +26,7 @@ export interface JobOptions {
   optimizer: Job['optimizer'];
   lora?: Job['lora'];
   ema?: Job['ema'];
+  routers?: Job['routers'];
   /** In order and without gaps, from step 0 to numSteps. */
   phases: readonly JobPhase[];
   numSteps: number;
@@ -95,6 +96,7 @@ export async function compileJob(options: JobOptions): Promise<{ job: Job; stati
       optimizer: options.optimizer,
       ...(options.lora === undefined ? {} : { lora: options.lora }),
       ...(options.ema === undefined ? {} : { ema: options.ema }),
+      ...(options.routers && { routers: options.routers }),
       phases: [...options.phases],
       shards,
       order: order.files,

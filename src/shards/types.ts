@@ -75,6 +75,8 @@ export interface Job {
   lora?: { rank: number; alpha: number; targets?: string[]; rsLora: boolean; embeddings: boolean };
   /** Decay a step of the exponential moving average of the weights; absent: none is kept. */
   ema?: number;
+  /** Coefficients of what routers add to the loss: load balancing, z-loss; none of either when absent. */
+  routers?: { balance: number; z: number };
   phases: JobPhase[];
   shards: JobShard[];
   order: OrderFileRef[];

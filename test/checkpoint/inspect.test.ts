@@ -29,7 +29,8 @@ describe('sizes', () => {
       tensors: [...tinyTensors(), f32Tensor('lm_head.weight', [32, 8], new Float32Array(EMBEDDING))],
     });
     const layer = 8 + 8 * 8 + 4 * 8 * 2 + 8 * 8 + 8 + 12 * 8 * 3;
-    expect(once.parameters).toEqual({ total: EMBEDDING + layer + 8, embedding: EMBEDDING, nonEmbedding: layer + 8 });
+    const total = EMBEDDING + layer + 8;
+    expect(once.parameters).toEqual({ total, embedding: EMBEDDING, nonEmbedding: layer + 8, active: total });
     expect(twice.parameters).toEqual(once.parameters);
     expect(twice.sizeBytes).toBe(once.sizeBytes + EMBEDDING * 4);
   });
@@ -41,6 +42,18 @@ describe('sizes', () => {
     });
     expect(untied.tied).toBe(false);
     expect(untied.parameters.embedding).toBe(2 * EMBEDDING);
+  });
+
+  it('counts of the experts those that a token passes', async () => {
+    const expert = (e: number) =>
+      f32Tensor(`model.layers.0.mlp.experts.${e}.up_proj.weight`, [5, 8], new Float32Array(40));
+    const sizes = { num_experts: 4, num_experts_per_tok: 1 };
+    const { parameters, experts } = await factsOf('tiny', {
+      config: { ...TINY_CONFIG, ...sizes },
+      tensors: [...tinyTensors(), ...[0, 1, 2, 3].map(expert)],
+    });
+    expect(experts).toEqual({ num: 4, perToken: 1 });
+    expect(parameters.active).toBe(parameters.total - 3 * 40);
   });
 
   it('reports what config.json and the tokenizer say', async () => {

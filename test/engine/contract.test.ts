@@ -21,6 +21,7 @@ import {
   startEngine,
   TINY,
   type World,
+  writeTinyModel,
 } from './fixtures.ts';
 
 let world: World;
@@ -184,6 +185,25 @@ describe('a whole run', () => {
       expect(b![i]!.loss).toBeCloseTo(line.loss as number, 3);
     });
   });
+});
+
+test('a model with experts says how they are loaded, and trains its routers on their own losses', async () => {
+  const experts = { num_experts: 4, num_experts_per_tok: 2 };
+  const sizes = { model_type: 'olmoe', architectures: ['OlmoeForCausalLM'], ...experts };
+  const model = await writeTinyModel(path.join(world.root, 'experts'), sizes);
+  const routers = { balance: 0.5, z: 0.01 };
+  const runs = [await makeRun(world, { model, numSteps: 10, routers }), await makeRun(world, { model, numSteps: 10 })];
+  const metrics: Record<string, number>[] = [];
+  for (const run of runs) {
+    expect((await runEngine(run)).code).toBe(0);
+    metrics.push(readLines(path.join(run, 'metrics.jsonl')).at(-1)!.experts as Record<string, number>);
+  }
+  expect(Object.keys(metrics[0]!)).toEqual(['maxLoad', 'minLoad', 'entropy', 'auxLoss', 'zLoss', 'byLayer']);
+  expect(metrics[0]!.byLayer).toMatchObject({ maxLoad: [expect.any(Number), expect.any(Number)] });
+  expect(metrics[0]!.maxLoad).toBeGreaterThanOrEqual(1);
+  // Two experts a token: the loss of equal loads is 2.
+  expect(metrics[0]!.auxLoss).toBeGreaterThan(1.5);
+  expect(metrics[0]!.zLoss).toBeLessThan(metrics[1]!.zLoss!);
 });
 
 describe('refused, in words, with exit code 4', () => {

@@ -40,9 +40,10 @@ export const TINY: HfConfig = {
   eos_token_id: 0,
 };
 
-export async function writeTinyModel(folder: string): Promise<string> {
-  const decoder = initDecoder(TINY, 1, 'f32', referenceKernels);
-  await saveModel(folder, { config: TINY, tensors: exportTensors(decoder), tokenizerFiles: byteTokenizerFiles() });
+export async function writeTinyModel(folder: string, changes: Record<string, unknown> = {}): Promise<string> {
+  const config = { ...TINY, ...changes };
+  const decoder = initDecoder(config, 1, 'f32', referenceKernels);
+  await saveModel(folder, { config, tensors: exportTensors(decoder), tokenizerFiles: byteTokenizerFiles() });
   return folder;
 }
 

@@ -10,6 +10,7 @@ const CHANGES: [string, Record<string, unknown>][] = [
   ['biases, norms of heads', { model_type: 'qwen3', head_dim: 12, attention_bias: true }],
   ['norms behind', { model_type: 'gemma2', head_dim: 8, sliding_window: 4, query_pre_attn_scalar: 9 }],
   ['learned positions', { model_type: 'gpt2', n_embd: 32, n_layer: 2, n_head: 4, n_positions: 16 }],
+  ['experts', { model_type: 'olmoe', num_experts: 5, num_experts_per_tok: 2, clip_qkv: 1 }],
   ['parallel', { model_type: 'gpt_neox', rotary_pct: 0.5, use_parallel_residual: true }],
 ];
 

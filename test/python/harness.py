@@ -54,19 +54,23 @@ def request_for(folder, inputs, targets, doc_start=None, **more) -> dict:
     )
 
 
-def torch_steps(model, inputs, targets, lrs, clip):
+def torch_steps(model, inputs, targets, lrs, clip, aux_coef=0):
+    """Losses without the router's, norms, router's losses; with `aux_coef` above 0 the model is one of experts."""
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() == 1]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
-    losses, norms = [], []
+    losses, norms, aux_losses = [], [], []
     for lr in lrs:
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(inputs).logits.flatten(0, 1).float(), targets.flatten())
-        loss.backward()
+        out = model(inputs, output_router_logits=True) if aux_coef else model(inputs)
+        loss = torch.nn.functional.cross_entropy(out.logits.flatten(0, 1).float(), targets.flatten())
+        (loss + aux_coef * out.aux_loss if aux_coef else loss).backward()
+        if aux_coef:
+            aux_losses.append(out.aux_loss.item())
         norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), clip).item())
         optimizer.step()
         losses.append(loss.item())
-    return losses, norms
+    return losses, norms, aux_losses

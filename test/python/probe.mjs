@@ -1,7 +1,7 @@
 // Runs the native engine's decoder on a request and writes what it computed, for the Python tests.
 // Usage: node test/python/probe.mjs REQUEST.json OUT.safetensors
-// Request: { model, precision, batch, seqLen, inputs, targets, docStart, want: ["logits","gradients"], steps: [{lr}], optimizer, init,
-//   generate: { capacity, pieces, maxTokens }, lora: settings, adapterBefore: folder, adapterAfter: folder }
+// Request: { model, precision, batch, seqLen, inputs, targets, docStart, want: ["logits","gradients"], steps: [{lr}], optimizer, routers: { balance, z },
+//   export, generate: { capacity, pieces, maxTokens }, lora: settings, adapterBefore: folder, adapterAfter: folder }
 import * as fs from 'node:fs';
 import { openModel, writeModelInto, writeSafetensors } from '../../dist/checkpoint/index.js';
 import { pickKernels } from '../../dist/kernels/index.js';
@@ -20,6 +20,7 @@ import {
   partShape,
   partsOf,
   prepareTraining,
+  RouterStep,
 } from '../../dist/nn/index.js';
 
 const [requestFile, outFile] = process.argv.slice(2);
@@ -59,6 +60,7 @@ const f32 = (name, shape, values) =>
   });
 const numTargets = batch.targets.filter((t) => t >= 0).length;
 const weights = new Float32Array(rows).fill(1 / numTargets);
+const newRouters = () => request.routers && new RouterStep(request.routers);
 const mean = (losses) => losses.reduce((a, b) => a + b, 0) / numTargets;
 
 /** Parameters' gradients under the checkpoint's names. */
@@ -74,19 +76,28 @@ if (request.want.includes('logits')) f32('logits', [rows, decoder.config.vocabSi
 f32('scored', [rows], decoder.scoreBatch(batch));
 if (request.want.includes('gradients') || request.steps) prepareTraining(decoder.trained());
 if (request.want.includes('gradients')) {
-  f32('losses', [rows], decoder.trainBatch(batch, weights));
+  const routers = newRouters();
+  f32('losses', [rows], decoder.trainBatch(batch, weights, routers));
+  if (routers) {
+    const { auxLoss, zLoss } = routers.summary();
+    f32('router_losses', [2], Float32Array.of(auxLoss, zLoss));
+  }
   gradients();
   for (const parameter of decoder.list()) parameter.grad.fill(0);
 }
 if (request.steps) {
   const losses = new Float32Array(request.steps.length);
   const norms = new Float32Array(request.steps.length);
+  const auxLosses = new Float32Array(request.steps.length);
   request.steps.forEach(({ lr }, i) => {
-    losses[i] = mean(decoder.trainBatch(batch, weights));
+    const routers = newRouters();
+    losses[i] = mean(decoder.trainBatch(batch, weights, routers));
+    if (routers) auxLosses[i] = routers.summary().auxLoss;
     norms[i] = gradNorm(decoder.trained(), kernels);
     adamwStep(decoder.trained(), kernels, request.optimizer, lr, i + 1, norms[i]);
   });
   f32('step_losses', [losses.length], losses);
+  f32('step_aux_losses', [auxLosses.length], auxLosses);
   f32('step_norms', [norms.length], norms);
 }
 if (request.generate) {

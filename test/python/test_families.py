@@ -48,6 +48,15 @@ CASES = {
     "olmo2": (hf.Olmo2Config, dict()),
     "phi3": (hf.Phi3Config, dict(tie_word_embeddings=False)),
     "phi3-longrope": (hf.Phi3Config, dict(rope_parameters=PHI_LONG)),
+    "mixtral": (hf.MixtralConfig, dict(num_local_experts=4)),
+    "mixtral-window": (hf.MixtralConfig, dict(num_local_experts=4, sliding_window=24)),
+    "qwen3-moe": (hf.Qwen3MoeConfig, dict(head_dim=24, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=40, norm_topk_prob=True, mlp_only_layers=[0])),
+    "qwen3-moe-alternating": (
+        hf.Qwen3MoeConfig,
+        dict(num_hidden_layers=4, num_experts=6, num_experts_per_tok=1, moe_intermediate_size=40, decoder_sparse_step=2, use_sliding_window=True, sliding_window=24),
+    ),
+    "olmoe": (hf.OlmoeConfig, dict(num_experts=8, num_experts_per_tok=3)),
+    "olmoe-clip": (hf.OlmoeConfig, dict(num_experts=8, num_experts_per_tok=8, clip_qkv=0.5, norm_topk_prob=True, attention_bias=True)),
     "gpt2": (hf.GPT2Config, dict(n_embd=64, n_layer=3, n_head=4, n_positions=128, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)),
     "gpt-neox": (hf.GPTNeoXConfig, dict(hidden_act="gelu")),
     "gpt-neox-serial": (hf.GPTNeoXConfig, dict(use_parallel_residual=False, rotary_pct=1.0)),
@@ -67,8 +76,21 @@ def gradients(model, folder):
     names = set(load_file(folder / "model.safetensors"))
     # transformers keeps GPT-NeoX's output matrix under another name in memory.
     found = {name if name in names else name.replace("lm_head", "embed_out"): p.grad for name, p in model.named_parameters()}
+    for name in [name for name in found if ".mlp.experts." in name]:
+        found.update(expert_gradients(name, found.pop(name), names))
+    for name in [name for name in found if ".mlp.gate.weight" in name and name not in names]:
+        found[name.replace(".mlp.", ".block_sparse_moe.")] = found.pop(name)
     assert set(found) == names, names ^ set(found)
     return found
+
+
+def expert_gradients(name, grad, names):
+    """transformers stacks a layer's experts in memory; checkpoints have them one by one, Mixtral's under other names."""
+    layer, kind = name.split(".mlp.experts.")
+    mixtral = f"{layer}.block_sparse_moe.experts.0.w1.weight" in names
+    block = "block_sparse_moe" if mixtral else "mlp"
+    parts = {"down_proj": ["w2" if mixtral else "down_proj"], "gate_up_proj": ["w1", "w3"] if mixtral else ["gate_proj", "up_proj"]}[kind]
+    return {f"{layer}.{block}.experts.{e}.{part}.weight": g for e in range(len(grad)) for part, g in zip(parts, grad[e].chunk(len(parts)))}
 
 
 def assert_gradients(got, expected, case):
@@ -76,7 +98,7 @@ def assert_gradients(got, expected, case):
     for name, grad in expected.items():
         ours = got[f"grad.{name}"]
         # Sums of some hundred f32 products in another order: a few ulps of the largest element.
-        error = (ours - grad).abs().max().item() / grad.abs().max().item()
+        error = (ours - grad).abs().max().item() / max(grad.abs().max().item(), 1e-8)  # 0 of an expert without tokens
         worst = max(worst, error)
         assert error <= 5e-5, f"{name}: relative error {error:.2e}"
     print(f"{case}: worst gradient error relative to a tensor's largest element {worst:.2e}")
@@ -122,18 +144,22 @@ def test_ten_adamw_steps_then_export_and_reload(case, tmp_path):
     model = model_of(case, folder).train()
     inputs, targets = random_batch(model.config.vocab_size)
     lrs = [1e-3 * (1 - i / 20) for i in range(10)]
+    aux_coef = 0.02 if hasattr(model.config, "router_aux_loss_coef") else 0
+    routers = dict(balance=aux_coef, z=0) if aux_coef else None
     optimizer = dict(beta1=0.9, beta2=0.95, eps=1e-8, weightDecay=0.1, clipNorm=0.5)
     got = probe(
         tmp_path,
-        **request_for(folder, inputs, targets, steps=[{"lr": lr} for lr in lrs], optimizer=optimizer, export=str(tmp_path / "export")),
+        **request_for(folder, inputs, targets, steps=[{"lr": lr} for lr in lrs], optimizer=optimizer, routers=routers, export=str(tmp_path / "export")),
     )
-    losses, norms = torch_steps(model, inputs, targets, lrs, 0.5)
+    losses, norms, aux_losses = torch_steps(model, inputs, targets, lrs, 0.5, aux_coef)
     difference = (got["step_losses"] - torch.tensor(losses)).abs().max().item()
     print(f"{case}: ten steps, largest difference of loss {difference:.2e}, loss {losses[0]:.4f} -> {losses[-1]:.4f}")
     assert losses[-1] < losses[0] - 0.1
     # Adam divides by sqrt(v): rounding differences of tiny gradients grow by up to a step's LR each.
     assert difference <= 2e-4
     assert (got["step_norms"] / torch.tensor(norms) - 1).abs().max().item() <= 1e-3
+    if aux_coef:
+        assert (got["step_aux_losses"] - torch.tensor(aux_losses)).abs().max().item() <= 1e-3
     reloaded = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "export", attn_implementation="eager").eval()
     again = probe(tmp_path, **request_for(tmp_path / "export", inputs, targets))
     difference = (again["logits"] - reloaded(inputs).logits.detach().flatten(0, 1)).abs().max().item()

@@ -93,7 +93,7 @@ def test_ten_adamw_steps_then_export_and_reload(case, tmp_path):
         tmp_path,
         **request_for(tmp_path / "model", inputs, targets, steps=[{"lr": lr} for lr in lrs], optimizer=optimizer, export=str(tmp_path / "export")),
     )
-    losses, norms = torch_steps(model, inputs, targets, lrs, 0.5)
+    losses, norms, _ = torch_steps(model, inputs, targets, lrs, 0.5)
     difference = (got["step_losses"] - torch.tensor(losses)).abs().max().item()
     print(f"{case}: ten steps, largest difference of loss {difference:.2e}, loss {losses[0]:.4f} -> {losses[-1]:.4f}")
     assert losses[-1] < losses[0] - 0.1

@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { PRESET_NAMES } from '../../src/config/index.ts';
 import {
   assumedPeakLr,
+  explainPlan,
   lrAt,
+  type ModelFactsForPlan,
   makePlan,
   type Plan,
   type PlanInputs,
@@ -187,6 +189,33 @@ it('the embedding LR is a share of the schedule', () => {
     makePlan(inputs([HANDBOOK, WEB], `budget: { tokens: 4M }\n${training}`)).optimizer.embeddingLrFactor;
   expect(share('')).toBe(1);
   expect(share('training: { embeddingLr: 5e-5 }')).toBe(0.25);
+});
+
+describe('a model with experts', () => {
+  const experts = { num: 64, perToken: 8, numActive: 1_300_000, balanceLoss: 0.01 };
+  const plan = (training: string, model: ModelFactsForPlan = { ...MODEL, experts }) =>
+    makePlan(inputs([HANDBOOK, WEB], `budget: { tokens: 4M }\ntraining: { ${training} }`, model));
+
+  it("takes the coefficients of its routers' losses from config.json or continuo.yaml", () => {
+    expect(plan('').routers).toEqual({ balance: 0.01, z: 0 });
+    expect(reason(plan(''), 'load-balancing loss')!.source).toBe("the model's config.json");
+    expect(plan('routerAuxLoss: 0, routerZLoss: 0.001').routers).toEqual({ balance: 0, z: 0.001 });
+    expect(reason(plan('routerZLoss: 0.001'), 'router z-loss')!.source).toBe('continuo.yaml');
+    expect(plan('', MODEL).routers).toBeUndefined();
+  });
+
+  it('says that a pass matters to its result', () => {
+    expect(reason(plan(''), 'sequences a pass')!.why).toMatch(/load-balancing loss, which is that of each pass$/);
+    expect(reason(plan('', MODEL), 'sequences a pass')!.why).toMatch(/but for rounding$/);
+  });
+
+  it('refuses them where there are no routers', () => {
+    expect(() => plan('routerZLoss: 0.001', MODEL)).toThrow(/training\.routerZLoss: this model has no experts/);
+  });
+
+  it('says what a token passes', () => {
+    expect(explainPlan(plan('')).replace(/\s+/g, ' ')).toContain('1.3M for a token, which passes 8 of 64 experts');
+  });
 });
 
 describe('budget, batch and steps', () => {

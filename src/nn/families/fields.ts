@@ -41,6 +41,12 @@ export class Fields {
     return value;
   }
 
+  /** A number of 0 or above. */
+  notNegative(key: string, fallback: number): number {
+    const value = this.config[key] ?? fallback;
+    return typeof value === 'number' && value >= 0 ? value : this.refuse(key, 'a number of 0 or above');
+  }
+
   flag(key: string, fallback: boolean): boolean {
     const value = this.config[key] ?? fallback;
     return typeof value === 'boolean' ? value : this.refuse(key, 'true or false');

@@ -5,21 +5,27 @@ import { gptNeoX } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
 import { llama, smollm3 } from './llama.ts';
 import { mistral } from './mistral.ts';
+import { mixtral } from './mixtral.ts';
 import { olmo2 } from './olmo2.ts';
+import { olmoe } from './olmoe.ts';
 import { phi3 } from './phi3.ts';
 import { qwen2, qwen3 } from './qwen.ts';
+import { qwen3Moe } from './qwen3-moe.ts';
 import type { Family } from './types.ts';
 
 const FAMILIES: readonly Family[] = [
   llama,
   smollm3,
   mistral,
+  mixtral,
   qwen2,
   qwen3,
+  qwen3Moe,
   gemma,
   gemma2,
   gemma3,
   olmo2,
+  olmoe,
   phi3,
   gpt2,
   gptNeoX,
@@ -38,5 +44,14 @@ export function findFamily(config: Record<string, unknown>): Family {
   );
 }
 
-export type { Affine, DecoderConfig, Family, LayerOf, ModelOf, ParameterSpec } from './types.ts';
+export type {
+  Affine,
+  DecoderConfig,
+  ExpertsConfig,
+  ExpertsOf,
+  Family,
+  LayerOf,
+  ModelOf,
+  ParameterSpec,
+} from './types.ts';
 export { leaves, mapParameters } from './types.ts';

@@ -2,7 +2,7 @@
 import { ConfigError } from '../../base/errors.ts';
 import { parseRope } from '../rope.ts';
 import { Fields } from './fields.ts';
-import type { Affine, DecoderConfig, ModelOf, ParameterSpec } from './types.ts';
+import type { Affine, DecoderConfig, ExpertsConfig, ExpertsOf, ModelOf, ParameterSpec } from './types.ts';
 
 /** A decoder as Llama's config.json describes it; a family changes what differs. */
 export function parseLlamaLike(config: Record<string, unknown>, family: string): DecoderConfig {
@@ -27,8 +27,10 @@ export function parseLlamaLike(config: Record<string, unknown>, family: string):
     numKvHeads,
     headDim,
     ffn: fields.size('intermediate_size'),
+    experts: undefined,
     norm: { kind: 'rms', eps: fields.real('rms_norm_eps', 1e-6), weightOffset: 0, before: true, after: false },
     qkNorm: 'none',
+    clipQkv: 0,
     biases: { qkv: false, attentionOut: false, ffn: false },
     activation: fields.activation('hidden_act', 'silu'),
     gated: true,
@@ -38,6 +40,7 @@ export function parseLlamaLike(config: Record<string, unknown>, family: string):
       window: 0,
       rope: 0,
       attentionScale: 1 / Math.sqrt(headDim),
+      sparse: false,
     })),
     attentionSoftcap: 0,
     logitSoftcap: 0,
@@ -46,6 +49,20 @@ export function parseLlamaLike(config: Record<string, unknown>, family: string):
     learnedPositions: false,
     tied: fields.flag('tie_word_embeddings', false),
   };
+}
+
+/** The number of experts goes by either name, whatever the family. */
+export function parseExperts(
+  config: Record<string, unknown>,
+  ffn: number,
+  normalise: boolean,
+  balanceLoss: number,
+): ExpertsConfig {
+  const fields = new Fields(config);
+  const num = fields.size(config.num_local_experts === undefined ? 'num_experts' : 'num_local_experts');
+  const perToken = fields.size('num_experts_per_tok');
+  if (perToken > num) fields.refuse('num_experts_per_tok', `at most the ${num} experts that there are`);
+  return { num, perToken, ffn, normalise, balanceLoss: fields.notNegative('router_aux_loss_coef', balanceLoss) };
 }
 
 /** Stacked matrices [rows, cols] of the checkpoint's `name.weight`. */
@@ -78,8 +95,22 @@ export interface NormNames {
 
 const LLAMA_NORMS: NormNames = { attentionNorm: 'input_layernorm', ffnNorm: 'post_attention_layernorm' };
 
-export function specsLlamaLike(config: DecoderConfig, norms: NormNames = LLAMA_NORMS): ModelOf<ParameterSpec> {
-  const { hidden, ffn, headDim, biases, norm, qkNorm } = config;
+/** Names of a layer's feed-forward tensors; an expert's are those of a dense layer, unless said otherwise. */
+export interface ExpertNames {
+  block: string;
+  gate: string;
+  up: string;
+  down: string;
+}
+
+const LLAMA_EXPERTS: ExpertNames = { block: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
+
+export function specsLlamaLike(
+  config: DecoderConfig,
+  norms: NormNames = LLAMA_NORMS,
+  names: ExpertNames = LLAMA_EXPERTS,
+): ModelOf<ParameterSpec> {
+  const { hidden, ffn, experts, headDim, biases, norm, qkNorm } = config;
   const start = norm.weightOffset === 1 ? 'zeros' : 'ones';
   const normOf = (name: string | undefined) =>
     name === undefined ? undefined : { weight: vector(start, [`${name}.weight`, hidden]), bias: undefined };
@@ -87,10 +118,23 @@ export function specsLlamaLike(config: DecoderConfig, norms: NormNames = LLAMA_N
   const kvRows = config.numKvHeads * headDim;
   const headNorm = (name: string, rows: number) =>
     qkNorm === 'none' ? undefined : vector(start, [`${name}.weight`, qkNorm === 'head' ? headDim : rows]);
+  const gateUp = (at: string, rows: number) =>
+    matrix(hidden, [
+      [`${at}.${names.gate}`, rows],
+      [`${at}.${names.up}`, rows],
+    ]);
+  const down = (at: string, cols: number) => matrix(cols, [[`${at}.${names.down}`, hidden]], 'residual');
+  const expertsOf = (layer: string, { num, ffn: width }: ExpertsConfig): ExpertsOf<ParameterSpec> => ({
+    router: matrix(hidden, [[`${layer}.${names.block}.gate`, num]]),
+    each: Array.from({ length: num }, (_, e) => {
+      const expert = `${layer}.${names.block}.experts.${e}`;
+      return { up: gateUp(expert, width), down: down(expert, width) };
+    }),
+  });
   return {
     embedding: matrix(hidden, [['model.embed_tokens', config.vocabSize]]),
     positions: undefined,
-    layers: config.layers.map((_, i) => {
+    layers: config.layers.map(({ sparse }, i) => {
       const layer = `model.layers.${i}`;
       const attention = `${layer}.self_attn`;
       const inLayer = (name: string | undefined) => name && `${layer}.${name}`;
@@ -98,10 +142,6 @@ export function specsLlamaLike(config: DecoderConfig, norms: NormNames = LLAMA_N
         [`${attention}.q_proj`, qRows],
         [`${attention}.k_proj`, kvRows],
         [`${attention}.v_proj`, kvRows],
-      ]);
-      const up = matrix(hidden, [
-        [`${layer}.mlp.gate_proj`, ffn],
-        [`${layer}.mlp.up_proj`, ffn],
       ]);
       return {
         attentionNorm: normOf(inLayer(norms.attentionNorm)),
@@ -111,8 +151,9 @@ export function specsLlamaLike(config: DecoderConfig, norms: NormNames = LLAMA_N
         attentionOut: affine(matrix(qRows, [[`${attention}.o_proj`, hidden]], 'residual'), biases.attentionOut),
         attentionPostNorm: normOf(inLayer(norms.attentionPostNorm)),
         ffnNorm: normOf(inLayer(norms.ffnNorm)),
-        up: affine(up, biases.ffn),
-        down: affine(matrix(ffn, [[`${layer}.mlp.down_proj`, hidden]], 'residual'), biases.ffn),
+        up: sparse ? undefined : affine(gateUp(`${layer}.mlp`, ffn), biases.ffn),
+        down: sparse ? undefined : affine(down(`${layer}.mlp`, ffn), biases.ffn),
+        experts: sparse ? expertsOf(layer, experts!) : undefined,
         ffnPostNorm: normOf(inLayer(norms.ffnPostNorm)),
       };
     }),

@@ -17,7 +17,7 @@ function specs(config: DecoderConfig): ModelOf<ParameterSpec> {
     layers: model.layers.map((layer, i) => ({
       ...layer,
       qkv: { ...layer.qkv, weight: matrix(config.hidden, [[`model.layers.${i}.self_attn.qkv_proj`, qkvRows]]) },
-      up: { ...layer.up, weight: matrix(config.hidden, [[`model.layers.${i}.mlp.gate_up_proj`, 2 * config.ffn]]) },
+      up: { weight: matrix(config.hidden, [[`model.layers.${i}.mlp.gate_up_proj`, 2 * config.ffn]]), bias: undefined },
     })),
   };
 }

@@ -18,6 +18,20 @@ export interface LayerConfig {
   rope: number | undefined;
   /** Multiplies q.k. */
   attentionScale: number;
+  /** The feed-forward layer is one of experts. */
+  sparse: boolean;
+}
+
+/** Feed-forward layers of which a token passes few: experts, chosen by a router (Shazeer et al. 2017). */
+export interface ExpertsConfig {
+  num: number;
+  perToken: number;
+  /** Width of one. */
+  ffn: number;
+  /** The weights of a token's experts are made to add up to 1. */
+  normalise: boolean;
+  /** Coefficient of the load-balancing loss, as config.json has it. */
+  balanceLoss: number;
 }
 
 export interface DecoderConfig {
@@ -28,11 +42,15 @@ export interface DecoderConfig {
   numHeads: number;
   numKvHeads: number;
   headDim: number;
+  /** Width of feed-forward layers without experts. */
   ffn: number;
+  experts: ExpertsConfig | undefined;
   /** Norms before a sublayer, after it (Gemma 2, OLMo 2), or both; weightOffset 1: stored weights lie around 0 (Gemma). */
   norm: { kind: 'rms' | 'layer'; eps: number; weightOffset: 0 | 1; before: boolean; after: boolean };
   /** RMSNorm of queries and keys: over each head (Qwen 3), or over all heads together (OLMo 2). */
   qkNorm: 'none' | 'head' | 'row';
+  /** Above 0: queries, keys and values are clamped to -clipQkv..clipQkv. */
+  clipQkv: number;
   biases: { qkv: boolean; attentionOut: boolean; ffn: boolean };
   activation: ActivationFunction;
   /** The feed-forward layer is activation(gate) * up, else activation(up). */
@@ -68,6 +86,13 @@ export interface Affine<T> {
   bias: T | undefined;
 }
 
+export interface ExpertsOf<T> {
+  /** A row an expert. */
+  router: T;
+  /** Rows of `up`: gate, then up. */
+  each: { up: T; down: T }[];
+}
+
 /** A layer's parameters, in the order of a checkpoint: T is ParameterSpec before, Parameter after loading. */
 export interface LayerOf<T> {
   attentionNorm: Affine<T> | undefined;
@@ -78,9 +103,10 @@ export interface LayerOf<T> {
   attentionOut: Affine<T>;
   attentionPostNorm: Affine<T> | undefined;
   ffnNorm: Affine<T> | undefined;
-  /** Rows: gate, then up, when gated. */
-  up: Affine<T>;
-  down: Affine<T>;
+  /** Rows: gate, then up, when gated. Undefined, like `down`, where there are experts. */
+  up: Affine<T> | undefined;
+  down: Affine<T> | undefined;
+  experts: ExpertsOf<T> | undefined;
   ffnPostNorm: Affine<T> | undefined;
 }
 

@@ -27,8 +27,7 @@ export function crossEntropyHead(
   const dx = training ? tape.newGrad(x) : undefined;
   const part = (values: Floats, from: number, rows: number) =>
     values.subarray(from * hidden, (from + rows) * hidden) as Floats;
-  tape.withScratch(chunkRows * vocab, 'f32', (scratch) => {
-    const logits = scratch as Float32Array;
+  tape.withScratch(chunkRows * vocab, 'f32', (logits) => {
     const dLogits = precision === 'f32' ? logits : training ? tape.buffer(chunkRows * vocab, 'bf16') : undefined;
     for (let from = 0; from < x.rows; from += chunkRows) {
       const rows = Math.min(chunkRows, x.rows - from);

@@ -24,12 +24,7 @@ export function linear(
       kernels.gemm(dx, dOut, weight.data, numRows, numIn, numOut, false, false, null, null);
       adapter?.backward(dOut, dx);
     });
-    if (!residual) return;
-    if (residual.grad) kernels.add(residual.grad, residual.grad, dOut);
-    else {
-      residual.grad = dOut;
-      out.grad = undefined;
-    }
+    if (residual) tape.passGrad(out, residual);
   });
   return out;
 }
