@@ -126,6 +126,7 @@ export function schemaFor(value: Record<string, unknown>) {
       beta2: number('a number from 0 to below 1', (x) => x >= 0 && x < 1).optional(),
       eps: positive.optional(),
       lora: lora((value.training as { lora?: unknown } | null | undefined)?.lora).optional(),
+      recompute: truth.optional(),
       embeddingLr: notNegative.optional(),
       routerAuxLoss: notNegative.optional(),
       routerZLoss: notNegative.optional(),

@@ -95,6 +95,8 @@ export interface TrainingConfig {
   embeddingLr?: number;
   /** Keep an exponential moving average of the weights: the share of the old average that a step leaves. */
   ema?: number;
+  /** Keep only the layers' inputs and run each layer again on the way back. */
+  recompute?: boolean;
   /** Largest gradient norm; 0 does not clip. */
   clip?: number;
   threads?: number;

@@ -1,5 +1,5 @@
 // The native engine: a child process that executes one job folder on this machine. It decides nothing: LR and order of samples come from files.
-// Usage: node native-engine.js JOB_FOLDER [--threads N] [--profile STEPS]. Started again on a run with checkpoints, it goes on from the newest.
+// Usage: node native-engine.js JOB_FOLDER [--threads N] [--recompute] [--profile STEPS]. Started again on a run with checkpoints, it goes on from the newest.
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
@@ -105,6 +105,13 @@ function watchParentAndSignals(): void {
     });
 }
 
+interface EngineOptions {
+  threads: number;
+  recompute: boolean;
+  /** Steps to trace; 0: none. */
+  profileSteps: number;
+}
+
 class Training {
   private readonly reader: JobReader;
   private readonly decoder: Decoder;
@@ -117,8 +124,7 @@ class Training {
   private profiler: Profiler | undefined;
   private tokens = 0;
 
-  /** @param profileSteps steps to trace; 0: none */
-  constructor(runFolder: string, reader: JobReader, threads: number, profileSteps: number) {
+  constructor(runFolder: string, reader: JobReader, { threads, recompute, profileSteps }: EngineOptions) {
     const { job } = reader;
     this.runFolder = runFolder;
     this.reader = reader;
@@ -135,6 +141,7 @@ class Training {
     });
     this.source = openModel(job.model);
     this.decoder = loadDecoder(this.source, job.precision, kernels);
+    this.decoder.recompute = recompute;
     if (job.lora) addLora(this.decoder, { ...job.lora, seed: job.seed });
     prepareTraining(this.decoder.trained());
     for (const parameter of this.decoder.embeddings()) parameter.lrFactor = job.optimizer.embeddingLrFactor;
@@ -431,15 +438,20 @@ function isSound({ data }: Parameter): boolean {
 
 async function main(args: string[]): Promise<number> {
   const [jobFolder, ...flags] = args;
-  if (!jobFolder) throw new ConfigError('usage: native-engine JOB_FOLDER [--threads N] [--profile STEPS]');
+  if (!jobFolder)
+    throw new ConfigError('usage: native-engine JOB_FOLDER [--threads N] [--recompute] [--profile STEPS]');
   const flag = (name: string): number | undefined =>
     flags.includes(name) ? Number(flags[flags.indexOf(name) + 1]) : undefined;
-  const threads = flag('--threads') ?? os.availableParallelism();
+  const options: EngineOptions = {
+    threads: flag('--threads') ?? os.availableParallelism(),
+    recompute: flags.includes('--recompute'),
+    profileSteps: flag('--profile') ?? 0,
+  };
   const runFolder = path.dirname(path.resolve(jobFolder));
   const unlock = lockRun(runFolder);
   process.on('exit', unlock);
   const reader = openJob(path.resolve(jobFolder));
-  const training = new Training(runFolder, reader, threads, flag('--profile') ?? 0);
+  const training = new Training(runFolder, reader, options);
   try {
     return await training.run();
   } catch (error) {
@@ -456,7 +468,7 @@ async function main(args: string[]): Promise<number> {
 export function explainAllocation(error: unknown): unknown {
   if (!(error instanceof RangeError && /allocation failed/i.test(error.message))) return error;
   return new EngineError(
-    `memory ran out (${error.message}): this process may use ${formatBytes(memoryLimit())}. Lower training.microBatch or training.seqLen, or take a smaller model.`,
+    `memory ran out (${error.message}): this process may use ${formatBytes(memoryLimit())}. Set training.recompute: true and go on, or lower training.microBatch or training.seqLen, or take a smaller model.`,
   );
 }
 

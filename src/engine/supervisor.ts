@@ -9,6 +9,8 @@ import { type EngineMessage, EXIT_FATAL, EXIT_STOPPED, PROTOCOL_VERSION } from '
 export interface SuperviseOptions {
   jobFolder: string;
   threads?: number;
+  /** Run layers again on the way back instead of keeping them. */
+  recompute?: boolean;
   /** Steps to trace into trace.json and profile.json of the run folder. */
   profileSteps?: number;
   /** Every message of the engine, in order. */
@@ -68,7 +70,7 @@ export async function superviseEngine(options: SuperviseOptions): Promise<Superv
       throw new EngineError(
         `the engine ${how} ${crashes} times in a row without finishing a new step. Its last words:\n${ended.stderr.join('\n') || '(none)'}\n` +
           (ended.signal === 'SIGKILL'
-            ? 'SIGKILL most often means that memory ran out: lower training.microBatch or training.seqLen.'
+            ? 'SIGKILL most often means that memory ran out: set training.recompute: true and go on, or lower training.microBatch or training.seqLen.'
             : ''),
       );
     numRestarts++;
@@ -98,6 +100,7 @@ function runOnce(
 ): Promise<Ended> {
   const args = [entryFile(import.meta.url, './native-engine.ts'), options.jobFolder];
   if (options.threads) args.push('--threads', String(options.threads));
+  if (options.recompute) args.push('--recompute');
   if (options.profileSteps) args.push('--profile', String(options.profileSteps));
   // Its own process group: Ctrl-C reaches it through us alone. stdin stays open as its sign that we live.
   const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });

@@ -117,12 +117,12 @@ function drawA({ a, blocks, rank }: Adapter, seed: number, kernels: Kernels): vo
   });
 }
 
-/** Adds the adapter's product to `out`; `inner` (scaled x A^T) must live until `backward` has run, which adds to `dx`. */
+/** Adds the adapter's product to `out` (undefined: it is there already); `inner` (scaled x A^T) must live until `backward` has run, which adds to `dx`. */
 export function adapt(
   tape: Tape,
   x: Activation,
   adapter: Adapter,
-  out: Activation,
+  out: Activation | undefined,
 ): { inner: Floats; backward(dOut: Floats, dx: Floats): void } {
   const { kernels } = tape;
   const { a, b, scale } = adapter;
@@ -130,7 +130,7 @@ export function adapt(
   const inner = tape.buffer(numRows * numInner, tape.precision);
   kernels.gemm(inner, x.data, a.data, numRows, numInner, numIn, false, true, null, null);
   kernels.scale(inner, scale);
-  kernels.gemm(out.data, inner, b.data, numRows, numOut, numInner, false, true, out.data, null);
+  if (out) kernels.gemm(out.data, inner, b.data, numRows, numOut, numInner, false, true, out.data, null);
   return {
     inner,
     backward(dOut, dx) {

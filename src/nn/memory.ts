@@ -15,6 +15,7 @@ export interface TrainingShape {
   lora?: Omit<LoraSettings, 'seed'>;
   /** An average of the weights is kept. */
   ema?: boolean;
+  recompute?: boolean;
 }
 
 export interface TrainingMemory {
@@ -38,6 +39,7 @@ export function countMemory(rawConfig: Record<string, unknown>, shape: TrainingS
   const pool = new BufferPool(withoutMemory);
   const decoder = new Decoder(config, parameters, shape.precision, idle, pool);
   if (shape.lora) attachAdapters(decoder, shape.lora, withoutMemory);
+  decoder.recompute = shape.recompute ?? false;
   for (const parameter of decoder.trained()) parameter.grad = new Float32Array(0);
   // Longer sequences than a table of positions has rows are refused by the planner; here they are counted as if cut.
   const seqLen = config.learnedPositions ? Math.min(shape.seqLen, config.context) : shape.seqLen;

@@ -21,16 +21,31 @@ export class Tape {
   private readonly entries: Entry[] = [];
   private readonly endForward = beginSpan('forward', 'phase');
   private scopeBuffers: Floats[] | undefined;
+  private recording: boolean;
+  /** Activations made since the part that is recomputed began. */
+  private made: Activation[] = [];
+  /** While a part runs again: its result, which is still there, and its place among the activations that the part makes. */
+  private kept: { result: Activation; index: number } | undefined;
 
   constructor(kernels: Kernels, pool: BufferPool, precision: Precision, training: boolean) {
     this.kernels = kernels;
     this.pool = pool;
     this.precision = precision;
     this.training = training;
+    this.recording = training;
   }
 
   activation(rows: number, cols: number): Activation {
-    return { data: this.buffer(rows * cols, this.precision), grad: undefined, rows, cols };
+    const data =
+      this.kept?.index === this.made.length ? this.kept.result.data : this.buffer(rows * cols, this.precision);
+    const activation = { data, grad: undefined, rows, cols };
+    this.made.push(activation);
+    return activation;
+  }
+
+  /** Whether an activation holds its values before its op has run: the result of a part that is recomputed. */
+  isKept({ data }: Activation): boolean {
+    return data === this.kept?.result.data;
   }
 
   /** A buffer that lives until the op which saves it has run backwards (or, forward only, until its scope ends). */
@@ -50,16 +65,41 @@ export class Tape {
   }
 
   record(output: Activation | undefined, saved: Floats[], backward: () => void): void {
-    if (this.training) this.entries.push({ backward, output, saved });
+    if (this.recording) this.entries.push({ backward, output, saved });
   }
 
   /** A part of the model whose inner results nobody outside needs. */
   scope(body: () => Activation): Activation {
     if (this.training || this.scopeBuffers) return body();
+    return this.withoutInner(body);
+  }
+
+  private withoutInner(body: () => Activation): Activation {
     this.scopeBuffers = [];
     const result = body();
     for (const buffer of this.scopeBuffers) if (buffer !== result.data) this.pool.give(buffer);
     this.scopeBuffers = undefined;
+    return result;
+  }
+
+  /**
+   * A part of the model of which only the result is kept; on the way back it is run again by the same calls, so that not a bit differs
+   * (Chen et al. 2016). What it reads must still be there then: activations of before it, which go back to the pool after it.
+   */
+  recomputed(body: () => Activation): Activation {
+    if (!this.training) return this.scope(body);
+    this.recording = false;
+    this.made = [];
+    const result = this.withoutInner(body);
+    const index = this.made.indexOf(result);
+    this.recording = true;
+    this.record(undefined, [], () => {
+      this.made = [];
+      this.kept = { result, index };
+      const again = span('recompute', 'phase', body);
+      this.kept = undefined;
+      again.grad = result.grad;
+    });
     return result;
   }
 

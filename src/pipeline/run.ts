@@ -35,10 +35,11 @@ export async function run(
   refuseErrors(plan);
   sayChecks(plan, options);
   await stages.run('job', async () => ({ value: undefined, reused: !(await compile(prepared, plan, options)) }));
-  const threads = options.threads ?? prepared.config.training.threads;
+  const { training } = prepared.config;
+  const resources = { threads: options.threads ?? training.threads, recompute: training.recompute };
   const { status, profile } = await stages.run('training', async () => {
     const before = listCheckpoints(runFolder).at(-1)?.step;
-    const value = await train(path.join(runFolder, 'job'), plan, { ...options, threads });
+    const value = await train(path.join(runFolder, 'job'), plan, { ...options, ...resources });
     return { value, reused: before === plan.numSteps };
   });
   await stages.run('report', async () => ({ value: writeReport(runFolder), reused: false }));
@@ -99,8 +100,8 @@ const RECORDS = ['metrics.jsonl', 'events.jsonl', 'evals'];
 async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise<{ value: Plan; reused: boolean }> {
   const { config, runFolder, plan, facts, corpora, model } = prepared;
   const { corpora: listed, file: _file, folder: _folder, output: _output, ...given } = config;
-  // Threads change no bit of the result: a run may go on with another number of them.
-  const asked = { ...given, training: { ...given.training, threads: undefined } };
+  // Neither changes a bit of the result: a run may go on with another number of threads, or in less memory.
+  const asked = { ...given, training: { ...given.training, threads: undefined, recompute: undefined } };
   const inputs = fingerprint({
     asked,
     roles: listed.map(({ name, role, weight }) => ({ name, role, weight })),
@@ -208,6 +209,7 @@ async function train(
     const { status } = await superviseEngine({
       jobFolder,
       threads: options.threads,
+      recompute: options.recompute ?? plan.recompute,
       profileSteps: options.profileSteps,
       onMessage: (message) => {
         if (message.type === 'profile') {

@@ -11,6 +11,8 @@ export interface PipelineOptions {
   threads?: number;
   /** Run every stage again. */
   fresh?: boolean;
+  /** Run layers again on the way back instead of keeping them; by default as the plan says. Changes no result. */
+  recompute?: boolean;
   /** Training steps to trace. */
   profileSteps?: number;
   /** One line for people. */

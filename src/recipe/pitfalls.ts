@@ -254,7 +254,7 @@ const doesNotFit: Pitfall = {
       evidence: `about ${formatBytes(totalBytes)} needed, ${formatBytes(stateBytes)} of it for ${formatCount(numParameters)} parameters whatever the batch; ${formatBytes(hardware.memoryBytes)} may be used`,
       fix: isStateTooLarge
         ? 'Take a smaller model, or a machine or container with more memory.'
-        : `Lower training.microBatch (now ${plan.sequencesPerMicroBatch}) or training.seqLen (now ${plan.seqLen}), or take a smaller model.`,
+        : `${plan.recompute ? 'Lower' : 'Set training.recompute: true, or lower'} training.microBatch (now ${plan.sequencesPerMicroBatch}) or training.seqLen (now ${plan.seqLen}), or take a smaller model.`,
     };
   },
 };

@@ -78,9 +78,16 @@ export function makePlan(inputs: PlanInputs): Plan {
   );
   const lora = planLora(config.training.lora, reasons);
   const { ema } = config.training;
-  const memoryOf = (batch: number) =>
-    estimateMemory(inputs.countMemory({ batch, seqLen, precision, lora, ema: ema !== undefined }));
-  const sequencesPerMicroBatch = take(chooseMicroBatch(inputs, sequencesPerStep, seqLen, memoryOf));
+  const memoryOf = (batch: number, recomputes: boolean) =>
+    estimateMemory(
+      inputs.countMemory({ batch, seqLen, precision, lora, ema: ema !== undefined, recompute: recomputes }),
+    );
+  const recompute = take(
+    chooseRecompute(inputs, (recomputes) => memoryOf(config.training.microBatch ?? 1, recomputes)),
+  );
+  const sequencesPerMicroBatch = take(
+    chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) => memoryOf(batch, recompute)),
+  );
   const optimizer = {
     beta1: take(
       chosen(
@@ -175,7 +182,7 @@ export function makePlan(inputs: PlanInputs): Plan {
   );
 
   const expected = expectations(phases, corpora, totalTokens);
-  const memory = memoryOf(sequencesPerMicroBatch);
+  const memory = memoryOf(sequencesPerMicroBatch, recompute);
   const plan: Plan = {
     formatVersion: 1,
     name: config.name,
@@ -192,6 +199,7 @@ export function makePlan(inputs: PlanInputs): Plan {
     },
     corpora: inputs.corpora.map((corpus) => ({ ...corpus })),
     ...{ numSteps, tokensPerStep, seqLen, sequencesPerStep, sequencesPerMicroBatch, totalTokens, precision },
+    ...(recompute ? { recompute } : {}),
     optimizer,
     ...(lora === undefined ? {} : { lora }),
     ...(routers && { routers }),
@@ -480,19 +488,38 @@ function tokensOf(phases: readonly PlanPhase[], corpus: string): number {
   return phases.reduce((sum, phase) => sum + phase.numTokens * (phase.blend[corpus] ?? 0), 0);
 }
 
+function fitsMemory({ hardware }: PlanInputs, { totalBytes }: MemoryEstimate): boolean {
+  return hardware?.memoryBytes === undefined || totalBytes <= hardware.memoryBytes * MAX_MEMORY_SHARE;
+}
+
+/** @param memoryOf with layers run again, or kept, at the smallest pass */
+function chooseRecompute(inputs: PlanInputs, memoryOf: (recomputes: boolean) => MemoryEstimate) {
+  const isNeeded = !fitsMemory(inputs, memoryOf(false));
+  return chosen(
+    'recomputation',
+    inputs.config.training.recompute,
+    isNeeded,
+    (value) => (value ? 'on' : 'off'),
+    isNeeded
+      ? `kept activations would take ${formatBytes(memoryOf(false).totalBytes)} in all, and ${formatBytes(inputs.hardware!.memoryBytes!)} may be used: each layer is run again on the way back, a third more work for the same result`
+      : 'the activations fit into the memory, and to run each layer again is a third more work',
+    'counted',
+  );
+}
+
 function chooseMicroBatch(
-  { config, hardware, model }: PlanInputs,
+  inputs: PlanInputs,
   sequencesPerStep: number,
   seqLen: number,
   memoryOf: (sequences: number) => MemoryEstimate,
 ) {
+  const { config, hardware, model } = inputs;
   const given = config.training.microBatch;
   if (given !== undefined && sequencesPerStep % given !== 0)
     throw new ConfigError(
       `training.microBatch: expected a divisor of the ${sequencesPerStep} sequences of a step, found ${given}.`,
     );
-  const fits = (sequences: number) =>
-    hardware?.memoryBytes === undefined || memoryOf(sequences).totalBytes <= hardware.memoryBytes * MAX_MEMORY_SHARE;
+  const fits = (sequences: number) => fitsMemory(inputs, memoryOf(sequences));
   let best = 1;
   for (let n = 1; n <= sequencesPerStep && n * seqLen <= MICRO_BATCH_TOKENS; n++)
     if (sequencesPerStep % n === 0 && fits(n)) best = n;

@@ -25,6 +25,8 @@ export interface TrainingShape {
   lora?: Plan['lora'];
   /** An average of the weights is kept. */
   ema: boolean;
+  /** Layers are run again on the way back instead of being kept. */
+  recompute: boolean;
 }
 
 /** Of a model with experts. */
@@ -134,6 +136,8 @@ export interface Plan {
   sequencesPerMicroBatch: number;
   totalTokens: number;
   precision: Precision;
+  /** Layers are run again on the way back instead of being kept; changes no result. Absent: they are kept. */
+  recompute?: boolean;
   optimizer: {
     beta1: number;
     beta2: number;

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Rng } from '../../src/base/rng.ts';
 import { openModel } from '../../src/checkpoint/index.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../src/engine/checkpoints.ts';
-import { listCheckpoints } from '../../src/engine/index.ts';
+import { listCheckpoints, superviseEngine } from '../../src/engine/index.ts';
 import { referenceKernels } from '../../src/kernels/index.ts';
 import { adamwStep, gradNorm, loadDecoder, prepareEma, prepareTraining, updateEma } from '../../src/nn/index.ts';
 import { makeBatch, uniformWeights } from '../nn/fixtures.ts';
@@ -63,6 +63,28 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
   test('two threads give the bits of one', async () => {
     const run = await makeRun(world, options);
     expect((await runEngine(run, { threads: 2 })).code).toBe(0);
+    expect(sameState(run, uninterrupted)).toEqual(SAME);
+  });
+
+  test('layers run again give the bits of kept ones, and a run may change from one to the other', async () => {
+    const run = await makeRun(world, options);
+    let interrupted = false;
+    const supervise = (recompute: boolean) =>
+      superviseEngine({
+        jobFolder: path.join(run, 'job'),
+        threads: 1,
+        recompute,
+        onMessage: (message) => {
+          if (interrupted || message.type !== 'step' || message.step < 20) return;
+          interrupted = true;
+          process.emit('SIGINT', 'SIGINT');
+        },
+      });
+    expect((await supervise(true)).status).toBe('stopped');
+    const activations = () => readLines(path.join(run, 'events.jsonl')).at(-1)!.activationBytes as number;
+    const recomputed = activations();
+    expect((await supervise(false)).status).toBe('finished');
+    expect(recomputed).toBeLessThan(activations());
     expect(sameState(run, uninterrupted)).toEqual(SAME);
   });
 

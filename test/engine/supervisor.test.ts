@@ -134,7 +134,9 @@ test('memory that the system refuses is told as such', () => {
   }
   expect(explainAllocation(thrown)).toMatchObject({
     name: 'EngineError',
-    message: expect.stringMatching(/^memory ran out .* Lower training\.microBatch or training\.seqLen/),
+    message: expect.stringMatching(
+      /^memory ran out .* Set training\.recompute: true and go on, or lower training\.microBatch/,
+    ),
   });
   const other = new RangeError('Invalid count value: -1');
   expect(explainAllocation(other)).toBe(other);

@@ -15,9 +15,9 @@ export const MODEL: ModelFactsForPlan = {
 };
 
 /** About what this model takes. */
-export const countMemory: PlanInputs['countMemory'] = ({ batch, seqLen, precision, ema }) => ({
+export const countMemory: PlanInputs['countMemory'] = ({ batch, seqLen, precision, ema, recompute }) => ({
   stateBytes: MODEL.numParameters * (ema ? 20 : 16),
-  activationBytes: batch * seqLen * (precision === 'bf16' ? 60_000 : 120_000),
+  activationBytes: (batch * seqLen * (precision === 'bf16' ? 60_000 : 120_000)) / (recompute ? 6 : 1),
 });
 
 export function corpus(

@@ -37,7 +37,7 @@ describe('each rule fires where it should, and only there', () => {
       evidence: expect.stringContaining('122 MiB of it for 8M parameters whatever the batch; 100 MiB may be used'),
       fix: expect.stringContaining('smaller model'),
     });
-    expect(find(on(200 * 2 ** 20), 'does-not-fit')!.fix).toMatch(/Lower training\.microBatch \(now 1\)/);
+    expect(find(on(200 * 2 ** 20), 'does-not-fit')!.fix).toMatch(/^Lower training\.microBatch \(now 1\)/);
   });
 
   it('no-replay', () => {

@@ -367,11 +367,29 @@ describe('memory', () => {
   };
 
   it('is what was counted for the passes of the plan, and the program', () => {
-    const counted = countMemory({ batch: 2, seqLen: 512, precision: 'bf16', ema: false });
+    const counted = countMemory({ batch: 2, seqLen: 512, precision: 'bf16', ema: false, recompute: false });
     const planned = memory().memory;
     expect(planned).toMatchObject(counted);
     expect(planned.totalBytes).toBe(counted.stateBytes + counted.activationBytes + planned.programBytes);
     expect(memory('precision: f32').memory.activationBytes).toBe(2 * counted.activationBytes);
+  });
+
+  it('layers are run again where keeping them does not fit, or where that is asked for', () => {
+    const on = (memoryBytes: number, training = '') => {
+      const given = inputs([HANDBOOK, WEB], `budget: { tokens: 4M }\ntraining: { seqLen: 512, ${training} }`);
+      const plan = makePlan({ ...given, hardware: { memoryBytes, source: 'a test' } });
+      return { recompute: plan.recompute ?? false, why: reason(plan, 'recomputation')!.why, plan };
+    };
+    // State and program are 256 MB, a sequence's activations 31 MB, and 80 % may be filled.
+    expect(on(400e6).recompute).toBe(false);
+    const small = on(350e6);
+    expect(small.recompute).toBe(true);
+    expect(small.why).toMatch(/^kept activations would take 279 MiB in all, and 334 MiB may be used/);
+    expect(small.plan.sequencesPerMicroBatch).toBeGreaterThan(1);
+    expect(on(350e6, 'recompute: false').recompute).toBe(false);
+    expect(on(8e9, 'recompute: true').recompute).toBe(true);
+    // With the passes that were asked for.
+    expect(on(400e6, 'microBatch: 4').recompute).toBe(true);
   });
 
   it('an average of the weights takes 4 bytes more', () => {

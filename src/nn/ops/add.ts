@@ -6,7 +6,7 @@ import type { Activation } from '../tensor.ts';
 export function add(tape: Tape, x: Activation, branch: Activation): Activation {
   const { kernels } = tape;
   const out = tape.activation(x.rows, x.cols);
-  kernels.add(out.data, x.data, branch.data);
+  if (!tape.isKept(out)) kernels.add(out.data, x.data, branch.data);
   tape.record(out, [], () => {
     tape.accumulateGrad(x, (dx) => kernels.convert(dx, out.grad!));
     branch.grad = out.grad;

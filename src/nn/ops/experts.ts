@@ -41,6 +41,7 @@ export function experts(
       kernels.gemm(of(gateUp, 2 * f), of(rows, d), up.data, n, 2 * f, d, false, true, null, null),
     );
     kernels.gluForward(inner, gateUp, numSlots, f, activation);
+    if (tape.isKept(out)) return;
     forEach(each, routed, ({ down }, of, n) =>
       kernels.gemm(of(rows, d), of(inner, f), down.data, n, d, f, false, true, null, null),
     );

@@ -14,8 +14,9 @@ export function linear(
   const [numRows, numIn, numOut] = [x.rows, weight.cols, weight.rows];
   const out = tape.activation(numRows, numOut);
   const [addend, offsets] = [residual?.data ?? null, bias?.data ?? null];
-  kernels.gemm(out.data, x.data, weight.data, numRows, numOut, numIn, false, true, addend, offsets);
-  const adapter = weight.adapter && adapt(tape, x, weight.adapter, out);
+  const isKept = tape.isKept(out);
+  if (!isKept) kernels.gemm(out.data, x.data, weight.data, numRows, numOut, numIn, false, true, addend, offsets);
+  const adapter = weight.adapter && adapt(tape, x, weight.adapter, isKept ? undefined : out);
   tape.record(out, adapter ? [adapter.inner] : [], () => {
     const dOut = out.grad!;
     if (weight.grad) kernels.gemm(weight.grad, dOut, x.data, numOut, numIn, numRows, true, false, weight.grad, null);
