@@ -25,6 +25,7 @@ struct AdamWOptions {
   double lr, beta1, beta2, eps, weightDecay, gradScale, step;
 };
 
+/// A kernel added here gets its test in test/native, which counts them.
 struct KernelTable {
   const char* name;
   void (*gemm)(Floats c, Floats a, Floats b, long m, long n, long k, bool transA, bool transB, Floats addend,

@@ -32,6 +32,13 @@ describe.skipIf(compiler === undefined)('native sources', () => {
     expect(spawnSync(program, { encoding: 'utf8' })).toMatchObject({ stdout: '', status: 0 });
   });
 
+  // Run by test/native/run.mjs, which takes minutes; here they must fit the kernels' table.
+  test('tests of the kernels in C++ compile', { timeout: 240_000 }, () => {
+    const native = path.join(root, 'test', 'native');
+    const sources = fs.readdirSync(native).filter((name) => name.endsWith('.cc'));
+    execFileSync(compiler!, ['-fsyntax-only', '-std=c++17', ...sources.map((name) => path.join(native, name))]);
+  });
+
   test.runIf(process.arch === 'x64')(
     'an instruction set that the compiler does not know is left out, the others are built',
     { timeout: 240_000 },

@@ -1,5 +1,6 @@
 // Native kernels against the reference, on every instruction set that this machine runs, at sizes around every tile edge; and the law
 // that the number of threads changes no bit. A case computes the reference once and runs every instruction set against it. Without a compiler there is nothing to compare, and the file says so by being skipped.
+import * as fs from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
 import { toF32 } from '../../src/kernels/bf16.ts';
 import { loadNative, nativeProblem } from '../../src/kernels/native.ts';
@@ -565,6 +566,16 @@ describe.skipIf(info === undefined)('the choice of instruction set', () => {
     expect(info!.variant).toBe(process.env.CONTINUO_KERNELS ?? info!.supported[0]);
     expect(loadNative()!.variant).toBe(info!.variant);
     expect(info!.supported.at(-1)).toBe(process.arch === 'arm64' ? 'neon' : 'portable');
+  });
+
+  // A source that one instruction set cannot be compiled from would otherwise only make the tests fewer.
+  test.runIf(process.platform === 'linux' && process.arch === 'x64')('has all that this processor runs', () => {
+    const flags = /^flags\s*:(.*)$/m.exec(fs.readFileSync('/proc/cpuinfo', 'utf8'))![1]!.split(' ');
+    const needs = { avx512bf16: 'avx512_bf16', avx512: 'avx512dq', avx2: 'avx2' };
+    for (const [variant, flag] of Object.entries(needs))
+      expect(info!.supported.includes(variant), `${variant} where the processor has ${flag}`).toBe(
+        flags.includes(flag),
+      );
   });
 
   test("an unknown one is the user's error, with the nearest name", () => {

@@ -76,7 +76,7 @@ TEST(averageOfMasters) {
     }
 }
 
-TEST(convertAndAdd) {
+TEST(convertScaleAndAdd) {
   for (const bool from : {false, true})
     for (const bool to : {false, true})
       for (const long n : kCounts) {
@@ -84,6 +84,9 @@ TEST(convertAndAdd) {
         onThreads("convert", {converted}, [&] { kernels.convert(converted, a, n); });
         onThreads("add", {sums}, [&] { kernels.add(sums, a, b, n); });
         for (long i = 0; i < n; i++) expected.set(i, a[i]);
+        CHECK(n == 0 || std::memcmp(converted.data(), expected.data(), expected.bytes()) == 0);
+        onThreads("scale", {converted}, [&] { kernels.scale(converted, n, 0.7f); });
+        for (long i = 0; i < n; i++) expected.set(i, (float)expected[i] * 0.7f);
         CHECK(n == 0 || std::memcmp(converted.data(), expected.data(), expected.bytes()) == 0);
         for (long i = 0; i < n; i++) expected.set(i, (float)a[i] + (float)b[i]);
         CHECK(n == 0 || std::memcmp(sums.data(), expected.data(), expected.bytes()) == 0);
