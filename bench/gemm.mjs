@@ -1,40 +1,55 @@
-// Native kernels against this machine's ceiling: matrix products as training makes them (forward, gradients of inputs and weights),
-// attention, and the ops that wait for memory. Checks a result before it times anything. Needs `npm run build` and the native kernels.
-//
-//   node bench/gemm.mjs [--json] [--threads N] [--only gemm|attention|memory] [--seconds S]
+// Native kernels against this machine's ceiling: matrix products as training makes them (forward, gradients of inputs and weights) beside
+// PyTorch's, attention, and the ops that wait for memory. Products are checked before they are timed. Needs `npm run build` and the native kernels.
 import * as os from 'node:os';
 import { parseArgs } from 'node:util';
-import { loadNative, nativeInfo, nativeProblem, referenceKernels } from '../dist/kernels/index.js';
+import { loadNative, nativeInfo, nativeProblem } from '../dist/kernels/index.js';
+import { benchProducts, PRODUCTS } from './lib/products.mjs';
+
+const MODELS = [...Object.keys(PRODUCTS), 'decode'];
+const DTYPES = ['bf16', 'f32'];
+const ONLY = ['gemm', 'attention', 'memory'];
+const USAGE = `Usage: npm run bench -- gemm [options]
+
+  --only NAME      ${ONLY.join(', ')} (default: all)
+  --models LIST    whose products, of ${MODELS.join(', ')} (default: all)
+  --dtypes LIST    of ${DTYPES.join(', ')} (default: both)
+  --threads N      (default: all cores)
+  --seconds S      repeats a call for so long, three times at least (default: 0.3)
+  --no-peer        without PyTorch
+  --save           writes bench/results/gemm.json (products); models and dtypes that were not measured are kept from the last record
+  --json           the records as the last line`;
 
 const { values: flags } = parseArgs({
   options: {
     json: { type: 'boolean' },
-    threads: { type: 'string' },
+    save: { type: 'boolean', default: false },
+    threads: { type: 'string', default: String(os.availableParallelism()) },
     only: { type: 'string' },
-    seconds: { type: 'string' },
+    models: { type: 'string', default: MODELS.join(',') },
+    dtypes: { type: 'string', default: DTYPES.join(',') },
+    'no-peer': { type: 'boolean', default: false },
+    seconds: { type: 'string', default: '0.3' },
+    help: { type: 'boolean', default: false },
   },
 });
+const [models, dtypes] = [flags.models.split(','), flags.dtypes.split(',')];
+const known =
+  models.every((name) => MODELS.includes(name)) &&
+  dtypes.every((name) => DTYPES.includes(name)) &&
+  (flags.only === undefined || ONLY.includes(flags.only));
+if (flags.help || !known) {
+  console.error(USAGE);
+  process.exit(flags.help ? 0 : 2);
+}
 const kernels = loadNative();
 if (!kernels) {
   console.error(`nothing to measure: ${nativeProblem()}`);
   process.exit(2);
 }
 const info = nativeInfo();
-kernels.setNumThreads(Number(flags.threads ?? os.availableParallelism()));
-const secondsEach = Number(flags.seconds ?? 0.3);
-
-// [tokens, out, in]: the matrices of a model of 135 million parameters, then of smaller ones.
-const SHAPES = [
-  [2048, 960, 576],
-  [2048, 576, 576],
-  [2048, 3072, 576],
-  [2048, 576, 1536],
-  [1024, 49152, 576],
-  [4096, 256, 256],
-  [4096, 1408, 512],
-  [4096, 512, 1408],
-  [2048, 8192, 512],
-];
+const threads = Number(flags.threads);
+kernels.setNumThreads(threads);
+const secondsEach = Number(flags.seconds);
 
 function random(length, dtype) {
   const x = Float32Array.from({ length }, () => Math.random() * 2 - 1);
@@ -57,44 +72,6 @@ function time(call) {
     best = Math.min(best, (performance.now() - start) / 1000);
   }
   return best;
-}
-
-function check() {
-  const [m, n, k] = [70, 101, 259];
-  for (const dtype of ['f32', 'bf16']) {
-    const [a, b] = [random(m * k, dtype), random(n * k, dtype)];
-    const [actual, expected] = [new Float32Array(m * n), new Float32Array(m * n)];
-    kernels.gemm(actual, a, b, m, n, k, false, true, null, null);
-    referenceKernels.gemm(expected, a, b, m, n, k, false, true, null, null);
-    const worst = actual.reduce((max, x, i) => Math.max(max, Math.abs(x - expected[i])), 0);
-    if (!(worst < 1e-4)) throw new Error(`gemm ${dtype} is off by ${worst}: not timing a wrong result`);
-  }
-}
-
-function benchGemm(peak) {
-  const rows = [];
-  for (const dtype of ['bf16', 'f32'])
-    for (const [tokens, out, into] of SHAPES) {
-      const [x, w, y] = [random(tokens * into, dtype), random(out * into, dtype), random(tokens * out, dtype)];
-      const [y2, dx, dw] = [zeros(tokens * out, dtype), zeros(tokens * into, dtype), new Float32Array(out * into)];
-      const flops = 2 * tokens * out * into;
-      const calls = {
-        fwd: () => kernels.gemm(y2, x, w, tokens, out, into, false, true, null, null),
-        dX: () => kernels.gemm(dx, y, w, tokens, into, out, false, false, null, null),
-        dW: () => kernels.gemm(dw, y, x, out, into, tokens, true, false, dw, null),
-      };
-      for (const [name, call] of Object.entries(calls)) {
-        const gflops = flops / time(call) / 1e9;
-        rows.push({
-          op: `gemm ${name}`,
-          dtype,
-          shape: `${tokens}x${out}x${into}`,
-          gflops,
-          ofPeak: gflops / peak[dtype],
-        });
-      }
-    }
-  return rows;
 }
 
 function benchAttention(peak) {
@@ -209,22 +186,22 @@ function benchMemory() {
 }
 
 const loadBefore = os.loadavg()[0];
-check();
 const peak = { bf16: info.measurePeak('bf16'), f32: info.measurePeak('f32') };
 const wanted = (name) => flags.only === undefined || flags.only === name;
-const rows = [
-  ...(wanted('gemm') ? benchGemm(peak) : []),
-  ...(wanted('attention') ? benchAttention(peak) : []),
-  ...(wanted('memory') ? benchMemory() : []),
-];
+const products = wanted('gemm')
+  ? benchProducts(kernels, info, {
+      ...{ models, dtypes, threads },
+      ...{ seconds: secondsEach, peer: !flags['no-peer'], save: flags.save },
+    })
+  : undefined;
+const rows = [...(wanted('attention') ? benchAttention(peak) : []), ...(wanted('memory') ? benchMemory() : [])];
 const machine = {
   cpu: os.cpus()[0]?.model,
   threads: kernels.numThreads,
   variant: kernels.variant,
   compiler: info.compiler,
 };
-if (flags.json) console.log(JSON.stringify({ bench: 'kernels', machine, peak, rows }));
-else {
+if (rows.length > 0) {
   console.log(
     `${machine.cpu}, ${machine.threads} threads, ${machine.variant}, compiler ${machine.compiler}, load average ${loadBefore.toFixed(1)} before`,
   );
@@ -237,3 +214,4 @@ else {
           : `${gbytes.toFixed(1).padStart(5)} GB/s`),
     );
 }
+if (flags.json) console.log(JSON.stringify({ bench: 'gemm', machine, peak, products, rows }));
