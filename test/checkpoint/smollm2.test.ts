@@ -26,7 +26,12 @@ it.skipIf(!fs.existsSync(file))('SmolLM2-135M-Instruct in Q4_1 and Q8_0', () => 
     vocab_size: 49152,
   });
   const facts = describeModel(source);
-  expect(facts.parameters).toEqual({ total: 134515008, embedding: 28311552, nonEmbedding: 106203456 });
+  expect(facts.parameters).toEqual({
+    total: 134515008,
+    active: 134515008,
+    embedding: 28311552,
+    nonEmbedding: 106203456,
+  });
   expect(facts.tuning.kind).toBe('instruct');
   expect(source.tokenizer().decode(source.tokenizer().encode('The capital of France'))).toBe('The capital of France');
   source.close();
