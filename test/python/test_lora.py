@@ -32,7 +32,7 @@ def test_ten_steps_and_the_merged_model(case, settings, tmp_path):
     got = probe(tmp_path, **{**request, "want": []}, lora=SETTINGS[settings], adapterBefore=before, adapterAfter=after)
 
     model = peft.PeftModel.from_pretrained(base, before, is_trainable=True)
-    losses, norms = torch_steps(model, inputs, targets, lrs, 0.5)
+    losses, norms, _ = torch_steps(model, inputs, targets, lrs, 0.5)
     difference = (got["step_losses"] - torch.tensor(losses)).abs().max().item()
     print(f"{case}, {settings}: ten steps, largest difference of loss {difference:.2e}, loss {losses[0]:.4f} -> {losses[-1]:.4f}")
     assert losses[-1] < losses[0] - 0.05
