@@ -7,8 +7,9 @@
 
 namespace CONTINUO_VARIANT {
 
-// The longest block of K, in steps.
-constexpr long kMaxSteps = 640;
+// The longest block of K, in steps. A longer one moves C less often, but its sum errs more: 640 steps, one block for K = 576, gained 1 % in
+// f32 and 2 to 3 % in bf16 there and took the relative error from 3.1e-7 to 4.3e-7.
+constexpr long kMaxSteps = 512;
 // No multiple of 4 KB comes near a multiple of this, so the rows of a tile lie in different places of L1.
 constexpr long kRowSteps = kMaxSteps + W;
 

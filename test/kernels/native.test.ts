@@ -36,7 +36,7 @@ test.skipIf(info !== undefined)('says why there are no native kernels', () => {
 });
 
 describe.skipIf(info === undefined)('native kernels', () => {
-  // Around the tiles (8 x 48), the groups of rows (32), the few-rows path (up to 8), odd depth (pairs), and more than one block of depth (640).
+  // Around the tiles (8 x 48), the groups of rows (32), the few-rows path (up to 8), odd depth (pairs), and more than one block of depth (512).
   const SHAPES = [
     [1, 1, 1],
     [1, 50, 37],

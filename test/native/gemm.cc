@@ -86,7 +86,7 @@ TEST(gemmOfNothing) {
   kernels.gemm(none, some, none, 2, 0, 3, false, false, {}, {});
 }
 
-// More than one task of rows, panel of columns and block of depth (640 steps), none of them full at its end; then whole vectors of depth
+// More than one task of rows, panel of columns and block of depth (512 steps), none of them full at its end; then whole vectors of depth
 // and whole groups of rows (8 or 32), which are packed while others are multiplied.
 TEST(gemmOfSeveralTilesAndBlocks) {
   int turn = 0;
