@@ -1,5 +1,5 @@
 // C = A B^T + addend + bias for a few rows of A: one pass over B at the speed of memory, which is what generation waits for. A row of B meets
-// four rows of A while it is in registers. The order of a sum depends on K and B's dtype only, so a row of C has the same bits
+// all rows of A while it is in registers. The order of a sum depends on K and B's dtype only, so a row of C has the same bits
 // whatever other rows are computed with it.
 #pragma once
 #include "micro.h"
@@ -7,11 +7,11 @@
 namespace CONTINUO_VARIANT {
 
 constexpr long kFewRows = 8;
-// Rows of A a pass takes: 4 x 2 x 2 sums fit 32 registers beside their operands, 2 x 2 x 2 fit 16.
+// Rows of A a pass takes: 8 x 2 sums fit 32 registers beside their operands, 4 x 2 fit 16.
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kPassRows = 4;
+constexpr int kPassRows = 8;
 #else
-constexpr int kPassRows = 2;
+constexpr int kPassRows = 4;
 #endif
 // Of B, bytes. Measured on 2 cores, 270 MB of weights: without asking ahead 25 GB/s of the 49 that plain reading reaches, with it 45.
 constexpr long kAheadBytes = 8192;
@@ -57,20 +57,19 @@ static void arrangeRow(float* to, Floats a, size_t at, long k) {
 /// sums[r][j] = products of R rows of A with NB rows of B, before the sum over lanes.
 template <int R, int NB, class T>
 INLINE void dotRows(vf (*sums)[W], int j0, const float* a, long lda, const T* const* rows, long k) {
-  vf acc[NB][R][2];
+  vf acc[NB][R];
 #pragma GCC unroll 4
   for (int j = 0; j < NB; j++)
-#pragma GCC unroll 4
-    for (int r = 0; r < R; r++) acc[j][r][0] = acc[j][r][1] = splat(0);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) acc[j][r] = splat(0);
   const auto step = [&](long p, const vf(&b)[NB][2]) __attribute__((always_inline)) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
       const vf low = load(a + r * lda + p), high = load(a + r * lda + p + W);
 #pragma GCC unroll 4
-      for (int j = 0; j < NB; j++) {
-        acc[j][r][0] = fma(low, b[j][0], acc[j][r][0]);
-        acc[j][r][1] = fma(high, b[j][1], acc[j][r][1]);
-      }
+      for (int j = 0; j < NB; j++) acc[j][r] = fma(low, b[j][0], acc[j][r]);
+#pragma GCC unroll 4
+      for (int j = 0; j < NB; j++) acc[j][r] = fma(high, b[j][1], acc[j][r]);
     }
   };
   long p = 0;
@@ -93,15 +92,16 @@ INLINE void dotRows(vf (*sums)[W], int j0, const float* a, long lda, const T* co
     }
     step(p, b);
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int j = 0; j < NB; j++) sums[r][j0 + j] = acc[j][r][0] + acc[j][r][1];
+    for (int j = 0; j < NB; j++) sums[r][j0 + j] = acc[j][r];
 }
 
-/// W columns of C from n0 on, `cols` of them inside it, for R rows.
+/// W columns of C from n0 on, `cols` of them inside it, for `numRows` of R rows; `a` has R.
 template <int R, class T>
-INLINE void fewRowsTile(Floats c, long row0, long n0, int cols, const float* a, long lda, const T* b, long n, long k, Floats addend, Floats bias) {
+INLINE void fewRowsTile(Floats c, long row0, long n0, int cols, const float* a, long lda, const T* b, long n, long k, Floats addend, Floats bias,
+                        long numRows) {
   constexpr int NB = R == 1 ? 4 : 2;
   vf sums[R][W];
   for (int j = 0; j < W; j += NB) {
@@ -109,7 +109,7 @@ INLINE void fewRowsTile(Floats c, long row0, long n0, int cols, const float* a, 
     for (int i = 0; i < NB; i++) rows[i] = b + (n0 + minOf(j + i, cols - 1)) * k;
     dotRows<R, NB>(sums, j, a, lda, rows, k);
   }
-  for (int r = 0; r < R; r++) {
+  for (int r = 0; r < numRows; r++) {
     vf v = sumLanes(sums[r]);
     const size_t at = (row0 + r) * n + n0;
     if (bias.p) v += loadUpTo(cols, bias, n0);
@@ -121,8 +121,11 @@ INLINE void fewRowsTile(Floats c, long row0, long n0, int cols, const float* a, 
 template <class T>
 static void gemmFewRowsOf(Floats c, Floats a, const T* b, long m, long n, long k, Floats addend, Floats bias) {
   const long lda = roundUp(k, kTwo);
-  float* rows = scratch<float>(kShared0, m * lda);
+  // Rows beyond the last, up to a whole pass, are computed with it and thrown away.
+  const long paddedRows = roundUp(m, (long)kPassRows);
+  float* rows = scratch<float>(kShared0, paddedRows * lda);
   for (long i = 0; i < m; i++) arrangeRow<T>(rows + i * lda, a, i * k, k);
+  std::memset(rows + m * lda, 0, (paddedRows - m) * lda * sizeof(float));
   const long groups = divideUp(n, (long)W), threads = numThreads();
   const long numTasks = minOf(groups, roundUp(maxOf<long>(1, divideUp(n * k * (long)sizeof(T), kTaskBytes)), threads));
   parallelFor(numTasks, [&](long task) {
@@ -130,12 +133,15 @@ static void gemmFewRowsOf(Floats c, Floats a, const T* b, long m, long n, long k
       const int cols = (int)minOf<long>(W, n - g * W);
       for (long i = 0; i < m; i += kPassRows) {
         const float* at = rows + i * lda;
-        switch (minOf<long>(kPassRows, m - i)) {
-          case 1: fewRowsTile<1>(c, i, g * W, cols, at, lda, b, n, k, addend, bias); break;
-          case 2: fewRowsTile<2>(c, i, g * W, cols, at, lda, b, n, k, addend, bias); break;
-          case 3: fewRowsTile<kPassRows < 3 ? kPassRows : 3>(c, i, g * W, cols, at, lda, b, n, k, addend, bias); break;
-          default: fewRowsTile<kPassRows>(c, i, g * W, cols, at, lda, b, n, k, addend, bias);
-        }
+        const long left = minOf<long>(kPassRows, m - i);
+        if (left > 4)
+          fewRowsTile<kPassRows>(c, i, g * W, cols, at, lda, b, n, k, addend, bias, left);
+        else if (left > 2)
+          fewRowsTile<4>(c, i, g * W, cols, at, lda, b, n, k, addend, bias, left);
+        else if (left == 2)
+          fewRowsTile<2>(c, i, g * W, cols, at, lda, b, n, k, addend, bias, left);
+        else
+          fewRowsTile<1>(c, i, g * W, cols, at, lda, b, n, k, addend, bias, left);
       }
     }
   });
