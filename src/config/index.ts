@@ -1,6 +1,7 @@
 // The door of the configuration layer.
 export { loadConfig, parseConfig } from './load.ts';
 export {
+  type CommonOptions,
   PLANNED_PRESETS,
   PRESET_NAMES,
   type PresetName,

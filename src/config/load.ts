@@ -169,6 +169,7 @@ interface RawCorpus {
   field?: string;
   heldOut?: { share?: number; documents?: number; tokens?: number };
   weight?: number;
+  quality?: number;
   maxBadShare?: number;
 }
 
@@ -246,17 +247,59 @@ function resolveRecipe(
     });
   const trainable = corpora.filter((corpus) => corpus.role !== 'evaluation');
   if (name === 'from-scratch' && problems.length === 0) checkWeights(trainable, 'training', problems);
-  for (const key of ['firstBlend', 'secondBlend', 'blend']) {
-    const names = trainable.map((corpus) => corpus.name);
-    for (const corpus of Object.keys((options as Record<string, object | undefined>)[key] ?? {}))
-      if (!names.includes(corpus))
-        problems.push({
-          path: ['recipe', key, corpus],
-          atKey: true,
-          message: `no such corpus to train on; there are ${names.join(', ')}`,
-        });
-  }
+  const names = trainable.map((corpus) => corpus.name);
+  for (const key of ['firstBlend', 'secondBlend', 'blend', 'baseScores'])
+    checkNames((options as Record<string, object | undefined>)[key], ['recipe', key], names, problems);
+  if (name === 'custom') checkPhases((options as { phases?: RawPhase[] }).phases, names, problems);
   return { preset: name, options, isDefault: given === undefined } as RecipeConfig;
+}
+
+interface RawPhase {
+  blend?: Record<string, number>;
+  shares?: Record<string, number>;
+  to?: Omit<RawPhase, 'to' | 'begins'>;
+  begins?: Record<string, number>;
+}
+
+function checkPhases(phases: RawPhase[] | undefined, names: readonly string[], problems: Problem[]): void {
+  if (!phases) {
+    problems.push({ path: ['recipe'], message: 'custom needs phases: { preset: custom, phases: [{ blend: {...} }] }' });
+    return;
+  }
+  phases.forEach((phase, i) => {
+    const at = ['recipe', 'phases', i];
+    for (const [where, part] of [[at, phase] as const, [[...at, 'to'], phase.to] as const]) {
+      if (!part) continue;
+      if ((part.blend === undefined) === (part.shares === undefined))
+        problems.push({ path: where, message: 'expected either blend (weights by corpus) or shares (by role)' });
+      if (part.shares && !Object.values(part.shares).some((share) => share > 0))
+        problems.push({ path: [...where, 'shares'], message: 'expected at least one share above 0' });
+      checkNames(part.blend, [...where, 'blend'], names, problems);
+    }
+    const begins = Object.keys(phase.begins ?? {});
+    if (i === 0 && begins.length > 0)
+      problems.push({ path: [...at, 'begins'], message: 'the first phase begins with the run: remove this' });
+    if (i > 0 && begins.length !== 1)
+      problems.push({
+        path: at,
+        message: `expected begins with one of lrShare, tokens and step, found ${begins.join(' and ') || 'none'}`,
+      });
+  });
+}
+
+function checkNames(
+  given: object | undefined,
+  path: (string | number)[],
+  names: readonly string[],
+  problems: Problem[],
+): void {
+  for (const corpus of Object.keys(given ?? {}))
+    if (!names.includes(corpus))
+      problems.push({
+        path: [...path, corpus],
+        atKey: true,
+        message: `no such corpus to train on; there are ${names.join(', ')}`,
+      });
 }
 
 function loraOf(lora: number | LoraConfig | undefined): LoraConfig | undefined {

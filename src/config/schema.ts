@@ -42,6 +42,7 @@ function corpus(value: unknown) {
         tokens: count('tokens').optional(),
       }).optional(),
       weight: notNegative.optional(),
+      quality: positive.optional(),
       maxBadShare: share.optional(),
     },
     'a corpus: a map',
@@ -59,9 +60,11 @@ function corpora(value: unknown) {
 function recipe(value: unknown) {
   if (value === undefined) return z.undefined().optional();
   if (value !== null && typeof value === 'object' && !Array.isArray(value)) {
-    const name = (value as { preset?: unknown }).preset;
+    // A map with phases and no name is a recipe of the user's own.
+    const { preset: given, phases } = value as { preset?: unknown; phases?: unknown };
+    const name = given ?? (phases === undefined ? undefined : 'custom');
     if (typeof name === 'string' && name in RECIPE_OPTIONS)
-      return RECIPE_OPTIONS[name as PresetName].extend({ preset: z.string() });
+      return RECIPE_OPTIONS[name as PresetName].extend({ preset: z.string().default(name) });
     return z.looseObject({ preset: presetName });
   }
   return presetName;
@@ -75,8 +78,9 @@ const presetName = z
 
 function describeUnknownPreset(name: string): string {
   const known = PRESET_NAMES.join(', ');
-  if ((PLANNED_PRESETS as readonly string[]).includes(name))
-    return `one of ${known} ("${name}" is planned, not available in this version)`;
+  const planned = Object.hasOwn(PLANNED_PRESETS, name) ? PLANNED_PRESETS[name] : undefined;
+  if (planned)
+    return `one of ${known} ("${name}", ${planned.method}, needs what this version does not have: ${planned.missing}. Meanwhile: ${planned.meanwhile})`;
   const nearest = nearestName(name, PRESET_NAMES);
   return `one of ${known}${nearest ? ` (did you mean "${nearest}"?)` : ''}`;
 }

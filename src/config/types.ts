@@ -49,6 +49,8 @@ export interface CorpusConfig {
   heldOut?: HeldOutConfig;
   /** Relative weight among the corpora of its role. All of a role have one, or none. */
   weight?: number;
+  /** Factor on its weight, or on its size where there are no weights: above 1 for better text. */
+  quality?: number;
   /** Share of unreadable documents, 0 to 1, beyond which the corpus is refused. */
   maxBadShare?: number;
 }

@@ -82,6 +82,8 @@ export interface CheckpointContext {
   /** Written into config.json under "continuo". */
   record: Record<string, unknown>;
   keep: number;
+  /** Steps whose checkpoints are never removed. */
+  always: readonly number[];
   /** Given: the average of the weights, which was kept with this decay, is written too, as the model folder ema/ inside. */
   exportEma?: number;
   /** Given: the adapters are written too, in PEFT's format, as the folder adapter/ inside. `base` is the model that they belong to. */
@@ -133,7 +135,11 @@ export async function saveCheckpoint(
     };
     writeJsonAtomic(path.join(trainer, 'state.json'), state);
   });
-  for (const old of listCheckpoints(context.runFolder).slice(0, -context.keep)) {
+  const passing = listCheckpoints(context.runFolder).filter(
+    (old) => !context.always.includes(old.step) || old.step === step,
+  );
+  for (const old of passing.slice(0, -context.keep)) {
+    if (context.always.includes(old.step)) continue;
     fs.renameSync(old.folder, `${old.folder}.tmp`);
     fs.rmSync(`${old.folder}.tmp`, { recursive: true, force: true });
   }

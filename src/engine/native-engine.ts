@@ -147,7 +147,8 @@ class Training {
     for (const parameter of this.decoder.embeddings()) parameter.lrFactor = job.optimizer.embeddingLrFactor;
     if (job.ema !== undefined) prepareEma(this.decoder.trained(), kernels);
     const lora = job.lora && { settings: { ...job.lora, seed: job.seed }, base: job.model };
-    this.context = { runFolder, jobFingerprint: job.fingerprint, keep: job.checkpoint.keep, lora };
+    const { keep, always = [] } = job.checkpoint;
+    this.context = { runFolder, jobFingerprint: job.fingerprint, keep, always, lora };
     this.metrics = new LineLog(path.join(runFolder, 'metrics.jsonl'));
     this.events = new LineLog(path.join(runFolder, 'events.jsonl'));
   }
@@ -188,7 +189,7 @@ class Training {
       this.metrics.append(metrics);
       send({ type: 'step', ...metrics });
       await breathe();
-      if (step === job.numSteps || step % job.checkpoint.everySteps === 0) await this.checkpoint(step);
+      if (this.isCheckpointDue(step)) await this.checkpoint(step);
       await this.evaluate(step);
     }
     if (step < job.numSteps || this.isEvaluationDue(step)) return this.stop(step);
@@ -198,6 +199,11 @@ class Training {
     this.event('finish', { step, ...this.memory() });
     send({ type: 'finished', step, folder });
     return EXIT_FINISHED;
+  }
+
+  private isCheckpointDue(step: number): boolean {
+    const { numSteps, checkpoint } = this.reader.job;
+    return step === numSteps || step % checkpoint.everySteps === 0 || (checkpoint.always ?? []).includes(step);
   }
 
   private async stop(step: number): Promise<number> {

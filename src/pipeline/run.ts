@@ -14,7 +14,7 @@ import {
   type SuperviseResult,
   superviseEngine,
 } from '../engine/index.ts';
-import { lrCurve, type Plan } from '../recipe/index.ts';
+import { jobPhases, lrCurve, type Plan } from '../recipe/index.ts';
 import { writeReport } from '../report/index.ts';
 import { type RunSummary, readRun, summarise } from '../runs/index.ts';
 import { compileJob } from '../shards/index.ts';
@@ -172,7 +172,7 @@ async function compile(prepared: Prepared, plan: Plan, options: PipelineOptions)
     ema: plan.ema,
     routers: plan.routers,
     schedule: lrCurve(plan.schedule),
-    phases: plan.phases.map(({ name, firstStep, numSteps, blend }) => ({ name, firstStep, numSteps, blend })),
+    phases: jobPhases(plan),
     shards: corpora
       .filter(({ role }) => role !== 'evaluation')
       .map(({ name, trainPrefix }) => ({ corpus: name, prefix: trainPrefix })),

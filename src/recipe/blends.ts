@@ -68,6 +68,8 @@ export interface BlendCorpus extends CorpusFacts {
 export interface PhaseDemand {
   rule: BlendRule;
   numTokens: number;
+  /** Factors on the corpora's weights in this phase. */
+  boost?: Readonly<Record<string, number>>;
 }
 
 type TrainedRole = 'domain' | 'general' | 'instruction';
@@ -83,26 +85,56 @@ export function resolveBlends(
   const shares = phases.map(({ rule }) => (rule.kind === 'roles' ? presentShares(rule.shares, present) : undefined));
   capInstruction(shares, phases, corpora, maxEpochs, present);
   const inside = new Map(
-    present.map((role) => {
-      const demand = phases.reduce((sum, phase, i) => sum + phase.numTokens * (shares[i]?.[role] ?? 0), 0);
-      return [
+    present.map((role) => [
+      role,
+      divideRole(
+        phases,
+        shares,
+        corpora.filter((corpus) => corpus.role === role),
         role,
-        divideRole(
-          corpora.filter((corpus) => corpus.role === role),
-          demand,
-          maxEpochs,
-        ),
-      ];
-    }),
+        maxEpochs,
+      ),
+    ]),
   );
-  return phases.map(({ rule, numTokens }, i) => {
+  return phases.map(({ rule, numTokens, boost }, i) => {
     if (rule.kind === 'corpora') return normalizeWeights(rule.weights);
-    if (rule.kind === 'natural') return normalizeWeights(divideRole(corpora, numTokens, maxEpochs));
+    if (rule.kind === 'natural') return normalizeWeights(divide(corpora, numTokens, maxEpochs, boost));
     const weights: Record<string, number> = {};
     for (const role of present)
-      for (const [name, share] of Object.entries(inside.get(role)!)) weights[name] = share * (shares[i]![role] ?? 0);
+      for (const [name, share] of Object.entries(inside.get(role)![i]!))
+        weights[name] = share * (shares[i]![role] ?? 0);
     return normalizeWeights(weights);
   });
+}
+
+/**
+ * Shares inside a role by phase. Phases with the same factors are divided together, so that the caps hold for all of them; those with
+ * factors get what the others leave.
+ */
+function divideRole(
+  phases: readonly PhaseDemand[],
+  shares: readonly (Partial<Record<TrainedRole, number>> | undefined)[],
+  corpora: readonly BlendCorpus[],
+  role: TrainedRole,
+  maxEpochs: number,
+): Record<string, number>[] {
+  const plain = Array.from(phases.keys()).filter((i) => !phases[i]!.boost);
+  const boosted = Array.from(phases.keys()).filter((i) => phases[i]!.boost);
+  const result: Record<string, number>[] = [];
+  let used: Record<string, number> = {};
+  for (const group of [plain, boosted]) {
+    const demand = group.reduce((sum, i) => sum + phases[i]!.numTokens * (shares[i]?.[role] ?? 0), 0);
+    const divided = divide(
+      corpora,
+      demand,
+      maxEpochs,
+      group === boosted ? phases[group[0] ?? 0]?.boost : undefined,
+      used,
+    );
+    for (const i of group) result[i] = divided;
+    used = Object.fromEntries(Object.entries(divided).map(([name, share]) => [name, share * demand]));
+  }
+  return result;
 }
 
 /** Shares of the roles that have a corpus, summing to 1. */
@@ -137,14 +169,19 @@ function capInstruction(
   }
 }
 
-/** Shares inside a role, summing to 1, by name. */
-function divideRole(corpora: readonly BlendCorpus[], demand: number, maxEpochs: number): Record<string, number> {
-  const weights = corpora.map((corpus) => corpus.weight ?? corpus.numTokens);
+/** Shares of some corpora, summing to 1, by name. @param used tokens of each that are spoken for */
+function divide(
+  corpora: readonly BlendCorpus[],
+  demand: number,
+  maxEpochs: number,
+  boost: Readonly<Record<string, number>> = {},
+  used: Readonly<Record<string, number>> = {},
+): Record<string, number> {
+  const weights = corpora.map(({ name, weight, numTokens }) => (weight ?? numTokens) * (boost[name] ?? 1));
   const amount = demand > 0 ? demand : 1;
-  const divided = divideWithCaps(
-    amount,
-    weights,
-    corpora.map((corpus) => corpus.numTokens * maxEpochs),
-  );
+  const whole = corpora.map(({ numTokens }) => numTokens * maxEpochs);
+  const rest = whole.map((cap, i) => Math.max(0, cap - (used[corpora[i]!.name] ?? 0)));
+  const hasRest = rest.some((cap, i) => cap > 0 && weights[i]! > 0);
+  const divided = divideWithCaps(amount, weights, hasRest ? rest : whole);
   return Object.fromEntries(corpora.map((corpus, i) => [corpus.name, divided[i]! / amount]));
 }

@@ -2,12 +2,14 @@
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import { formatLr, formatShare } from './learning-rates.ts';
 import { lrAt } from './schedules.ts';
-import type { Plan, PlanWarning } from './types.ts';
+import type { Blend, Plan, PlanPhase, PlanWarning } from './types.ts';
 
 const WIDTH = 100;
 const SKETCH_WIDTH = 80;
 const SKETCH_HEIGHT = 9;
 const NAME_WIDTH = 24;
+/** Corpora that a page shows. */
+const MAX_ROWS = 20;
 
 export function explainPlan(plan: Plan): string {
   return [
@@ -54,19 +56,34 @@ function whatHappens(plan: Plan): string[] {
     `${phase.firstStep}-${phase.firstStep + phase.numSteps - 1}`,
     formatCount(phase.numTokens),
     `${formatLr(phase.lrFrom)} -> ${formatLr(phase.lrTo)}`,
-    Object.entries(phase.blend)
-      .map(([name, share]) => `${shortName(name)} ${formatShare(share)}`)
-      .join(', '),
+    describeBlend(phase),
   ]);
   const sets = plan.corpora.filter((corpus) => corpus.heldOut.numTokens > 0).map((corpus) => corpus.name);
   return [
     ...wrap(`First, the model is measured as it is on held-out text (${sets.join(', ') || 'none'}). Then:`, 0),
     ...table(['', 'phase', 'steps', 'tokens', 'learning rate', 'blend'], rows),
     ...wrap(
-      `Measured again every ${plan.evaluation.everySteps} steps and at the end; a checkpoint every ${plan.checkpoint.everySteps} steps, the last ${plan.checkpoint.keep} are kept.`,
+      `Measured again every ${plan.evaluation.everySteps} steps and at the end; a checkpoint every ${plan.checkpoint.everySteps} steps, the last ${plan.checkpoint.keep} are kept${keptAlways(plan)}.`,
       0,
     ),
   ];
+}
+
+function keptAlways({ checkpoint }: Plan): string {
+  const steps = checkpoint.always ?? [];
+  return steps.length > 0 ? `, and that of step ${steps.join(', ')} for ever: the next run can go on from it` : '';
+}
+
+/** Shares of the corpora; of many, the first. */
+function describeBlend({ blend, blendTo }: PlanPhase): string {
+  const names = [...new Set([...Object.keys(blend), ...Object.keys(blendTo ?? {})])];
+  const share = (of: Blend | undefined, name: string) => formatShare(of?.[name] ?? 0);
+  const shown = names.slice(0, MAX_ROWS);
+  const rest = names.length - shown.length;
+  return [
+    ...shown.map((name) => `${shortName(name)} ${share(blend, name)}${blendTo ? ` -> ${share(blendTo, name)}` : ''}`),
+    ...(rest > 0 ? [`${rest} more`] : []),
+  ].join(', ');
 }
 
 /** The schedule in characters; columns of a later phase's first step are marked by a bar. */
@@ -101,7 +118,12 @@ function sketch(plan: Plan): string[] {
 }
 
 function corporaTable(plan: Plan): string[] {
-  const rows = plan.corpora.map((corpus) => {
+  const trainedOn = (name: string) => plan.expected.tokensByCorpus[name] ?? 0;
+  const shown =
+    plan.corpora.length <= MAX_ROWS
+      ? plan.corpora
+      : plan.corpora.toSorted((a, b) => trainedOn(b.name) - trainedOn(a.name)).slice(0, MAX_ROWS);
+  const rows = shown.map((corpus) => {
     const trained = plan.expected.tokensByCorpus[corpus.name];
     return [
       shortName(corpus.name),
@@ -115,7 +137,11 @@ function corporaTable(plan: Plan): string[] {
         : 'nothing',
     ];
   });
-  return table(['corpus', 'role', 'tokens', 'documents', 'trained on', 'epochs', 'held out'], rows);
+  const rest = plan.corpora.length - shown.length;
+  return [
+    ...table(['corpus', 'role', 'tokens', 'documents', 'trained on', 'epochs', 'held out'], rows),
+    ...(rest > 0 ? [`and ${rest} more: plan.json has them`] : []),
+  ];
 }
 
 function explainWarning(warning: PlanWarning): string[] {

@@ -3,11 +3,12 @@ export { type BlendCorpus, normalizeWeights, type PhaseDemand, resolveBlends, sp
 export { explainPlan } from './explain.ts';
 export { assumedPeakLr, formatLr } from './learning-rates.ts';
 export { estimateMemory, type MemoryEstimate } from './memory.ts';
+export { blendAt, jobPhases, shareInPhase } from './phases.ts';
 export { findPitfalls } from './pitfalls.ts';
 export { makePlan } from './plan.ts';
 export { peakLrByWidth } from './presets/from-scratch.ts';
 export { PRESETS } from './presets/index.ts';
-export { lrAt, lrCurve, type Schedule, switchStep } from './schedules.ts';
+export { annealStart, type Decay, lrAt, lrCurve, makeSchedule, type Schedule, switchStep } from './schedules.ts';
 export type {
   Blend,
   BlendRule,

@@ -3,14 +3,17 @@
 
 import { ConfigError } from '../base/errors.ts';
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
-import type { Config, LoraConfig } from '../config/index.ts';
-import { type BlendCorpus, resolveBlends, splitWhole } from './blends.ts';
+import type { CommonOptions, Config, LoraConfig, PresetName } from '../config/index.ts';
+import { type BlendCorpus, splitWhole } from './blends.ts';
 import { chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemory, type MemoryEstimate } from './memory.ts';
+import { type Blending, explainCaps, makePhases, tokensOf } from './phases.ts';
 import { findPitfalls } from './pitfalls.ts';
 import { PRESETS } from './presets/index.ts';
-import { lrAt, type Schedule, switchStep } from './schedules.ts';
-import type { Blend, Design, DesignPhase, ExpertFacts, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
+import { DEFAULT_MAX_EPOCHS, type Preset } from './presets/preset.ts';
+import { annealStart, lrAt, makeSchedule, type Schedule } from './schedules.ts';
+import type { Design, ExpertFacts, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
+import { explainBoost, explainWeights, weaknessBoost, weighCorpora } from './weighting.ts';
 
 /** Assumptions on one machine: longer sequences cost memory and most documents are shorter; larger passes are no faster on a CPU. */
 const DEFAULT_MAX_SEQ_LEN = 1024;
@@ -37,6 +40,8 @@ export function makePlan(inputs: PlanInputs): Plan {
   const { config, model, hardware } = inputs;
   const corpora = trainable(inputs);
   const design = designOf(config, inputs, corpora);
+  const options: CommonOptions = config.recipe.options;
+  const blending: Blending = { maxEpochs: options.maxEpochs ?? DEFAULT_MAX_EPOCHS, boost: weaknessBoost(options) };
   const reasons: Reason[] = [];
   const take = <T>(choice: { value: T; reason: Reason }): T => {
     reasons.push(choice.reason);
@@ -44,7 +49,7 @@ export function makePlan(inputs: PlanInputs): Plan {
   };
 
   const seqLen = take(chooseSeqLen(inputs));
-  const budgetTokens = tokensOfBudget(inputs, design, corpora);
+  const budgetTokens = tokensOfBudget(inputs, design, corpora, blending);
   const sequencesPerStep = take(chooseBatch(inputs, design, seqLen, budgetTokens));
   const tokensPerStep = sequencesPerStep * seqLen;
   const numSteps = config.budget.kind === 'steps' ? config.budget.steps : Math.floor(budgetTokens! / tokensPerStep);
@@ -55,16 +60,31 @@ export function makePlan(inputs: PlanInputs): Plan {
   const totalTokens = numSteps * tokensPerStep;
   reasons.push(explainSteps(inputs, numSteps, tokensPerStep, totalTokens));
 
-  const schedule = makeSchedule(design, numSteps);
-  const phases = makePhases(design, schedule, tokensPerStep, corpora);
+  const schedule = makeSchedule(design.lr, numSteps);
+  const phases = makePhases(design, schedule, tokensPerStep, corpora, blending);
   if (phases.length < design.phases.length)
     reasons.push({
       what: 'phases',
-      value: '1',
-      why: 'both would have the same blend, or the run is too short for a second',
+      value: `${phases.length} of the recipe's ${design.phases.length}`,
+      why: 'neighbours with the same blend are one; a phase that the run is too short for is left out',
       source: 'arithmetic',
     });
-  reasons.push(...design.reasons, ...explainCaps(design, schedule, tokensPerStep, phases, corpora));
+  reasons.push(
+    ...design.reasons,
+    ...explainWeights(config),
+    ...explainBoost(options, blending.boost),
+    ...explainCaps(design, schedule, tokensPerStep, phases, corpora, blending),
+  );
+  if (options.replayTokens && config.budget.kind === 'tokens')
+    reasons.push({
+      what: 'replayed tokens',
+      value: options.replayTokens === 'added' ? 'come on top of the budget' : 'are part of the budget',
+      why:
+        options.replayTokens === 'added'
+          ? 'the budget counts new text alone: the run is longer than it by the general text'
+          : 'as in the study that gave the shares: they take the place of new text, and the run costs the same',
+      source: options.replayTokens === 'added' ? FROM_FILE : `${FROM_FILE}; Ibrahim et al. 2024`,
+    });
 
   const precision = take(
     chosen(
@@ -206,7 +226,7 @@ export function makePlan(inputs: PlanInputs): Plan {
     ...(ema === undefined ? {} : { ema }),
     schedule,
     phases,
-    checkpoint: { everySteps: Math.min(checkpointEvery, numSteps), keep },
+    checkpoint: { everySteps: Math.min(checkpointEvery, numSteps), keep, ...keepAlways(schedule) },
     evaluation: { everySteps: Math.min(evaluateEvery, numSteps), tokensPerSet },
     seed,
     reasons,
@@ -241,33 +261,30 @@ export function makePlan(inputs: PlanInputs): Plan {
 
 /** Corpora to train on, with their weights. */
 function trainable({ config, corpora }: PlanInputs): BlendCorpus[] {
-  const weights = new Map(config.corpora.map((corpus) => [corpus.name, corpus.weight]));
-  const chosenCorpora = corpora.filter((corpus) => corpus.role !== 'evaluation');
-  const empty = chosenCorpora.find((corpus) => corpus.numTokens === 0);
+  const used = corpora.filter((corpus) => corpus.role !== 'evaluation');
+  const empty = used.find((corpus) => corpus.numTokens === 0);
   if (empty)
     throw new ConfigError(
       `corpora.${empty.name}: has no tokens to train on. Check its path, or lower what it holds out (heldOut).`,
     );
-  if (chosenCorpora.length === 0)
+  if (used.length === 0)
     throw new ConfigError('corpora: none to train on. Give one the role domain, general or instruction.');
-  return chosenCorpora.map((corpus) => ({ ...corpus, weight: weights.get(corpus.name) }));
+  return weighCorpora(config, used);
 }
 
 function designOf(config: Config, inputs: PlanInputs, corpora: readonly BlendCorpus[]): Design {
   const { recipe } = config;
   const facts = { model: inputs.model, corpora };
-  switch (recipe.preset) {
-    case 'reuse-dont-retrain':
-      return PRESETS[recipe.preset].design(facts, recipe.options);
-    case 'rewarm-replay':
-      return PRESETS[recipe.preset].design(facts, recipe.options);
-    case 'naive':
-      return PRESETS[recipe.preset].design(facts, recipe.options);
-    case 'from-scratch':
-      return PRESETS[recipe.preset].design(facts, recipe.options);
-    default:
-      return recipe satisfies never;
-  }
+  // The type demands one file for each preset, under its own options; a table of them cannot say that they belong together.
+  const { design } = PRESETS[recipe.preset] as Preset<PresetName>;
+  return design(facts, recipe.options);
+}
+
+/** What shall be continued one day goes on from before the anneal. */
+function keepAlways(schedule: Schedule): { always?: number[] } {
+  if (schedule.kind !== 'infinite') return {};
+  const step = annealStart(schedule);
+  return step > 0 ? { always: [step] } : {};
 }
 
 function chooseSeqLen({ config, model }: PlanInputs) {
@@ -291,11 +308,17 @@ function tokensOfBudget(
   { config, hardware }: PlanInputs,
   design: Design,
   corpora: readonly BlendCorpus[],
+  blending: Blending,
 ): number | undefined {
   const { budget } = config;
   switch (budget.kind) {
-    case 'tokens':
-      return budget.tokens;
+    case 'tokens': {
+      const options: CommonOptions = config.recipe.options;
+      const fresh = corpora.filter((corpus) => corpus.role !== 'general');
+      return options.replayTokens === 'added' && fresh.length > 0
+        ? totalFor(fresh, budget.tokens, 'budget.tokens', design, corpora, blending)
+        : budget.tokens;
+    }
     case 'steps':
       return undefined;
     case 'minutes':
@@ -308,39 +331,46 @@ function tokensOfBudget(
       const domain = corpora.filter((corpus) => corpus.role === 'domain');
       const counted = domain.length > 0 ? domain : corpora;
       const numTokens = counted.reduce((sum, corpus) => sum + corpus.numTokens, 0);
-      const names = new Set(counted.map((corpus) => corpus.name));
-      // Blends depend on the length of the run where a cap acts, so the length is found by bisection on the epochs it gives.
-      const epochsOf = (totalTokens: number) => {
-        const phases = makePhases(design, makeSchedule(design, GRID_STEPS), totalTokens / GRID_STEPS, corpora);
-        const seen = phases.reduce((sum, phase) => sum + phase.numTokens * shareOf(phase.blend, names), 0);
-        return seen / numTokens;
-      };
-      return bisect(epochsOf, budget.epochs, numTokens * budget.epochs);
+      return totalFor(counted, budget.epochs * numTokens, 'budget.epochs', design, corpora, blending);
     }
     default:
       return budget satisfies never;
   }
 }
 
-function shareOf(blend: Blend, names: ReadonlySet<string>): number {
-  return Object.entries(blend).reduce((sum, [name, share]) => sum + (names.has(name) ? share : 0), 0);
-}
-
-/** x >= start with f(x) = target, f not falling, f(start) <= target. */
-function bisect(f: (x: number) => number, target: number, start: number): number {
-  let low = start;
-  let high = start;
-  while (f(high) < target) {
+/** Length of the run, in tokens, that draws `target` tokens from `counted`. */
+function totalFor(
+  counted: readonly BlendCorpus[],
+  target: number,
+  key: string,
+  design: Design,
+  corpora: readonly BlendCorpus[],
+  blending: Blending,
+): number {
+  if (design.phases.some(({ begins }) => begins.kind === 'step' && begins.step > 0))
+    throw new ConfigError(
+      `${key}: phases that begin at a step need a run whose length does not depend on their blends. Give budget.steps, or begin them by lrShare or tokens.`,
+    );
+  const names = counted.map((corpus) => corpus.name);
+  const schedule = makeSchedule(design.lr, GRID_STEPS);
+  // Blends depend on the length of the run where a cap acts, so the length is found by bisection on what it draws.
+  const drawn = (totalTokens: number) => {
+    const phases = makePhases(design, schedule, totalTokens / GRID_STEPS, corpora, blending);
+    return names.reduce((sum, name) => sum + tokensOf(phases, name), 0);
+  };
+  let low = target;
+  let high = target;
+  while (drawn(high) < target) {
     low = high;
     high *= 2;
-    if (high > start * 1e6)
+    if (high > target * 1e6)
       throw new ConfigError(
-        'budget.epochs: the blend gives the domain no share, so no number of tokens reaches this. Give budget.tokens.',
+        `${key}: the blend gives ${names.slice(0, 3).join(', ')} no share, so no length of the run reaches this. Give budget.steps.`,
       );
   }
   for (let i = 0; i < 60 && high - low > 1; i++) {
     const middle = (low + high) / 2;
-    if (f(middle) < target) low = middle;
+    if (drawn(middle) < target) low = middle;
     else high = middle;
   }
   return high;
@@ -396,96 +426,6 @@ function explainSteps({ config }: PlanInputs, numSteps: number, tokensPerStep: n
     why: `a budget of ${asked}${rounding} of ${formatCount(tokensPerStep)} tokens`,
     source: FROM_FILE,
   };
-}
-
-function makeSchedule(design: Design, numSteps: number): Schedule {
-  const { kind, peakLr, finalLr, warmupShare } = design.lr;
-  const common = {
-    numSteps,
-    peakLr,
-    warmupSteps: warmupShare > 0 ? Math.min(numSteps - 1, Math.max(1, Math.round(warmupShare * numSteps))) : 0,
-  };
-  switch (kind) {
-    case 'constant':
-      return { kind, ...common };
-    case 'cosine':
-    case 'linear':
-      return { kind, ...common, floorLr: finalLr };
-    case 'wsd':
-      return { kind, ...common, floorLr: finalLr, decaySteps: Math.ceil(numSteps / 10) };
-    default:
-      return kind satisfies never;
-  }
-}
-
-/** Phases with at least one step; neighbours with equal blends become one. */
-function makePhases(
-  design: Design,
-  schedule: Schedule,
-  tokensPerStep: number,
-  corpora: readonly BlendCorpus[],
-): PlanPhase[] {
-  const starts = design.phases.map((phase, i) => (i === 0 ? 0 : switchStep(schedule, phase.beginsAtLrShare)));
-  const spans = design.phases
-    .map((phase: DesignPhase, i) => ({
-      phase,
-      firstStep: starts[i]!,
-      numSteps: (starts[i + 1] ?? schedule.numSteps) - starts[i]!,
-    }))
-    .filter((span) => span.numSteps > 0);
-  const blends = resolveBlends(
-    spans.map((span) => ({ rule: span.phase.blend, numTokens: span.numSteps * tokensPerStep })),
-    corpora,
-    design.maxEpochs,
-  );
-  const phases: PlanPhase[] = [];
-  for (const [i, { phase, firstStep, numSteps }] of spans.entries()) {
-    const previous = phases.at(-1);
-    const blend = blends[i]!;
-    const lrTo = lrAt(schedule, firstStep + numSteps - 1);
-    if (previous && JSON.stringify(previous.blend) === JSON.stringify(blend)) {
-      previous.numSteps += numSteps;
-      previous.numTokens += numSteps * tokensPerStep;
-      previous.lrTo = lrTo;
-      previous.name = 'one blend';
-    } else
-      phases.push({
-        name: phase.name,
-        firstStep,
-        numSteps,
-        numTokens: numSteps * tokensPerStep,
-        blend,
-        lrFrom: lrAt(schedule, firstStep),
-        lrTo,
-      });
-  }
-  return phases;
-}
-
-/** Says where a corpus got less than its weight or size would give, because it would have been repeated too often. */
-function explainCaps(
-  design: Design,
-  schedule: Schedule,
-  tokensPerStep: number,
-  phases: readonly PlanPhase[],
-  corpora: readonly BlendCorpus[],
-): Reason[] {
-  const uncapped = makePhases({ ...design, maxEpochs: Number.POSITIVE_INFINITY }, schedule, tokensPerStep, corpora);
-  return corpora.flatMap(({ name }) => {
-    const got = tokensOf(phases, name);
-    const wanted = tokensOf(uncapped, name);
-    if (got >= wanted * 0.999) return [];
-    return {
-      what: `share of ${name}`,
-      value: `${formatCount(got)} instead of ${formatCount(wanted)} tokens`,
-      why: `not repeated more than ${design.maxEpochs} times while others have text left (recipe.maxEpochs)`,
-      source: 'Muennighoff et al. 2023 (from memory, unverified)',
-    };
-  });
-}
-
-function tokensOf(phases: readonly PlanPhase[], corpus: string): number {
-  return phases.reduce((sum, phase) => sum + phase.numTokens * (phase.blend[corpus] ?? 0), 0);
 }
 
 function fitsMemory({ hardware }: PlanInputs, { totalBytes }: MemoryEstimate): boolean {

@@ -2,7 +2,7 @@
 // plain data: it is written to plan.json as it stands.
 import type { Config, CorpusRole, Precision, PresetName } from '../config/index.ts';
 import type { MemoryEstimate } from './memory.ts';
-import type { Schedule } from './schedules.ts';
+import type { Schedule, ScheduleDesign } from './schedules.ts';
 
 export interface PretrainingFacts {
   /** LR of the last step of pretraining. */
@@ -113,6 +113,8 @@ export interface PlanPhase {
   numSteps: number;
   numTokens: number;
   blend: Blend;
+  /** Blend at its end, to which it moves evenly; absent: the blend stays. */
+  blendTo?: Blend;
   /** LR of its first and of its last step. */
   lrFrom: number;
   lrTo: number;
@@ -155,7 +157,12 @@ export interface Plan {
   ema?: number;
   schedule: Schedule;
   phases: PlanPhase[];
-  checkpoint: { everySteps: number; keep: number };
+  checkpoint: {
+    everySteps: number;
+    keep: number;
+    /** Steps completed at which a checkpoint is made that is never removed. */
+    always?: number[];
+  };
   evaluation: { everySteps: number; tokensPerSet: number };
   seed: number;
   reasons: Reason[];
@@ -181,20 +188,26 @@ export type BlendRule =
   /** All corpora together: by weight, else by tokens. */
   | { kind: 'natural' };
 
+export type PhaseBegin =
+  | { kind: 'step'; step: number }
+  /** When the LR has fallen to this share of the peak. */
+  | { kind: 'lrShare'; share: number }
+  /** When this share of the run's tokens is trained on. */
+  | { kind: 'tokens'; share: number };
+
 export interface DesignPhase {
   name: string;
   blend: BlendRule;
-  /** It begins when the LR has fallen to this share of the peak; 1 for the first phase. */
-  beginsAtLrShare: number;
+  /** The blend at the phase's end, where it moves. */
+  to?: BlendRule;
+  begins: PhaseBegin;
 }
 
 export interface Design {
-  lr: { kind: Schedule['kind']; peakLr: number; finalLr: number; warmupShare: number };
+  lr: ScheduleDesign;
   phases: DesignPhase[];
   /** The batch is chosen so that the run has at least this many steps, where the budget allows. */
   minSteps: number;
-  /** Passes over a corpus beyond which its share is cut in favour of others. */
-  maxEpochs: number;
   reasons: Reason[];
   /** The result's configuration shall record this run as its pretraining. */
   recordsPretraining: boolean;

@@ -84,7 +84,8 @@ export interface Job {
   heldOutElsewhere: Record<string, { numDocuments: number; numTokens: number }>;
   /** One LR a step, little-endian f32, relative to the job folder. */
   schedule: string;
-  checkpoint: { everySteps: number; keep: number };
+  /** `always`: steps completed at which a checkpoint is made that is never removed. */
+  checkpoint: { everySteps: number; keep: number; always?: number[] };
   evaluation: { everySteps: number; sets: EvalSetRef[] };
   /** SHA-256 by file name (order files, schedule, eval order files). */
   digests: Record<string, string>;

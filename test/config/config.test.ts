@@ -165,10 +165,10 @@ training: { beta1: 1.5, precision: fp8 }
 
   it('knows presets that exist, that are planned, and that are misspelt', () => {
     expect(refusal(`${MINIMAL}recipe: long-context\n`)).toContain(
-      '("long-context" is planned, not available in this version)',
+      'needs what this version does not have: the change of the position embedding, and attention across documents',
     );
     expect(refusal(`${MINIMAL}recipe: reuse-dont-retain\n`)).toBe(
-      'continuo.yaml:5:9: recipe: expected one of reuse-dont-retrain, rewarm-replay, naive, from-scratch (did you mean "reuse-dont-retrain"?), found "reuse-dont-retain".',
+      'continuo.yaml:5:9: recipe: expected one of reuse-dont-retrain, domain-adaptation, instruct-domain, rewarm-replay, infinite-lr, custom, naive, from-scratch (did you mean "reuse-dont-retrain"?), found "reuse-dont-retain".',
     );
     expect(refusal(`${MINIMAL}recipe: { preset: nope, peakLr: 1 }\n`)).toContain(
       'continuo.yaml:5:19: recipe.preset: expected one of',
@@ -178,7 +178,7 @@ training: { beta1: 1.5, precision: fp8 }
 
   it("names the preset's own options", () => {
     expect(refusal(`${MINIMAL}recipe: { preset: naive, replay: 0.1 }\n`)).toBe(
-      'continuo.yaml:5:26: recipe.replay: unknown key: known here: peakLr, maxEpochs.',
+      'continuo.yaml:5:26: recipe.replay: unknown key: known here: peakLr, maxEpochs, weightsBy, sampling, replayTokens, baseScores.',
     );
     expect(refusal(`${MINIMAL}recipe: { preset: reuse-dont-retrain, replay: 25 }\n`)).toBe(
       'continuo.yaml:5:47: recipe.replay: expected a share from 0 to below 1, or { first: 0.25, second: 0.2 }, found 25.',

@@ -34,7 +34,14 @@ const NUM_KILLS = 10;
 describe.each(['f32', 'bf16'] as const)('%s, adapters only', (precision) => {
   test('killed after a checkpoint: the same bits, and a folder for PEFT', async () => {
     const lora = { rank: 4, alpha: 8, rsLora: false, embeddings: precision === 'f32' };
-    const options = { precision, numSteps: 20, checkpoint: { everySteps: 5, keep: 2 }, lora, ema: 0.9, lr: 1e-2 };
+    const options = {
+      precision,
+      numSteps: 20,
+      checkpoint: { everySteps: 5, keep: 2 },
+      lora,
+      ema: 0.9,
+      lr: 1e-2,
+    };
     const [whole, killed] = [await makeRun(world, options), await makeRun(world, options)];
     expect((await runEngine(whole)).code).toBe(0);
     const engine = startEngine(killed, { threads: 2 });
@@ -150,7 +157,13 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
       adamwStep(decoder.list(), referenceKernels, settings, 1e-4, step, norm);
       updateEma(decoder.list(), referenceKernels, 0.9);
     }
-    const context = { runFolder: path.join(world.root, `save-${precision}`), jobFingerprint: 'f', record: {}, keep: 1 };
+    const context = {
+      runFolder: path.join(world.root, `save-${precision}`),
+      jobFingerprint: 'f',
+      record: {},
+      keep: 1,
+      always: [],
+    };
     const folder = await saveCheckpoint(context, decoder, source, 3, 48);
     expect(restoreCheckpoint(folder, 'f', restored)).toEqual({ step: 3, tokens: 48, kernels: 'reference' });
     for (const [i, { data, low, m, v, ema, parts }] of decoder.list().entries()) {
@@ -170,7 +183,13 @@ test('a checkpoint of one precision is not resumed in the other', async () => {
     prepareTraining(decoder.list());
     return decoder;
   });
-  const context = { runFolder: path.join(world.root, 'precision'), jobFingerprint: 'f', record: {}, keep: 1 };
+  const context = {
+    runFolder: path.join(world.root, 'precision'),
+    jobFingerprint: 'f',
+    record: {},
+    keep: 1,
+    always: [],
+  };
   const folder = await saveCheckpoint(context, f32!, source, 1, 1);
   expect(() => restoreCheckpoint(folder, 'f', bf16!)).toThrow(/precision: expected bf16, found f32/);
   source.close();

@@ -282,7 +282,7 @@ describe('budget, batch and steps', () => {
     const noDomain =
       'budget: { epochs: 1 }\nrecipe: { preset: reuse-dont-retrain, firstBlend: { web: 1 }, secondBlend: { web: 1 } }';
     expect(() => makePlan(inputs([HANDBOOK, WEB], noDomain))).toThrow(
-      'budget.epochs: the blend gives the domain no share',
+      'budget.epochs: the blend gives handbook no share',
     );
   });
 

@@ -53,7 +53,7 @@ describe('every schedule', () => {
       if (kind === 'constant') return { kind, ...common };
       const floorLr = peakLr * floorShare;
       return kind === 'wsd'
-        ? { kind, ...common, floorLr, decaySteps: Math.ceil(decayShare * numSteps) }
+        ? { kind, ...common, floorLr, decaySteps: Math.ceil(decayShare * numSteps), decay: 'linear' }
         : { kind: kind as 'cosine', ...common, floorLr };
     });
 
@@ -90,6 +90,14 @@ describe('every schedule', () => {
 });
 
 it('wsd holds its peak, then decays linearly over the last steps', () => {
-  const schedule: Schedule = { kind: 'wsd', numSteps: 10, warmupSteps: 2, peakLr: 1, floorLr: 0, decaySteps: 4 };
+  const schedule: Schedule = {
+    kind: 'wsd',
+    numSteps: 10,
+    warmupSteps: 2,
+    peakLr: 1,
+    floorLr: 0,
+    decaySteps: 4,
+    decay: 'linear',
+  };
   expect([...lrCurve(schedule)]).toEqual([0.5, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]);
 });

@@ -1,9 +1,8 @@
 // Pretraining of a new, small model: warm-up, cosine to a tenth, one blend. The result records its LRs, so that it can be continued by
 // the default recipe from where this one ended.
-import { ConfigError } from '../../base/errors.ts';
-import { chosen, formatLr } from '../learning-rates.ts';
+import { chosen } from '../learning-rates.ts';
 import type { BlendRule, Reason } from '../types.ts';
-import { chooseLr, DEFAULT_MAX_EPOCHS, type Preset } from './preset.ts';
+import { chooseLr, type Preset, WITH_THE_RUN } from './preset.ts';
 
 /**
  * Assumption: peak LR = 0.5 / width, at most 3e-3. Within a fifth of the GPT-3 family's peaks from width 768 (6e-4) to 4096 (1.2e-4),
@@ -34,10 +33,6 @@ export const fromScratch: Preset<'from-scratch'> = {
       },
       warmup: { share: 0.02, why: 'random weights need one; 2 % is enough for small models', source: 'assumption' },
     });
-    if (lr.finalLr > lr.peakLr)
-      throw new ConfigError(
-        `recipe.finalLr: expected at most the peak LR (${formatLr(lr.peakLr)}), found ${formatLr(lr.finalLr)}.`,
-      );
     const natural: BlendRule = { kind: 'natural' };
     const blend = chosen<BlendRule>(
       'blend',
@@ -55,9 +50,8 @@ export const fromScratch: Preset<'from-scratch'> = {
     const reasons: Reason[] = [...lr.reasons, blend.reason];
     return {
       lr: { kind: 'cosine', peakLr: lr.peakLr, finalLr: lr.finalLr, warmupShare: lr.warmupShare },
-      phases: [{ name: 'pretraining', blend: blend.value, beginsAtLrShare: 1 }],
+      phases: [{ name: 'pretraining', blend: blend.value, begins: WITH_THE_RUN }],
       minSteps: MIN_STEPS,
-      maxEpochs: options.maxEpochs ?? DEFAULT_MAX_EPOCHS,
       reasons,
       recordsPretraining: true,
     };

@@ -1,7 +1,9 @@
 // The shape that every preset file has.
+
+import { ConfigError } from '../../base/errors.ts';
 import type { PresetName, PresetOptions } from '../../config/index.ts';
 import { chosen, formatLr, formatShare } from '../learning-rates.ts';
-import type { CorpusFacts, Design, ModelFactsForPlan, Reason } from '../types.ts';
+import type { CorpusFacts, Design, ModelFactsForPlan, PhaseBegin, Reason } from '../types.ts';
 
 export interface DesignFacts {
   model: ModelFactsForPlan;
@@ -19,6 +21,9 @@ export interface Preset<N extends PresetName> {
 /** Passes over one corpus: up to four cost little against fresh text (Muennighoff et al. 2023, from memory, unverified); RegMix caps at 4 as well. */
 export const DEFAULT_MAX_EPOCHS = 4;
 
+/** How the first phase begins. */
+export const WITH_THE_RUN: PhaseBegin = { kind: 'step', step: 0 };
+
 /** A shorter run decays over so few steps that each is a large part of the schedule. */
 export const DEFAULT_MIN_STEPS = 200;
 
@@ -26,14 +31,17 @@ export function hasRole(facts: DesignFacts, role: CorpusFacts['role']): boolean 
   return facts.corpora.some((corpus) => corpus.role === role);
 }
 
-interface LrRules {
+export interface LrRules {
   peak: { lr: number; why: string; source: string };
   /** Floor as a share of the peak. */
   floor: { share: number; why: string; source: string };
   warmup: { share: number; why: string; source: string };
 }
 
-/** Peak, floor and warm-up: the user's where given, else by the rules; with a reason each. */
+/**
+ * Peak, floor and warm-up: the user's where given, else by the rules; with a reason each.
+ * @throws ConfigError for a floor above the peak
+ */
 export function chooseLr(options: { peakLr?: number; finalLr?: number; warmup?: number }, rules: LrRules) {
   const { peak, floor, warmup } = rules;
   const peakLr = chosen('peak LR', options.peakLr, peak.lr, formatLr, peak.why, peak.source);
@@ -53,6 +61,10 @@ export function chooseLr(options: { peakLr?: number; finalLr?: number; warmup?: 
     warmup.why,
     warmup.source,
   );
+  if (finalLr.value > peakLr.value)
+    throw new ConfigError(
+      `recipe.finalLr: expected at most the peak LR (${formatLr(peakLr.value)}), found ${formatLr(finalLr.value)}.`,
+    );
   const reasons: Reason[] = [peakLr.reason, finalLr.reason, warmupShare.reason];
   return { peakLr: peakLr.value, finalLr: finalLr.value, warmupShare: warmupShare.value, reasons };
 }

@@ -4,9 +4,9 @@
 // One difference from the paper must be known: nearly all of its text had been seen in pretraining, while a team's documents are new to
 // the model. So the paper gives the schedule (start LR, floor, switch), and the shares of general text follow studies of new text.
 import { ConfigError } from '../../base/errors.ts';
-import { chosen, formatLr, formatShare, pretrainingFinalLr, pretrainingMiddleLr } from '../learning-rates.ts';
+import { chosen, formatShare, pretrainingFinalLr, pretrainingMiddleLr } from '../learning-rates.ts';
 import type { BlendRule, DesignPhase, Reason } from '../types.ts';
-import { chooseLr, DEFAULT_MAX_EPOCHS, DEFAULT_MIN_STEPS, type DesignFacts, hasRole, type Preset } from './preset.ts';
+import { chooseLr, DEFAULT_MIN_STEPS, type DesignFacts, hasRole, type Preset, WITH_THE_RUN } from './preset.ts';
 
 /** Table 8: floors of peak/10, peak/100 and 0 gave 54.8, 55.7 and 55.4. */
 const FLOOR_SHARE = 1 / 100;
@@ -37,10 +37,6 @@ export const reuseDontRetrain: Preset<'reuse-dont-retrain'> = {
         source: 'Parmar et al. 2024 (reported by a survey; table not seen)',
       },
     });
-    if (lr.finalLr > lr.peakLr)
-      throw new ConfigError(
-        `recipe.finalLr: expected at most the peak LR (${formatLr(lr.peakLr)}), found ${formatLr(lr.finalLr)}.`,
-      );
     const blends = chooseBlends(facts, options);
     const switchAt = chosen(
       'second phase begins at',
@@ -51,14 +47,13 @@ export const reuseDontRetrain: Preset<'reuse-dont-retrain'> = {
       'Parmar et al. 2024, Table 9',
     );
     const phases: DesignPhase[] = [
-      { name: 'general blend', blend: blends.first, beginsAtLrShare: 1 },
-      { name: 'second blend', blend: blends.second, beginsAtLrShare: switchAt.value },
+      { name: 'general blend', blend: blends.first, begins: WITH_THE_RUN },
+      { name: 'second blend', blend: blends.second, begins: { kind: 'lrShare', share: switchAt.value } },
     ];
     return {
       lr: { kind: 'cosine', peakLr: lr.peakLr, finalLr: lr.finalLr, warmupShare: lr.warmupShare },
       phases,
       minSteps: DEFAULT_MIN_STEPS,
-      maxEpochs: options.maxEpochs ?? DEFAULT_MAX_EPOCHS,
       reasons: [...lr.reasons, switchAt.reason, ...blends.reasons],
       recordsPretraining: false,
     };

@@ -1,8 +1,7 @@
 // For a strong shift (a new language, code) that shall be learned well: warm the LR up again to the peak of pretraining, decay it
 // again, and pay for the forgetting with replay (Ibrahim et al. 2024, arXiv 2403.08763).
-import { ConfigError } from '../../base/errors.ts';
-import { chosen, formatLr, formatShare, pretrainingPeakLr } from '../learning-rates.ts';
-import { chooseLr, DEFAULT_MAX_EPOCHS, DEFAULT_MIN_STEPS, hasRole, type Preset } from './preset.ts';
+import { chosen, formatShare, pretrainingPeakLr } from '../learning-rates.ts';
+import { chooseLr, DEFAULT_MIN_STEPS, hasRole, type Preset, WITH_THE_RUN } from './preset.ts';
 
 const SOURCE = 'Ibrahim et al. 2024';
 const REPLAY = { weak: 0.05, strong: 0.25 };
@@ -21,10 +20,6 @@ export const rewarmReplay: Preset<'rewarm-replay'> = {
       floor: { share: 0.1, why: 'decays to a tenth of the peak', source: SOURCE },
       warmup: { share: 0.01, why: 'about 1 % of the steps; the length matters little', source: SOURCE },
     });
-    if (lr.finalLr > lr.peakLr)
-      throw new ConfigError(
-        `recipe.finalLr: expected at most the peak LR (${formatLr(lr.peakLr)}), found ${formatLr(lr.finalLr)}.`,
-      );
     const shift = options.shift ?? 'strong';
     const replay = chosen(
       'general text',
@@ -42,9 +37,8 @@ export const rewarmReplay: Preset<'rewarm-replay'> = {
     const shares = { general: replay.value, domain: 0, instruction: 0, [learned]: 1 - replay.value };
     return {
       lr: { kind: 'cosine', peakLr: lr.peakLr, finalLr: lr.finalLr, warmupShare: lr.warmupShare },
-      phases: [{ name: 'new text with replay', blend: { kind: 'roles', shares }, beginsAtLrShare: 1 }],
+      phases: [{ name: 'new text with replay', blend: { kind: 'roles', shares }, begins: WITH_THE_RUN }],
       minSteps: DEFAULT_MIN_STEPS,
-      maxEpochs: options.maxEpochs ?? DEFAULT_MAX_EPOCHS,
       reasons: hasBoth ? [...lr.reasons, replay.reason] : lr.reasons,
       recordsPretraining: false,
     };
