@@ -4,7 +4,7 @@ export { explainPlan } from './explain.ts';
 export { assumedPeakLr, formatLr } from './learning-rates.ts';
 export { estimateMemory, type MemoryEstimate } from './memory.ts';
 export { blendAt, jobPhases, shareInPhase } from './phases.ts';
-export { findPitfalls } from './pitfalls.ts';
+export { findPitfalls, PITFALLS } from './pitfalls/index.ts';
 export { makePlan } from './plan.ts';
 export { peakLrByWidth } from './presets/from-scratch.ts';
 export { PRESETS } from './presets/index.ts';

@@ -8,7 +8,7 @@ import { type BlendCorpus, splitWhole } from './blends.ts';
 import { chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemory, type MemoryEstimate } from './memory.ts';
 import { type Blending, explainCaps, makePhases, tokensOf } from './phases.ts';
-import { findPitfalls } from './pitfalls.ts';
+import { findPitfalls } from './pitfalls/index.ts';
 import { PRESETS } from './presets/index.ts';
 import { DEFAULT_MAX_EPOCHS, type Preset } from './presets/preset.ts';
 import { annealStart, lrAt, makeSchedule, type Schedule } from './schedules.ts';

@@ -64,6 +64,8 @@ export interface CorpusFacts {
   numDocuments: number;
   numBytes: number;
   heldOut: { numTokens: number; numDocuments: number };
+  /** Whether special tokens of the model's chat template are in it; unknown where that was not looked at. */
+  hasChatMarkup?: boolean;
 }
 
 export interface HardwareFacts {

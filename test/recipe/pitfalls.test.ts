@@ -18,8 +18,8 @@ it('what fires says what was found, what to do and why, gravest first', () => {
   expect(warnings.map((warning) => `${warning.severity} ${warning.id}`)).toEqual([
     'error no-general-validation',
     'warning no-replay',
-    'warning pretraining-lr-unknown',
     'warning too-many-epochs',
+    'warning pretraining-lr-unknown',
     'note budget-larger-than-data',
   ]);
   for (const { message, evidence, fix, source } of warnings)

@@ -68,8 +68,13 @@ export const instructDomain: Preset<'instruct-domain'> = {
   },
 };
 
+/** What instruct models of a size are continued at. */
+export function usualInstructLr(numParameters: number): number {
+  return Number((USUAL_LR * (AT_PARAMETERS / Math.max(1, numParameters)) ** EXPONENT).toPrecision(2));
+}
+
 function lowLr({ model }: DesignFacts): { lr: number; why: string; source: string } {
-  const usual = Number((USUAL_LR * (AT_PARAMETERS / Math.max(1, model.numParameters)) ** EXPONENT).toPrecision(2));
+  const usual = usualInstructLr(model.numParameters);
   const final = pretrainingFinalLr(model);
   if (final.isRecorded && final.lr > 0 && final.lr < usual)
     return { lr: final.lr, why: `${final.why}; lower than what is usual for this size`, source: final.source };

@@ -1,0 +1,122 @@
+// Pitfalls of the model and the shape of training: what it cannot do, hold or keep.
+import { formatBytes, formatCount } from '../../base/units.ts';
+import type { Pitfall } from './pitfall.ts';
+
+export const contextLongerThanTrained: Pitfall = {
+  id: 'context-longer-than-trained',
+  severity: 'error',
+  source:
+    'Peng et al. 2023 (YaRN), Table 1: beyond the trained length the loss rises without a change of the position embedding',
+  check({ model }, plan) {
+    if (plan.preset === 'from-scratch' || plan.seqLen <= model.context) return undefined;
+    return {
+      message: 'Sequences are longer than the model was ever trained on.',
+      evidence: `training.seqLen ${plan.seqLen}, the model's context ${model.context}`,
+      fix: `Set training.seqLen to ${model.context} or less.`,
+    };
+  },
+};
+
+export const instructModelOnRawText: Pitfall = {
+  id: 'instruct-model-on-raw-text',
+  severity: 'warning',
+  source:
+    'arXiv 2410.10739: plain continued pretraining of an instruct model lost 10 points and more of IFEval at 1B tokens',
+  check({ model, corpora }, plan) {
+    const trained = corpora.filter((corpus) => (plan.expected.tokensByCorpus[corpus.name] ?? 0) > 0);
+    if (!model.isInstruct || plan.preset === 'from-scratch' || trained.some((corpus) => corpus.role === 'instruction'))
+      return undefined;
+    return {
+      message: 'This model was taught to follow instructions, and raw text alone will unteach it.',
+      evidence: model.isInstructWhy,
+      fix: 'Continue its base model instead, or add a corpus with role: instruction.',
+    };
+  },
+};
+
+export const doesNotFit: Pitfall = {
+  id: 'does-not-fit',
+  severity: 'error',
+  source: 'arithmetic on 16 bytes a parameter and the activations of one pass',
+  check({ hardware }, plan) {
+    const { stateBytes, totalBytes } = plan.expected.memory;
+    if (hardware?.memoryBytes === undefined || totalBytes <= hardware.memoryBytes) return undefined;
+    const { numParameters } = plan.model;
+    const isStateTooLarge = stateBytes > hardware.memoryBytes;
+    return {
+      message: 'Training does not fit into the memory.',
+      evidence: `about ${formatBytes(totalBytes)} needed, ${formatBytes(stateBytes)} of it for ${formatCount(numParameters)} parameters whatever the batch; ${formatBytes(hardware.memoryBytes)} may be used`,
+      fix: isStateTooLarge
+        ? 'Take a smaller model, or a machine or container with more memory.'
+        : `${plan.recompute ? 'Lower' : 'Set training.recompute: true, or lower'} training.microBatch (now ${plan.sequencesPerMicroBatch}) or training.seqLen (now ${plan.seqLen}), or take a smaller model.`,
+    };
+  },
+};
+
+/** Assumption: LRs were found for pretraining's batch, and are not rescaled. */
+const MAX_BATCH_FACTOR = 2;
+
+export const batchLargerThanPretraining: Pitfall = {
+  id: 'batch-larger-than-pretraining',
+  severity: 'warning',
+  source:
+    'Parmar et al. 2024: only the LR schedule and the data change, batch and optimizer stay; the bound: assumption',
+  check({ model }, { tokensPerStep, preset }) {
+    const before = model.pretraining?.batchTokens;
+    if (preset === 'from-scratch' || !before || tokensPerStep <= MAX_BATCH_FACTOR * before) return undefined;
+    return {
+      message:
+        "The batch is much larger than pretraining's, for which the LR was found: there are fewer, not larger, steps.",
+      evidence: `${formatCount(tokensPerStep)} tokens a step, pretraining had ${formatCount(before)}`,
+      fix: `Lower training.batchTokens to ${formatCount(before)}.`,
+    };
+  },
+};
+
+/** Biderman et al. 2024: continued pretraining needed rank 256; a bound for much text. Assumption. */
+const SMALL_RANK = 64;
+const MUCH_TEXT = 50e6;
+
+export const loraRankTooLow: Pitfall = {
+  id: 'lora-rank-too-low',
+  severity: 'warning',
+  source:
+    'Biderman et al. 2024 (arXiv 2405.09673): rank 256 reached .224 where full training had .263 (code, 20B tokens)',
+  check(_inputs, { lora, totalTokens }) {
+    if (!lora || lora.rank >= SMALL_RANK || totalTokens < MUCH_TEXT) return undefined;
+    return {
+      message: 'The adapters are small for this much text: they are full before it is read.',
+      evidence: `LoRA of rank ${lora.rank}, ${formatCount(totalTokens)} tokens`,
+      fix: 'Raise training.lora.rank to 128 or 256 (with rsLora: true), or train all weights.',
+    };
+  },
+};
+
+/** Documents are so many sequences long, on average. Assumption. */
+const MANY_SEQUENCES = 4;
+
+export const documentsCut: Pitfall = {
+  id: 'documents-cut',
+  severity: 'note',
+  source: 'arithmetic: a token sees only its own sequence',
+  check({ corpora, model }, { seqLen, expected }) {
+    if (seqLen >= model.context) return undefined;
+    const long = corpora.filter(
+      ({ name, role, numTokens, numDocuments }) =>
+        role !== 'evaluation' &&
+        (expected.tokensByCorpus[name] ?? 0) > 0 &&
+        numTokens / Math.max(1, numDocuments) > MANY_SEQUENCES * seqLen,
+    );
+    if (long.length === 0) return undefined;
+    return {
+      message: 'Documents are much longer than the sequences that they are cut into, although the model can read more.',
+      evidence: `${long
+        .slice(0, 5)
+        .map(
+          ({ name, numTokens, numDocuments }) => `${name}: ${formatCount(numTokens / numDocuments)} tokens a document`,
+        )
+        .join(', ')}; sequences of ${seqLen}, the model's context ${model.context}`,
+      fix: 'Raise training.seqLen, if the memory allows.',
+    };
+  },
+};
