@@ -51,6 +51,10 @@ const COMMON: Record<CommonName, () => Option> = {
       .argParser(positiveInteger),
 };
 
+export function strictOption(): Option {
+  return new Option('--strict', 'warnings count as errors');
+}
+
 export function pipelineOptions(options: CommonOptions, output: Output): PipelineOptions {
   const { json, quiet, threads, fresh, profile } = options;
   return {

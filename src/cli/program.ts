@@ -10,6 +10,7 @@ import { evalCommand } from './eval.ts';
 import { generateCommand } from './generate.ts';
 import { initCommand } from './init.ts';
 import { inspectCommand } from './inspect.ts';
+import { lintCommand } from './lint.ts';
 import type { Output } from './output.ts';
 import { planCommand } from './plan.ts';
 import { reportCommand } from './report.ts';
@@ -20,6 +21,7 @@ const COMMANDS = [
   initCommand,
   inspectCommand,
   planCommand,
+  lintCommand,
   runCommand,
   trainCommand,
   evalCommand,

@@ -2,7 +2,16 @@ import type { Command } from 'commander';
 import { formatSeconds } from '../base/units.ts';
 import { headline, memoryText } from '../report/index.ts';
 import { readRun } from '../runs/index.ts';
-import { type CommonOptions, declare, EXIT_INTERRUPTED, Exit, json, pipelineOptions, withOptions } from './command.ts';
+import {
+  type CommonOptions,
+  declare,
+  EXIT_INTERRUPTED,
+  Exit,
+  json,
+  pipelineOptions,
+  strictOption,
+  withOptions,
+} from './command.ts';
 import type { Output } from './output.ts';
 import { formatProfile } from './profile.ts';
 import { formatFacts } from './table.ts';
@@ -12,11 +21,13 @@ export function runCommand(output: Output): Command {
     'run',
     'Do everything: read the corpora, plan, train, evaluate, report. Interrupted at any moment, the same command goes on where it was.',
     'continuo run continuo.yaml',
-  ).argument('[config]', 'the configuration', 'continuo.yaml');
+  )
+    .argument('[config]', 'the configuration', 'continuo.yaml')
+    .addOption(strictOption());
   return withOptions(command, 'threads', 'fresh', 'profile', 'json', 'quiet').action(
-    async (config: string, options: CommonOptions) => {
+    async (config: string, options: CommonOptions & { strict?: boolean }) => {
       const { run, stoppedHint } = await import('../pipeline/index.ts');
-      const result = await run(config, pipelineOptions(options, output));
+      const result = await run(config, { ...pipelineOptions(options, output), strict: options.strict });
       const stopped = result.summary.status === 'stopped';
       if (options.json) output.print(json(result));
       else {

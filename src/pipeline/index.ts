@@ -3,5 +3,5 @@ export { type DemoOptions, type DemoResult, type DemoSummary, demo } from './dem
 export { type EvalTable, type EvaluateRequest, evaluate } from './evaluate.ts';
 export { type GenerateRequest, type GenerateResult, generate } from './generate.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';
-export { planRun } from './stages.ts';
+export { planRun, readPlan } from './stages.ts';
 export type { PipelineOptions, PlanResult, RunResult, StageRecord } from './types.ts';

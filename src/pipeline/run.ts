@@ -32,7 +32,7 @@ export async function run(
   const { runFolder, stages } = prepared;
   if (options.fresh) moveAside(runFolder, options);
   const plan = await stages.run('plan', async () => decidePlan(prepared, options));
-  refuseErrors(plan);
+  refuseErrors(plan, options.strict);
   sayChecks(plan, options);
   await stages.run('job', async () => ({ value: undefined, reused: !(await compile(prepared, plan, options)) }));
   const { training } = prepared.config;
@@ -129,8 +129,8 @@ async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise
   return { value: plan, reused: false };
 }
 
-function refuseErrors(plan: Plan): void {
-  const errors = plan.warnings.filter((warning) => warning.severity === 'error');
+function refuseErrors(plan: Plan, strict = false): void {
+  const errors = plan.warnings.filter(({ severity }) => severity === 'error' || (strict && severity === 'warning'));
   if (errors.length === 0) return;
   throw new ConfigError(errors.map((e) => `${e.message} (${e.evidence}) ${e.fix}`).join('\n'));
 }

@@ -1,7 +1,8 @@
 // The stages that every command shares: model, corpora, plan. Each is kept in the cache beside the runs under the fingerprint of its inputs.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { makeFolder } from '../base/files.ts';
+import { ConfigError } from '../base/errors.ts';
+import { makeFolder, readJson } from '../base/files.ts';
 import { memoryLimit } from '../base/machine.ts';
 import { cacheFolder } from '../base/package.ts';
 import { type Config, loadConfig } from '../config/index.ts';
@@ -101,6 +102,22 @@ export async function prepare(
 export async function planRun(configFile: string, options: PipelineOptions = {}): Promise<PlanResult> {
   const { plan, runFolder } = await prepare(configFile, options);
   return { plan, text: explainPlan(plan), folder: runFolder };
+}
+
+/**
+ * A plan that was written before: plan.json, or that of a run folder.
+ * @throws ConfigError where there is none
+ */
+export function readPlan(given: string): Plan {
+  const file = fs.existsSync(given) && fs.statSync(given).isDirectory() ? path.join(given, 'plan.json') : given;
+  if (!fs.existsSync(file))
+    throw new ConfigError(
+      `${file}: no such plan. \`continuo run\` writes one into its run folder; \`continuo plan --json > plan.json\` makes one to compare with.`,
+    );
+  const plan = readJson<Plan>(file);
+  if (plan?.formatVersion !== 1 || !Array.isArray(plan.phases) || !Array.isArray(plan.reasons))
+    throw new ConfigError(`${file}: not a plan of this version: expected formatVersion 1, phases and reasons.`);
+  return plan;
 }
 
 function modelName(config: Config, folder: string): string {

@@ -13,6 +13,8 @@ export interface PipelineOptions {
   fresh?: boolean;
   /** Run layers again on the way back instead of keeping them; by default as the plan says. Changes no result. */
   recompute?: boolean;
+  /** Warnings of the plan count as errors. */
+  strict?: boolean;
   /** Training steps to trace. */
   profileSteps?: number;
   /** One line for people. */

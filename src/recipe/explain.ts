@@ -1,12 +1,10 @@
 // The page that `continuo plan` prints: plain text, at most 100 columns. It only words the plan; it derives nothing.
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import { formatLr, formatShare } from './learning-rates.ts';
-import { lrAt } from './schedules.ts';
+import { sketchLr } from './sketch.ts';
 import type { Blend, Plan, PlanPhase, PlanWarning } from './types.ts';
 
 const WIDTH = 100;
-const SKETCH_WIDTH = 80;
-const SKETCH_HEIGHT = 9;
 const NAME_WIDTH = 24;
 /** Corpora that a page shows. */
 const MAX_ROWS = 20;
@@ -15,11 +13,9 @@ export function explainPlan(plan: Plan): string {
   return [
     ...header(plan),
     ...section('WHAT HAPPENS', whatHappens(plan)),
-    ...section('LEARNING RATE', sketch(plan)),
+    ...section('LEARNING RATE', sketchLr(plan)),
     ...section('TEXT', corporaTable(plan)),
-    ...(plan.warnings.length > 0
-      ? section('CHECKS', plan.warnings.flatMap(explainWarning))
-      : section('CHECKS', ['No known pitfall.'])),
+    ...section('CHECKS', explainChecks(plan)),
     ...section('COST', cost(plan)),
     ...section('WHY THESE NUMBERS', reasons(plan)),
     '',
@@ -86,37 +82,6 @@ function describeBlend({ blend, blendTo }: PlanPhase): string {
   ].join(', ');
 }
 
-/** The schedule in characters; columns of a later phase's first step are marked by a bar. */
-function sketch(plan: Plan): string[] {
-  const { schedule, numSteps } = plan;
-  const width = Math.min(SKETCH_WIDTH, Math.max(2, numSteps));
-  const stepOf = (column: number) => Math.round((column / (width - 1)) * (numSteps - 1));
-  const columnOf = (step: number) => (numSteps > 1 ? Math.round((step / (numSteps - 1)) * (width - 1)) : 0);
-  const switches = plan.phases.slice(1).map((phase) => ({ column: columnOf(phase.firstStep), phase }));
-  const label = Math.max(formatLr(schedule.peakLr).length, 1);
-  const lines: string[] = [];
-  for (let row = SKETCH_HEIGHT - 1; row >= 0; row--) {
-    let line = '';
-    for (let column = 0; column < width; column++) {
-      const height = Math.round((lrAt(schedule, stepOf(column)) / schedule.peakLr) * (SKETCH_HEIGHT - 1));
-      line += height === row ? '*' : switches.some((mark) => mark.column === column) ? '|' : ' ';
-    }
-    const name = row === SKETCH_HEIGHT - 1 ? formatLr(schedule.peakLr) : row === 0 ? '0' : '';
-    lines.push(`${name.padStart(label)} |${line}`.trimEnd());
-  }
-  lines.push(`${' '.repeat(label)} +${'-'.repeat(width)}`);
-  for (const { column, phase } of switches) {
-    const text = `step ${phase.firstStep}: ${phase.name} begins, LR ${formatLr(phase.lrFrom)}`;
-    const indent = Math.max(0, Math.min(label + 2 + column, WIDTH - text.length - 2));
-    lines.push(
-      indent === label + 2 + column
-        ? `${' '.repeat(indent)}^ ${text}`
-        : `${' '.repeat(Math.max(0, label + 2 + column - text.length - 1))}${text} ^`,
-    );
-  }
-  return lines;
-}
-
 function corporaTable(plan: Plan): string[] {
   const trainedOn = (name: string) => plan.expected.tokensByCorpus[name] ?? 0;
   const shown =
@@ -142,6 +107,11 @@ function corporaTable(plan: Plan): string[] {
     ...table(['corpus', 'role', 'tokens', 'documents', 'trained on', 'epochs', 'held out'], rows),
     ...(rest > 0 ? [`and ${rest} more: plan.json has them`] : []),
   ];
+}
+
+/** What the rules found, as lines. */
+export function explainChecks({ warnings }: Pick<Plan, 'warnings'>): string[] {
+  return warnings.length > 0 ? warnings.flatMap(explainWarning) : ['No known pitfall.'];
 }
 
 function explainWarning(warning: PlanWarning): string[] {

@@ -1,6 +1,7 @@
 // The door of the recipe layer: facts in, plan out.
 export { type BlendCorpus, normalizeWeights, type PhaseDemand, resolveBlends, splitWhole } from './blends.ts';
-export { explainPlan } from './explain.ts';
+export { diffPlans, explainDiff, type PlanChange } from './diff.ts';
+export { explainChecks, explainPlan } from './explain.ts';
 export { assumedPeakLr, formatLr } from './learning-rates.ts';
 export { estimateMemory, type MemoryEstimate } from './memory.ts';
 export { blendAt, jobPhases, shareInPhase } from './phases.ts';
@@ -9,6 +10,7 @@ export { makePlan } from './plan.ts';
 export { peakLrByWidth } from './presets/from-scratch.ts';
 export { PRESETS } from './presets/index.ts';
 export { annealStart, type Decay, lrAt, lrCurve, makeSchedule, type Schedule, switchStep } from './schedules.ts';
+export { largestCorpora, sketchBlend, sketchLr } from './sketch.ts';
 export type {
   Blend,
   BlendRule,

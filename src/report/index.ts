@@ -10,6 +10,7 @@ import { blendFigure, runFigures } from './run-charts.ts';
 
 export { type ComparedRun, type ComparisonReport, writeComparisonReport } from './comparison.ts';
 export { headline, memoryText } from './content.ts';
+export { planFigure } from './plan-figure.ts';
 
 export interface ReportFiles {
   html: string;

@@ -1,8 +1,53 @@
 // The page's style sheet. Palette after Okabe & Ito (2008), which colour-blind readers tell apart, darkened or lightened until each
 // colour has a contrast of at least 3:1 against the page.
+const LIGHT: Readonly<Record<string, string>> = {
+  page: '#fff',
+  text: '#1c1e21',
+  muted: '#5d646c',
+  grid: '#e7e9ec',
+  rule: '#d3d7dc',
+  tint: '#f5f6f8',
+  'on-bar': '#fff',
+  c0: '#0072b2',
+  c1: '#d55e00',
+  c2: '#00805d',
+  c3: '#b0518a',
+  c4: '#6b5fc7',
+  c5: '#8a6d00',
+  c6: '#6b7178',
+};
+
+const variables = (palette: typeof LIGHT) =>
+  Object.entries(palette)
+    .map(([name, color]) => `--${name}:${color}`)
+    .join(';');
+
+const CHART_RULES = `
+svg{display:block;width:100%;height:auto;font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;overflow:visible}
+svg text{fill:var(--text);font-variant-numeric:tabular-nums}
+svg .tick,svg .label{fill:var(--muted)}
+svg .end{font-weight:600}
+svg .grid{stroke:var(--grid);stroke-width:1;fill:none}
+svg .axis{stroke:var(--rule);stroke-width:1;fill:none}
+svg .mark{stroke:var(--muted);stroke-width:1;stroke-dasharray:2 3;fill:none}
+svg .level{stroke:var(--muted);stroke-width:1.25;stroke-dasharray:6 4;fill:none}
+svg .leader{stroke:var(--rule);stroke-width:1;fill:none}
+svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+svg .raw{fill:none;stroke-width:1;opacity:.28}
+svg .band{stroke:none;opacity:.18}
+svg .dot{stroke:var(--page);stroke-width:1.5}
+`;
+
+/** A chart as a file of its own, light: colours stand in it as they are, since most programs that draw SVG know no variables. */
+export function standalone(svg: string): string {
+  const rules = CHART_RULES.replace('svg{display:block;width:100%;height:auto;', 'svg{');
+  return svg
+    .replace('<style></style>', `<style>${rules}</style>`)
+    .replaceAll(/var\(--([\w-]+)\)/g, (_, name: string) => LIGHT[name] ?? '#000');
+}
+
 export const STYLE = `
-:root{color-scheme:light dark;--page:#fff;--text:#1c1e21;--muted:#5d646c;--grid:#e7e9ec;--rule:#d3d7dc;--tint:#f5f6f8;--on-bar:#fff;
---c0:#0072b2;--c1:#d55e00;--c2:#00805d;--c3:#b0518a;--c4:#6b5fc7;--c5:#8a6d00;--c6:#6b7178}
+:root{color-scheme:light dark;${variables(LIGHT)}}
 @media (prefers-color-scheme:dark){:root{--page:#16181c;--text:#e6e8eb;--muted:#9aa2ab;--grid:#2a2e34;--rule:#3a4048;--tint:#1f2227;--on-bar:#111316;
 --c0:#56b4e9;--c1:#f28e43;--c2:#3cc79d;--c3:#e79ac6;--c4:#a99cf0;--c5:#e3c34a;--c6:#9aa2ab}}
 *{box-sizing:border-box}
@@ -34,20 +79,7 @@ figcaption span{display:block;color:var(--muted);font-size:13.5px}
 .bar-label{margin:8px 0 3px;color:var(--muted);font-size:13px}
 .bar{display:flex;gap:1px}
 .bar span{min-width:0;height:28px;padding:0 8px;line-height:28px;color:var(--on-bar);font-size:13px;font-weight:600;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
-svg{display:block;width:100%;height:auto;font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;overflow:visible}
-svg text{fill:var(--text);font-variant-numeric:tabular-nums}
-svg .tick,svg .label{fill:var(--muted)}
-svg .end{font-weight:600}
-svg .grid{stroke:var(--grid);stroke-width:1;fill:none}
-svg .axis{stroke:var(--rule);stroke-width:1;fill:none}
-svg .mark{stroke:var(--muted);stroke-width:1;stroke-dasharray:2 3;fill:none}
-svg .level{stroke:var(--muted);stroke-width:1.25;stroke-dasharray:6 4;fill:none}
-svg .leader{stroke:var(--rule);stroke-width:1;fill:none}
-svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
-svg .raw{fill:none;stroke-width:1;opacity:.28}
-svg .band{stroke:none;opacity:.18}
-svg .dot{stroke:var(--page);stroke-width:1.5}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 24px;margin:0}
+${CHART_RULES}dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 24px;margin:0}
 dt{color:var(--muted)}
 dd{margin:0;overflow-wrap:anywhere}
 pre{background:var(--tint);padding:10px 14px;border-radius:6px;overflow-x:auto;font:13.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:4px 0 14px}
