@@ -40,6 +40,8 @@ export interface LineChart {
   formatY?: (ticks: readonly number[]) => string[];
   width?: number;
   height?: number;
+  /** Where the plot begins, for charts whose x axes lie below each other; default: as near as the labels allow. */
+  left?: number;
 }
 
 const FONT_SIZE = 12;
@@ -56,7 +58,7 @@ export function lineChart(chart: LineChart): string {
   const yTicks = (chart.formatY ?? formatTicks)(y.ticks);
   const endLabels = !chart.labelsAtEnds && (chart.series.length > 1 || chart.levels?.length) ? labelsOf(chart) : [];
   const box = {
-    left: 10 + Math.max(...yTicks.map(textWidth)),
+    left: chart.left ?? 10 + Math.max(...yTicks.map(textWidth)),
     right: width - (endLabels.length ? 16 + Math.max(...endLabels.map((label) => textWidth(label.text))) : 12),
     top: 26 + (chart.marks?.length ? LINE_HEIGHT * markRows(chart, x, width) : 0),
     bottom: height - 38,

@@ -11,6 +11,7 @@ const POINTS = 400;
 /** Corpora with a colour of their own. */
 const MAX_COLORS = 6;
 const OTHER_COLOR = 6;
+const MAX_NAME = 20;
 
 /** An SVG file. */
 export function planFigure(plan: Plan): string {
@@ -26,12 +27,13 @@ export function planFigure(plan: Plan): string {
     marks: plan.phases.slice(1).map((phase) => ({ x: phase.firstStep * plan.tokensPerStep, label: phase.name })),
     y: { include: 0 },
     formatY: (ticks) => ticks.map(formatLr),
-    width: WIDTH,
+    width: plotRight(plan) + 12,
     height: LR_HEIGHT,
+    left: PLOT_LEFT,
   });
   const title = `${plan.name}: ${plan.preset}, ${formatCount(plan.totalTokens)} tokens`;
-  const nested = (svg: string, y: number, height: number) =>
-    svg.replace('<svg ', `<svg x="16" y="${y}" width="${WIDTH}" height="${height}" `);
+  const nested = (svg: string, y: number, width: number, height: number) =>
+    svg.replace('<svg ', `<svg x="16" y="${y}" width="${width}" height="${height}" `);
   const height = 44 + LR_HEIGHT + BLEND_HEIGHT + 36;
   return standalone(
     [
@@ -39,11 +41,19 @@ export function planFigure(plan: Plan): string {
       `<title>${escapeXml(title)}</title><style></style>`,
       `<rect width="100%" height="100%" style="fill:var(--page)"/>`,
       `<text x="16" y="28" style="font-size:15px;font-weight:650">${escapeXml(title)}</text>`,
-      nested(lr, 44, LR_HEIGHT),
-      nested(blendChart(plan, points), 44 + LR_HEIGHT + 16, BLEND_HEIGHT),
+      nested(lr, 44, plotRight(plan) + 12, LR_HEIGHT),
+      nested(blendChart(plan, points), 44 + LR_HEIGHT + 16, WIDTH, BLEND_HEIGHT),
       '</svg>',
     ].join(''),
   );
+}
+
+const PLOT_LEFT = 56;
+
+/** Labels of corpora stand to the right of both charts. */
+function plotRight(plan: Plan): number {
+  const lengths = largestCorpora(plan, MAX_COLORS).map((name) => Math.min(name.length, MAX_NAME));
+  return WIDTH - 8 * Math.max(10, ...lengths) - 24;
 }
 
 function samples({ schedule, phases, numSteps, tokensPerStep }: Plan) {
@@ -62,8 +72,7 @@ function samples({ schedule, phases, numSteps, tokensPerStep }: Plan) {
 function blendChart(plan: Plan, points: ReturnType<typeof samples>): string {
   const named = largestCorpora(plan, MAX_COLORS);
   const numOthers = plan.corpora.filter(({ name }) => plan.expected.tokensByCorpus[name]).length - named.length;
-  const labelWidth = 8 * Math.max(10, ...named.map((name) => Math.min(name.length, 20)));
-  const box = { left: 52, right: WIDTH - labelWidth - 24, top: 26, bottom: BLEND_HEIGHT - 38 };
+  const box = { left: PLOT_LEFT, right: plotRight(plan), top: 26, bottom: BLEND_HEIGHT - 38 };
   const x = scaleOver(
     points.map(({ tokens }) => tokens),
     { nice: false, numTicks: 6 },
@@ -85,7 +94,8 @@ function blendChart(plan: Plan, points: ReturnType<typeof samples>): string {
     const last = points.findLastIndex((_, i) => above[i]! - below[i]! > 0.02);
     if (last >= 0) {
       const middle = (above[last]! + below[last]!) / 2;
-      const text = name === '' ? `${numOthers} more` : name.length > 20 ? `${name.slice(0, 18)}…` : name;
+      const text =
+        name === '' ? `${numOthers} more` : name.length > MAX_NAME ? `${name.slice(0, MAX_NAME - 1)}…` : name;
       parts.push(
         `<text class="end" style="fill:var(--c${color})" x="${box.right + 8}" y="${Number(py(middle)) + 4}">${escapeXml(text)}</text>`,
       );
