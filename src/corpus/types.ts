@@ -1,6 +1,8 @@
 // What a corpus is made of, as the readers hand it on. A reader yields items in file order; bad records are items too, so that their
 // place and their share can be judged by read.ts.
 
+import type { Message } from './conversation.ts';
+
 /** One text of a corpus. */
 export interface Document {
   /** Unique inside the corpus: the file, then `:line`, `#row` or `@part` where a file holds several. */
@@ -9,6 +11,8 @@ export interface Document {
   text: string;
   /** The file it came from. */
   source: string;
+  /** The record is a conversation; `text` is what is said in it. */
+  messages?: Message[];
 }
 
 /** A record that cannot be used, with the place and the reason. */

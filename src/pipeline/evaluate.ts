@@ -12,7 +12,7 @@ import { scoreSet } from '../engine/index.ts';
 import { pickKernels } from '../kernels/index.ts';
 import { loadDecoder } from '../nn/index.ts';
 import { compileEvalOrder, type EvalSetRef, openShard, type Sequence } from '../shards/index.ts';
-import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
+import { encodeConversation, loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { precisionOf, toFolder } from './model.ts';
 import { prepare } from './stages.ts';
 import type { PipelineOptions } from './types.ts';
@@ -160,8 +160,9 @@ async function textSet(data: string, tokenizer: Tokenizer, seqLen: number, reque
   let numBytes = 0;
   let numTokens = 0;
   let numDocuments = 0;
-  for await (const { text } of readCorpus({ name: data, paths: [data], field: request.field })) {
-    const ids = Int32Array.from([tokenizer.documentStart, ...tokenizer.encode(text)]);
+  for await (const { text, messages } of readCorpus({ name: data, paths: [data], field: request.field })) {
+    const said = messages ? encodeConversation(tokenizer, messages) : tokenizer.encode(text);
+    const ids = Int32Array.from([tokenizer.documentStart, ...said]);
     sequences.push(...windows(ids, seqLen));
     numBytes += Buffer.byteLength(text);
     numTokens += ids.length - 1;

@@ -87,5 +87,6 @@ export function corpusFacts(corpus: PreparedCorpus): CorpusFacts {
     numDocuments: manifest.train.numDocuments,
     numBytes: manifest.train.numBytes,
     heldOut: { numTokens: manifest.heldOut.numTokens, numDocuments: manifest.heldOut.numDocuments },
+    ...(role === 'instruction' ? { hasChatMarkup: manifest.conversations?.byTemplate ?? false } : {}),
   };
 }

@@ -64,7 +64,7 @@ export interface CorpusFacts {
   numDocuments: number;
   numBytes: number;
   heldOut: { numTokens: number; numDocuments: number };
-  /** Whether special tokens of the model's chat template are in it; unknown where that was not looked at. */
+  /** Of instruction text: whether it is conversations, written by the model's chat template. */
   hasChatMarkup?: boolean;
 }
 

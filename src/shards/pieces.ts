@@ -11,6 +11,8 @@ export interface Piece {
   continues: boolean;
   /** Content hash of the whole document, where it is cut. */
   documentHash?: number;
+  /** Of a conversation, which is never cut. */
+  document?: Document;
 }
 
 /** How many characters a part has at most: a few pages. */
@@ -51,7 +53,7 @@ export async function* toPieces(
   };
   for await (const document of documents) {
     if (decided) {
-      yield* cut(document.text, decision.partChars);
+      yield* cut(document, decision.partChars);
       continue;
     }
     probe.push(document);
@@ -59,15 +61,17 @@ export async function* toPieces(
     if (document.text.length <= shortChars) numShort++;
     if (numShort < numWanted && probeChars < PROBE_CHARS) continue;
     decide();
-    for (const held of probe.splice(0)) yield* cut(held.text, decision.partChars);
+    for (const held of probe.splice(0)) yield* cut(held, decision.partChars);
   }
   if (!decided) decide();
-  for (const held of probe) yield* cut(held.text, decision.partChars);
+  for (const held of probe) yield* cut(held, decision.partChars);
 }
 
-function* cut(text: string, partChars: number | undefined): Generator<Piece> {
+function* cut(document: Document, partChars: number | undefined): Generator<Piece> {
+  const { text, messages } = document;
+  const documentHash = partChars === undefined ? undefined : hashFraction(text);
+  if (messages) return yield { text, continues: false, documentHash, document };
   if (partChars === undefined) return yield { text, continues: false };
-  const documentHash = hashFraction(text);
   let start = 0;
   for (const part of cutText(text, partChars)) {
     yield { text: part, continues: start > 0, documentHash };

@@ -11,8 +11,15 @@ import { explainSystemError, readJson, writeFolderAtomic, writeJsonAtomic } from
 import { fingerprint } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
 import { formatCount } from '../base/units.ts';
-import { type BadRecord, type Document, findInputFiles, type InputFile, readFiles } from '../corpus/index.ts';
-import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
+import {
+  type BadRecord,
+  DEFAULT_MAX_BAD_SHARE,
+  type Document,
+  findInputFiles,
+  type InputFile,
+  readFiles,
+} from '../corpus/index.ts';
+import { type ChatMessage, loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { readHashes, writeHashes } from './hashes.ts';
 import {
   chooseHeldOut,
@@ -27,7 +34,7 @@ import { tokenizeBatches } from './tokenize-pool.ts';
 import type { EvalSetRef } from './types.ts';
 
 /** Raise it when the same input would give other shards: caches of older versions are then left alone. */
-const STAGE_VERSION = 2;
+const STAGE_VERSION = 3;
 /** Text a batch, in characters: large enough to hide the hand-over, small enough to share out a small corpus. */
 const BATCH_CHARS = 1 << 20;
 const MANIFEST = 'manifest.json';
@@ -85,6 +92,8 @@ export interface CorpusManifest {
   partChars?: number;
   /** Set where reading stopped at `limitTokens`. */
   limitTokens?: number;
+  /** Documents that are conversations; `byTemplate`: written by the model's chat template, else as questions and answers. */
+  conversations?: { num: number; byTemplate: boolean };
   removed: { badRecords: number; emptyDocuments: number; heldOutCopies: number };
   createdAt: string;
   seconds: number;
@@ -116,6 +125,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
     tokenizer.files['tokenizer.json'],
     tokenizer.documentStart,
     tokenizer.documentEnd,
+    tokenizer.chatTemplate,
   ]);
   const inputs = {
     numFiles: found.files.length,
@@ -231,7 +241,10 @@ interface Stage {
   totalBytes: number;
 }
 
-type BuiltShards = Pick<CorpusManifest, 'train' | 'heldOut' | 'partChars' | 'limitTokens' | 'removed'>;
+type BuiltShards = Pick<
+  CorpusManifest,
+  'train' | 'heldOut' | 'partChars' | 'limitTokens' | 'conversations' | 'removed'
+>;
 
 async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
   const { options, tokenizer } = stage;
@@ -257,6 +270,9 @@ async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
       heldOut,
       ...(staged.partChars === undefined ? {} : { partChars: staged.partChars }),
       ...(train.numTokens >= limit && !whole ? { limitTokens: limit } : {}),
+      ...(staged.numConversations > 0
+        ? { conversations: { num: staged.numConversations, byTemplate: tokenizer.chatTemplate !== undefined } }
+        : {}),
       removed: { badRecords: staged.numBad, emptyDocuments: staged.numEmpty, heldOutCopies: choice.copies.size },
     };
   } finally {
@@ -315,11 +331,16 @@ interface Staged {
   numChars: number;
   partChars: number | undefined;
   numEmpty: number;
+  numConversations: number;
   numBad: number;
 }
 
 interface TextBatch {
   texts: string[];
+  /** By index into `texts`. */
+  conversations: Map<number, readonly ChatMessage[]>;
+  /** Likewise, where each was read. */
+  places: Map<number, string>;
   continues: boolean[];
   documentHashes: number[];
   /** What the reader met on its way to this batch: counted only when the batch is used, so that a limit cuts at one place. */
@@ -356,6 +377,9 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
   let numEmpty = 0;
   let numTokens = 0;
   let numChars = 0;
+  let numConversations = 0;
+  let numRefused = 0;
+  let lastRefusal = '';
   const stream = tokenizeBatches(textBatches(stage, decision), { modelFolder: options.modelFolder, numWorkers });
   try {
     reading: for await (const { batch, result } of stream) {
@@ -365,6 +389,14 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
       for (let i = 0; i < batch.texts.length; i++) {
         const ids = result.ids.subarray(at, at + result.lengths[i]);
         at += ids.length;
+        const refusal = result.refused.get(i);
+        if (refusal !== undefined) {
+          removed.write({ file: batch.places.get(i)!, reason: refusal });
+          numRefused++;
+          lastRefusal = `${batch.places.get(i)}: ${refusal}`;
+          continue;
+        }
+        if (batch.conversations.has(i)) numConversations++;
         checkIds(ids);
         writer.addDocument(ids);
         staged.hashes.push(result.hashes[i]);
@@ -386,7 +418,13 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
     removed.close();
   }
   progress.finish();
-  return { ...staged, numChars, partChars: decision.partChars, numEmpty, numBad: removed.count };
+  const maxShare = options.maxBadShare ?? DEFAULT_MAX_BAD_SHARE;
+  if (numRefused > maxShare * (numRefused + numConversations))
+    throw new DataError(
+      stage.files[0].path,
+      `corpus "${options.name}": the model's chat template refuses ${numRefused} of ${numRefused + numConversations} conversations (at most ${maxShare} of them may be left out: maxBadShare). The last: ${lastRefusal}`,
+    );
+  return { ...staged, numChars, partChars: decision.partChars, numEmpty, numConversations, numBad: removed.count };
 }
 
 /** An id without an embedding row means that tokenizer and model do not belong together. */
@@ -409,6 +447,8 @@ async function* textBatches(stage: Stage, decision: { partChars?: number }): Asy
   const { options, files, heldOut } = stage;
   const fresh = (): TextBatch => ({
     texts: [],
+    conversations: new Map(),
+    places: new Map(),
     continues: [],
     documentHashes: [],
     bad: [],
@@ -431,7 +471,11 @@ async function* textBatches(stage: Stage, decision: { partChars?: number }): Asy
     options.role === 'evaluation' ? { ...heldOut, minDocuments: 0 } : heldOut,
     decision,
   );
-  for await (const { text, continues, documentHash } of pieces) {
+  for await (const { text, continues, documentHash, document } of pieces) {
+    if (document?.messages) {
+      batch.conversations.set(batch.texts.length, document.messages);
+      batch.places.set(batch.texts.length, document.id);
+    }
     batch.texts.push(text);
     batch.continues.push(continues);
     if (documentHash !== undefined) batch.documentHashes.push(documentHash);

@@ -10,10 +10,10 @@ export type TokenizedBatch = Extract<TokenizeResponse, { ids: Int32Array }>;
 const BATCHES_PER_WORKER = 3;
 
 /**
- * Tokenises every batch of `batches` (any value with `texts`) and yields it with its result, in order.
+ * Tokenises every batch of `batches` (any value with `texts` and `conversations`) and yields it with its result, in order.
  * @throws EngineError when a worker fails, with what it said
  */
-export async function* tokenizeBatches<B extends { texts: string[] }>(
+export async function* tokenizeBatches<B extends Omit<TokenizeRequest, 'batch'>>(
   batches: AsyncIterable<B>,
   options: { modelFolder: string; numWorkers: number },
 ): AsyncGenerator<{ batch: B; result: TokenizedBatch }> {
@@ -21,7 +21,7 @@ export async function* tokenizeBatches<B extends { texts: string[] }>(
   const pending: { batch: B; result: Promise<TokenizedBatch> }[] = [];
   try {
     for await (const batch of batches) {
-      pending.push({ batch, result: pool.tokenize(batch.texts) });
+      pending.push({ batch, result: pool.tokenize(batch) });
       if (pending.length >= options.numWorkers * BATCHES_PER_WORKER) {
         const { batch: first, result } = pending.shift()!;
         yield { batch: first, result: await result };
@@ -58,9 +58,9 @@ class TokenizePool {
     }
   }
 
-  tokenize(texts: string[]): Promise<TokenizedBatch> {
+  tokenize({ texts, conversations }: Omit<TokenizeRequest, 'batch'>): Promise<TokenizedBatch> {
     const promise = new Promise<TokenizedBatch>((resolve, reject) => {
-      this.queue.push({ request: { batch: this.numBatches++, texts }, resolve, reject });
+      this.queue.push({ request: { batch: this.numBatches++, texts, conversations }, resolve, reject });
     });
     // A batch behind a failed one is never awaited; its rejection is no news.
     promise.catch(() => {});

@@ -1,12 +1,15 @@
 // A worker thread that turns batches of texts into token ids and content hashes. It keeps no state between batches, so the output does
 // not depend on which worker took which batch.
 import { parentPort, workerData } from 'node:worker_threads';
+import { isUserError } from '../base/errors.ts';
 import { hashFraction } from '../base/hash.ts';
-import { loadTokenizer } from '../tokenizer/index.ts';
+import { type ChatMessage, encodeConversation, loadTokenizer } from '../tokenizer/index.ts';
 
 export interface TokenizeRequest {
   batch: number;
   texts: string[];
+  /** By index, texts that are conversations: these messages are encoded instead. */
+  conversations: ReadonlyMap<number, readonly ChatMessage[]>;
 }
 
 export type TokenizeResponse =
@@ -20,6 +23,8 @@ export type TokenizeResponse =
       numBytes: Float64Array;
       /** First 53 bits of each text's SHA-256, as a number in [0, 1). */
       hashes: Float64Array;
+      /** By index, conversations that the model's template refuses, and why; they have no tokens. */
+      refused: ReadonlyMap<number, string>;
     }
   | { batch: number; error: string };
 
@@ -27,8 +32,19 @@ const port = parentPort!;
 const { modelFolder } = workerData as { modelFolder: string };
 const tokenizer = loadTokenizer(modelFolder);
 
-function tokenize({ batch, texts }: TokenizeRequest): TokenizeResponse {
-  const encoded = texts.map((text) => tokenizer.encode(text));
+function tokenize({ batch, texts, conversations }: TokenizeRequest): TokenizeResponse {
+  const refused = new Map<number, string>();
+  const encoded = texts.map((text, i) => {
+    const messages = conversations.get(i);
+    if (!messages) return tokenizer.encode(text);
+    try {
+      return encodeConversation(tokenizer, messages);
+    } catch (error) {
+      if (!isUserError(error)) throw error;
+      refused.set(i, error.message);
+      return [];
+    }
+  });
   const ids = new Int32Array(encoded.reduce((sum, list) => sum + list.length, 0));
   let at = 0;
   for (const list of encoded) {
@@ -41,6 +57,7 @@ function tokenize({ batch, texts }: TokenizeRequest): TokenizeResponse {
     lengths: Float64Array.from(encoded, (list) => list.length),
     numBytes: Float64Array.from(texts, (text) => Buffer.byteLength(text)),
     hashes: Float64Array.from(texts, hashFraction),
+    refused,
   };
 }
 

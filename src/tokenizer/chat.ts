@@ -4,6 +4,21 @@ import { Template } from '@huggingface/jinja';
 import { ConfigError } from '../base/errors.ts';
 import type { ChatMessage, Tokenizer } from './types.ts';
 
+/** How speakers are named where a model has no template: as in Jiang et al. 2024 (arXiv 2402.12847). */
+const PLAIN_NAMES = { system: '', user: 'Question: ', assistant: 'Answer: ', tool: 'Result: ' } as const;
+
+/**
+ * Ids of a conversation as the model shall read it in training: by its chat template, else as questions and answers. Without the start
+ * token, which every document gets.
+ * @throws ConfigError when the template refuses the messages
+ */
+export function encodeConversation(tokenizer: Tokenizer, messages: readonly ChatMessage[]): number[] {
+  if (tokenizer.chatTemplate === undefined)
+    return tokenizer.encode(messages.map(({ role, content }) => `${PLAIN_NAMES[role]}${content}`).join('\n'));
+  const ids = tokenizer.encode(renderChat(tokenizer, messages, { addGenerationPrompt: false }), { parseSpecial: true });
+  return ids[0] === tokenizer.documentStart ? ids.slice(1) : ids;
+}
+
 export interface ChatOptions {
   /** End with the opening of the assistant's turn, for generation. */
   addGenerationPrompt: boolean;

@@ -132,6 +132,12 @@ describe('a whole run', () => {
     expect(readLines(path.join(run, 'metrics.jsonl'))).toHaveLength(40);
   });
 
+  test('a checkpoint that is to be kept always outlives the others', async () => {
+    const kept = await makeRun(world, { numSteps: 12, checkpoint: { everySteps: 2, keep: 1, always: [5] } });
+    expect((await runEngine(kept)).code).toBe(0);
+    expect(listCheckpoints(kept).map(({ step }) => step)).toEqual([5, 12]);
+  });
+
   test('an embedding LR of 0 keeps the embedding, which here is the output matrix too', async () => {
     const frozen = await makeRun(world, {
       numSteps: 2,

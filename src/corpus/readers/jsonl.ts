@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { formatBytes } from '../../base/units.ts';
 import { DamagedInput, readBytes } from '../bytes.ts';
+import { conversationOf, MESSAGE_FIELDS, type Message, messagesOf } from '../conversation.ts';
 import { type Line, splitLines } from '../lines.ts';
 import { firstInvalidByte, normalizeText, withoutCarriageReturn } from '../text.ts';
 import type { InputFile, ReaderItem, ReaderOptions } from '../types.ts';
@@ -18,8 +19,11 @@ export async function* readJsonlFile(file: InputFile, options: ReaderOptions): A
       if (result === undefined) continue;
       const place = { file: file.path, line: line.number, offset: line.offset };
       if ('reason' in result) yield { bad: { ...place, reason: result.reason } };
-      else
-        yield { document: { id: `${file.path}:${line.number}`, text: normalizeText(result.text), source: file.path } };
+      else {
+        const { messages } = result;
+        const document = { id: `${file.path}:${line.number}`, text: normalizeText(result.text), source: file.path };
+        yield { document: messages ? { ...document, messages } : document };
+      }
     }
   } catch (error) {
     if (!(error instanceof DamagedInput)) throw error;
@@ -27,7 +31,12 @@ export async function* readJsonlFile(file: InputFile, options: ReaderOptions): A
   }
 }
 
-function parseLine(line: Line, options: ReaderOptions): { text: string } | { reason: string } | undefined {
+interface Content {
+  text: string;
+  messages?: Message[];
+}
+
+function parseLine(line: Line, options: ReaderOptions): Content | { reason: string } | undefined {
   if (!line.bytes)
     return {
       reason: `a line of ${formatBytes(line.lengthBytes)}, at most ${formatBytes(options.maxRecordBytes)} accepted`,
@@ -44,17 +53,22 @@ function parseLine(line: Line, options: ReaderOptions): { text: string } | { rea
     return { reason: `not valid JSON: ${(error as Error).message.slice(0, 160)}` };
   }
   if (record === null || typeof record !== 'object' || Array.isArray(record)) return { reason: 'not a JSON object' };
-  const text = fieldOf(record as Record<string, unknown>, options.field);
-  if (typeof text === 'object') return text;
+  const content = contentOf(record as Record<string, unknown>, options.field);
+  if ('reason' in content) return content;
   // Escapes can spell half a surrogate pair, which has no UTF-8 form.
-  if (source.includes('\\u') && /\p{Surrogate}/u.test(text))
+  if (source.includes('\\u') && /\p{Surrogate}/u.test(content.text))
     return { reason: 'the text holds a lone surrogate (\\ud800 to \\udfff)' };
-  return { text };
+  return content;
 }
 
-function fieldOf(record: Record<string, unknown>, field: string | undefined): string | { reason: string } {
+/** The text, or the conversation, of a record: the field that was asked for, else a usual one. */
+function contentOf(record: Record<string, unknown>, field: string | undefined): Content | { reason: string } {
   const names = field === undefined ? DEFAULT_FIELDS : [field];
   const name = names.find((candidate) => Object.hasOwn(record, candidate));
+  const isConversation = field !== undefined && (MESSAGE_FIELDS as readonly string[]).includes(field);
+  if (isConversation && name) return conversation(messagesOf(record[name], name));
+  const said = name === undefined && field === undefined ? conversationOf(record) : undefined;
+  if (said) return conversation(said);
   if (name === undefined) {
     const known = Object.keys(record)
       .slice(0, 8)
@@ -62,8 +76,14 @@ function fieldOf(record: Record<string, unknown>, field: string | undefined): st
     return { reason: `no field "${names.join('" or "')}" (fields: ${known.join(', ') || 'none'})` };
   }
   const value = record[name];
-  if (typeof value === 'string') return value;
+  if (typeof value === 'string') return { text: value };
   return {
     reason: `field "${name}" is ${value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`}, expected a string`,
   };
+}
+
+function conversation(messages: Message[] | { reason: string }): Content | { reason: string } {
+  if ('reason' in messages) return messages;
+  const clean = messages.map(({ role, content }) => ({ role, content: normalizeText(content) }));
+  return { text: clean.map(({ content }) => content).join('\n\n'), messages: clean };
 }

@@ -198,8 +198,8 @@ export const instructWithoutChatTemplate: Pitfall = {
     return {
       message:
         "Instruction text does not have the form of the model's chat template, so it does not train what chats use.",
-      evidence: `none of the template's special tokens in ${plain.map(({ name }) => name).join(', ')}`,
-      fix: "Write its conversations in the model's chat template (tokenizer.apply_chat_template of transformers).",
+      evidence: `${plain.map(({ name }) => name).join(', ')}: plain text`,
+      fix: 'Give it as conversations: JSON lines with messages: [{ role, content }], question and answer, or instruction and output; they are written by the template.',
     };
   },
 };
