@@ -18,6 +18,9 @@ interface InitOptions {
   force?: boolean;
 }
 
+/** Those that a first file can name: `custom` is written by hand, `from-scratch` has no model to begin with. */
+const RECIPES = PRESET_NAMES.filter((name) => name !== 'custom' && name !== 'from-scratch');
+
 export function initCommand(output: Output): Command {
   return declare(
     'init',
@@ -32,7 +35,7 @@ export function initCommand(output: Output): Command {
     )
     .option('--general <path>', 'general text that guards what the model knows; may be given several times', collect)
     .option('--tokens <count>', 'budget, e.g. 20M (default: two passes over the domain)')
-    .option('--recipe <name>', `one of ${PRESET_NAMES.join(', ')}`)
+    .option('--recipe <name>', `one of ${RECIPES.join(', ')}`)
     .option('--out <file>', 'file to write', 'continuo.yaml')
     .option('--yes', 'ask nothing; take the default for whatever is not given')
     .option('--force', 'overwrite the file if it exists')

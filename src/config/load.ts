@@ -170,6 +170,7 @@ interface RawCorpus {
   heldOut?: { share?: number; documents?: number; tokens?: number };
   weight?: number;
   quality?: number;
+  maxEpochs?: number;
   maxBadShare?: number;
 }
 

@@ -43,6 +43,7 @@ function corpus(value: unknown) {
       }).optional(),
       weight: notNegative.optional(),
       quality: positive.optional(),
+      maxEpochs: positive.optional(),
       maxBadShare: share.optional(),
     },
     'a corpus: a map',

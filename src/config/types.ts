@@ -51,6 +51,8 @@ export interface CorpusConfig {
   weight?: number;
   /** Factor on its weight, or on its size where there are no weights: above 1 for better text. */
   quality?: number;
+  /** Passes over it beyond which its share is cut; default: the recipe's. */
+  maxEpochs?: number;
   /** Share of unreadable documents, 0 to 1, beyond which the corpus is refused. */
   maxBadShare?: number;
 }

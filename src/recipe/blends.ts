@@ -63,6 +63,8 @@ export function divideWithCaps(demand: number, weights: readonly number[], caps:
 
 export interface BlendCorpus extends CorpusFacts {
   weight?: number;
+  /** Passes over it beyond which its share is cut; default: as for all. */
+  maxEpochs?: number;
 }
 
 export interface PhaseDemand {
@@ -156,9 +158,9 @@ function capInstruction(
 ): void {
   const heir = present.find((role) => role !== 'instruction');
   if (!heir || !present.includes('instruction')) return;
-  const supply =
-    maxEpochs *
-    corpora.filter((corpus) => corpus.role === 'instruction').reduce((sum, corpus) => sum + corpus.numTokens, 0);
+  const supply = corpora
+    .filter((corpus) => corpus.role === 'instruction')
+    .reduce((sum, corpus) => sum + capOf(corpus, maxEpochs), 0);
   const demand = phases.reduce((sum, phase, i) => sum + phase.numTokens * (shares[i]?.instruction ?? 0), 0);
   if (demand <= supply) return;
   for (const share of shares) {
@@ -179,9 +181,15 @@ function divide(
 ): Record<string, number> {
   const weights = corpora.map(({ name, weight, numTokens }) => (weight ?? numTokens) * (boost[name] ?? 1));
   const amount = demand > 0 ? demand : 1;
-  const whole = corpora.map(({ numTokens }) => numTokens * maxEpochs);
+  const whole = corpora.map((corpus) => capOf(corpus, maxEpochs));
   const rest = whole.map((cap, i) => Math.max(0, cap - (used[corpora[i]!.name] ?? 0)));
   const hasRest = rest.some((cap, i) => cap > 0 && weights[i]! > 0);
   const divided = divideWithCaps(amount, weights, hasRest ? rest : whole);
   return Object.fromEntries(corpora.map((corpus, i) => [corpus.name, divided[i]! / amount]));
+}
+
+/** Tokens that may be drawn from a corpus. */
+function capOf(corpus: BlendCorpus, maxEpochs: number): number {
+  // The cap that explainCaps lifts is lifted for all.
+  return corpus.numTokens * (Number.isFinite(maxEpochs) ? (corpus.maxEpochs ?? maxEpochs) : maxEpochs);
 }

@@ -152,14 +152,14 @@ export function explainCaps(
     ...blending,
     maxEpochs: Number.POSITIVE_INFINITY,
   });
-  return corpora.flatMap(({ name }) => {
+  return corpora.flatMap(({ name, maxEpochs }) => {
     const got = tokensOf(phases, name);
     const wanted = tokensOf(uncapped, name);
     if (got >= wanted * 0.999) return [];
     return {
       what: `share of ${name}`,
       value: `${formatCount(got)} instead of ${formatCount(wanted)} tokens`,
-      why: `not repeated more than ${blending.maxEpochs} times while others have text left (recipe.maxEpochs)`,
+      why: `not repeated more than ${maxEpochs ?? blending.maxEpochs} times while others have text left (${maxEpochs === undefined ? 'recipe.maxEpochs' : `corpora.${name}.maxEpochs`})`,
       source: 'Muennighoff et al. 2023 (from memory, unverified)',
     };
   });

@@ -16,7 +16,11 @@ const WEAKEST_FACTOR = 2.3;
 export function weighCorpora(config: Config, corpora: readonly CorpusFacts[]): BlendCorpus[] {
   const options: CommonOptions = config.recipe.options;
   const given = new Map(config.corpora.map((corpus) => [corpus.name, corpus]));
-  return corpora.map((corpus) => ({ ...corpus, weight: weightOf(corpus, given.get(corpus.name), options) }));
+  return corpora.map((corpus) => ({
+    ...corpus,
+    weight: weightOf(corpus, given.get(corpus.name), options),
+    maxEpochs: given.get(corpus.name)?.maxEpochs,
+  }));
 }
 
 function weightOf(corpus: CorpusFacts, given: CorpusConfig | undefined, options: CommonOptions): number {

@@ -228,6 +228,15 @@ describe('how corpora of a role share', () => {
     expect(shares(weighted('maxEpochs: 4', [1, 1], ', quality: 3'))).toEqual([{ small: 0.75, large: 0.25 }]);
   });
 
+  it('caps the passes over one corpus', () => {
+    const config = parse(
+      'name: x\nmodel: owner/small-base\ncorpora:\n  small: { path: a, role: domain, maxEpochs: 1.5 }\n  large: { path: b, role: domain }\nbudget: { tokens: 40M }\nrecipe: { preset: naive, sampling: unimax }\n',
+    );
+    const made = makePlan({ ...inputs(domains), corpora: [small, large], config });
+    expect(made.expected.epochsByCorpus.small).toBeCloseTo(1.5, 2);
+    expect(reason(made, 'share of small')!.why).toContain('corpora.small.maxEpochs');
+  });
+
   it('refuses weights beside a way of sampling', () => {
     expect(() => weighted('sampling: unimax', [1, 1])).toThrow('corpora.small.weight: recipe.sampling says');
   });
