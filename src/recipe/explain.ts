@@ -168,7 +168,8 @@ function wrap(text: string, firstIndent: number, indent = firstIndent, width = W
   const lines: string[] = [];
   let line = ' '.repeat(firstIndent);
   let isEmpty = true;
-  for (const word of text.split(' ')) {
+  // A number and its percent sign stay together.
+  for (const word of text.split(/ (?!%)/)) {
     if (!isEmpty && line.length + 1 + word.length > width) {
       lines.push(line);
       line = ' '.repeat(indent);

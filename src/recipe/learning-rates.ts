@@ -110,3 +110,8 @@ export function chosen<T>(
     return { value: given, reason: { what, value: format(given), why: 'as you set it', source: FROM_FILE } };
   return { value: derived, reason: { what, value: format(derived), why, source } };
 }
+
+/** Two sources in one; one where they are the same. */
+export function bothSources(first: string, second: string): string {
+  return first === second ? first : `${first}; ${second}`;
+}

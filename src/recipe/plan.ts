@@ -5,7 +5,7 @@ import { ConfigError } from '../base/errors.ts';
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import type { CommonOptions, Config, LoraConfig, PresetName } from '../config/index.ts';
 import { type BlendCorpus, splitWhole } from './blends.ts';
-import { chosen, FROM_FILE, formatLr } from './learning-rates.ts';
+import { bothSources, chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemory, type MemoryEstimate } from './memory.ts';
 import { type Blending, explainCaps, makePhases, tokensOf } from './phases.ts';
 import { findPitfalls } from './pitfalls/index.ts';
@@ -188,9 +188,9 @@ export function makePlan(inputs: PlanInputs): Plan {
     chosen(
       'checkpoint every',
       config.checkpoints.everySteps,
-      fifth(numSteps),
+      usualInterval(numSteps),
       steps,
-      'a crash costs at most this; a fifth of a short run, 100 steps of a long one',
+      'a crash costs at most this; a fifth of a short run, 100 steps or a hundredth of a long one',
       'assumption',
     ),
   );
@@ -395,8 +395,10 @@ function chooseBatch({ config, model }: PlanInputs, design: Design, seqLen: numb
   const most = Math.max(pretrained ?? MAX_BATCH_TOKENS, MIN_BATCH_TOKENS);
   const affordable = budgetTokens === undefined ? BATCH_TOKENS_OF_A_STEP_BUDGET : budgetTokens / design.minSteps;
   const target = Math.max(MIN_BATCH_TOKENS, Math.min(most, affordable));
-  const sequences = Math.max(1, 2 ** Math.floor(Math.log2(target / seqLen)));
   const isBound = target === pretrained;
+  const sequences = isBound
+    ? Math.max(1, Math.round(target / seqLen))
+    : Math.max(1, 2 ** Math.floor(Math.log2(target / seqLen)));
   const why = isBound
     ? "pretraining's batch: only the LR schedule and the data change"
     : `${budgetTokens === undefined ? 'a small step, since the budget is in steps' : `so that the budget makes ${design.minSteps} steps or more, from ${formatCount(MIN_BATCH_TOKENS)} to ${formatCount(most)} tokens a step`}${pretrained ? ` (pretraining had ${formatCount(pretrained)}; the LR is not rescaled for that)` : ''}`;
@@ -406,7 +408,7 @@ function chooseBatch({ config, model }: PlanInputs, design: Design, seqLen: numb
       what: 'tokens a step',
       value: tokens(sequences),
       why,
-      source: isBound ? `Parmar et al. 2024; ${model.pretraining!.source}` : 'assumption',
+      source: isBound ? bothSources('Parmar et al. 2024', model.pretraining!.source) : 'assumption',
     },
   };
 }
@@ -513,15 +515,16 @@ function chooseEvaluateEvery(config: Config, numSteps: number, tokensPerStep: nu
   return chosen(
     'measured every',
     config.evaluate.everySteps,
-    Math.min(numSteps, Math.max(fifth(numSteps), affordable)),
+    Math.min(numSteps, Math.max(usualInterval(numSteps), affordable)),
     steps,
     'also before the first step and after the last; seldom enough to take about a tenth of the time at most',
     'assumption',
   );
 }
 
-function fifth(numSteps: number): number {
-  return Math.max(1, Math.min(100, Math.ceil(numSteps / 5)));
+/** How often something is done by default, in steps. */
+function usualInterval(numSteps: number): number {
+  return Math.max(1, Math.min(Math.max(100, Math.ceil(numSteps / 100)), Math.ceil(numSteps / 5)));
 }
 
 function steps(n: number): string {

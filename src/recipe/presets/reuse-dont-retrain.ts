@@ -4,7 +4,7 @@
 // One difference from the paper must be known: nearly all of its text had been seen in pretraining, while a team's documents are new to
 // the model. So the paper gives the schedule (start LR, floor, switch), and the shares of general text follow studies of new text.
 import { ConfigError } from '../../base/errors.ts';
-import { chosen, formatShare, pretrainingFinalLr, pretrainingMiddleLr } from '../learning-rates.ts';
+import { bothSources, chosen, formatShare, pretrainingFinalLr, pretrainingMiddleLr } from '../learning-rates.ts';
 import type { BlendRule, DesignPhase, Reason } from '../types.ts';
 import { chooseLr, DEFAULT_MIN_STEPS, type DesignFacts, hasRole, type Preset, WITH_THE_RUN } from './preset.ts';
 
@@ -77,7 +77,7 @@ function startLr({ model }: DesignFacts, { startAt }: Options): { lr: number; wh
   return {
     lr,
     why: `${why}: an annealed model goes on from there, downwards. If the domain is learned too slowly, set recipe.startAt: middle`,
-    source: isRecorded ? `Parmar et al. 2024; ${source}` : source,
+    source: isRecorded ? bothSources('Parmar et al. 2024', source) : source,
   };
 }
 
