@@ -99,14 +99,18 @@ struct Grid {
   long numN, numM;
 };
 
-/// How many tasks side by side and one below another. The cost of a task is that of its tiles, and of packing B, which takes as long as
-/// about three tiles a panel.
-static Grid chooseGrid(long panels, long groups, long tilesInGroup, long maxPanels, long threads) {
+/// How many tasks side by side and one below another. The cost of a task is that of its tiles, which goes by their vectors since the last
+/// panel may be narrow, and of packing B, which takes as long as about three tiles a panel.
+static Grid chooseGrid(long n, long groups, long tilesInGroup, long maxPanels, long threads) {
+  const long panels = divideUp(n, (long)NR);
   Grid best{1, 1};
   long least = 0;
   for (long numM = 1; numM <= minOf(groups, threads); numM *= 2) {
     const long numN = minOf(panels, roundUp(divideUp(panels, maxPanels), divideUp(threads, numM)));
-    const long cost = divideUp(numN * numM, threads) * divideUp(panels, numN) * (divideUp(groups, numM) * tilesInGroup + 3);
+    long widest = 0;
+    for (long i = 0; i < numN; i++)
+      widest = maxOf(widest, divideUp(minOf(n, (i + 1) * panels / numN * NR) - i * panels / numN * NR, (long)W));
+    const long cost = divideUp(numN * numM, threads) * widest * (divideUp(groups, numM) * tilesInGroup + 3);
     if (least == 0 || cost < least) least = cost, best = {numN, numM};
   }
   return best;
@@ -119,7 +123,7 @@ static void gemmPacked(Floats c, Floats a, Floats b, long m, long n, long k, boo
   const long numBlocksK = maxOf<long>(1, divideUp(k, kMaxSteps * perStep)), blockK = roundUp(divideUp(k, numBlocksK), 2 * W);
   const long maxSteps = maxOf<long>(1, blockK / perStep);
   const long panels = divideUp(n, NR), groups = divideUp(m, groupRows), threads = numThreads();
-  const Grid grid = chooseGrid(panels, groups, groupRows / MR, maxOf<long>(1, kBlockBytes / (maxSteps * NR * 4)), threads);
+  const Grid grid = chooseGrid(n, groups, groupRows / MR, maxOf<long>(1, kBlockBytes / (maxSteps * NR * 4)), threads);
   const long numTasks = grid.numN * grid.numM, numWorkers = minOf(threads, numTasks);
   const long maxCols = divideUp(panels, grid.numN) * NR, maxRows = divideUp(groups, grid.numM) * groupRows;
   const long groupFloats = kAlongK ? MR * kRowSteps : groupRows * maxSteps;
