@@ -27,6 +27,7 @@ export interface CommonOptions {
   threads?: number;
   fresh?: boolean;
   profile?: number;
+  measure?: boolean;
 }
 
 type CommonName = keyof CommonOptions;
@@ -42,6 +43,7 @@ const COMMON: Record<CommonName, () => Option> = {
   quiet: () => new Option('--quiet', 'no progress, results only'),
   threads: () => new Option('--threads <n>', 'threads to use (default: all cores)').argParser(positiveInteger),
   fresh: () => new Option('--fresh', 'run every stage again instead of reusing its earlier output'),
+  measure: () => new Option('--no-measure', 'do not measure how far the domain lies from what the model knows'),
   profile: () =>
     new Option(
       '--profile [steps]',
@@ -56,9 +58,10 @@ export function strictOption(): Option {
 }
 
 export function pipelineOptions(options: CommonOptions, output: Output): PipelineOptions {
-  const { json, quiet, threads, fresh, profile } = options;
+  const { json, quiet, threads, fresh, profile, measure } = options;
   return {
     json,
+    measure,
     threads,
     fresh,
     profileSteps: profile,

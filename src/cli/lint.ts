@@ -20,7 +20,7 @@ export function lintCommand(output: Output): Command {
   )
     .argument('[config]', 'the configuration', 'continuo.yaml')
     .addOption(strictOption());
-  return withOptions(command, 'json', 'quiet').action(
+  return withOptions(command, 'measure', 'json', 'quiet').action(
     async (config: string, options: CommonOptions & { strict?: boolean }) => {
       const { planRun } = await import('../pipeline/index.ts');
       const { plan } = await planRun(config, pipelineOptions(options, output));

@@ -24,7 +24,7 @@ export function runCommand(output: Output): Command {
   )
     .argument('[config]', 'the configuration', 'continuo.yaml')
     .addOption(strictOption());
-  return withOptions(command, 'threads', 'fresh', 'profile', 'json', 'quiet').action(
+  return withOptions(command, 'threads', 'fresh', 'measure', 'profile', 'json', 'quiet').action(
     async (config: string, options: CommonOptions & { strict?: boolean }) => {
       const { run, stoppedHint } = await import('../pipeline/index.ts');
       const result = await run(config, { ...pipelineOptions(options, output), strict: options.strict });

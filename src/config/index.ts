@@ -2,6 +2,8 @@
 export { loadConfig, parseConfig } from './load.ts';
 export {
   type CommonOptions,
+  type FoundName,
+  type FoundValue,
   PLANNED_PRESETS,
   PRESET_NAMES,
   type PresetName,

@@ -5,7 +5,7 @@ import * as path from 'node:path';
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { readText } from '../base/files.ts';
 import { locate, type Problem, problemsOf, refuse } from './problems.ts';
-import type { PresetName, RecipeConfig } from './recipe-options.ts';
+import { FOUND_NAMES, type PresetName, type RecipeConfig } from './recipe-options.ts';
 import { type ConfigFile, NAME_PATTERN, NAME_RULE, schemaFor } from './schema.ts';
 import type {
   BudgetConfig,
@@ -234,7 +234,8 @@ function resolveRecipe(
   corpora: CorpusConfig[],
   problems: Problem[],
 ): RecipeConfig {
-  const { preset, ...options } = typeof given === 'object' ? given : { preset: given };
+  const { preset, ...options }: { preset?: PresetName } & Record<string, unknown> =
+    typeof given === 'object' ? given : { preset: given };
   const name = preset ?? (model.kind === 'new' ? 'from-scratch' : 'reuse-dont-retrain');
   if (model.kind === 'new' && name !== 'from-scratch')
     problems.push({
@@ -252,7 +253,12 @@ function resolveRecipe(
   for (const key of ['firstBlend', 'secondBlend', 'blend', 'baseScores'])
     checkNames((options as Record<string, object | undefined>)[key], ['recipe', key], names, problems);
   if (name === 'custom') checkPhases((options as { phases?: RawPhase[] }).phases, names, problems);
-  return { preset: name, options, isDefault: given === undefined } as RecipeConfig;
+  const asksFound = FOUND_NAMES.filter((key) => options[key] === 'found');
+  for (const key of asksFound) delete options[key];
+  return {
+    ...{ preset: name, options, isDefault: given === undefined },
+    ...(asksFound.length > 0 && { asksFound }),
+  } as RecipeConfig;
 }
 
 interface RawPhase {

@@ -5,9 +5,14 @@ import { map, notNegative, number, oneOf, positive, share, shareBelowOne, text, 
 
 const warmup = number('a share of the steps from 0 to 0.5', (x) => x >= 0 && x <= 0.5).optional();
 
+/** A value of its own kind, or the word that asks for what probe runs found. */
+function orFound<T extends z.ZodType>(schema: T, what: string, option: string) {
+  return z.union([schema, z.literal('found')], { error: `${what}, or found (by continuo plan ${option})` });
+}
+
 const schedule = {
   /** Highest LR. */
-  peakLr: positive.optional(),
+  peakLr: orFound(positive, 'a number above 0', '--find-lr').optional(),
   /** LR of the last step. */
   finalLr: notNegative.optional(),
   /** Share of the steps spent rising to the peak. */
@@ -49,6 +54,8 @@ const replayEach = z.union(
   { error: replayWhat },
 );
 
+const replay = orFound(shareBelowOne, 'a share from 0 to below 1', '--find-mix').optional();
+
 const shift = oneOf(['weak', 'strong']).optional();
 const shareOfRun = number('a share of the run between 0 and 1', (x) => x > 0 && x < 1);
 
@@ -85,7 +92,7 @@ export const RECIPE_OPTIONS = {
     /** Start at pretraining's final LR (the paper), or in the middle between its final and its peak LR (text new to the model). */
     startAt: oneOf(['final', 'middle']).optional(),
     /** Share of general text in both phases, or in each. */
-    replay: replayEach.optional(),
+    replay: orFound(replayEach, replayWhat, '--find-mix').optional(),
     /** The second phase begins when the LR is at most this share of its peak. */
     switchAt: number('a share of the peak LR between 0 and 1, such as 0.2', (x) => x > 0 && x < 1).optional(),
     /** Share of instruction corpora in the second phase. */
@@ -97,7 +104,7 @@ export const RECIPE_OPTIONS = {
   }),
   'domain-adaptation': map({
     ...schedule,
-    replay: shareBelowOne.optional(),
+    replay,
     instruction: shareBelowOne.optional(),
     /** General text is this share at the start and falls evenly to `replay` at the end. */
     startReplay: shareBelowOne.optional(),
@@ -111,7 +118,7 @@ export const RECIPE_OPTIONS = {
     instruction: shareBelowOne.optional(),
     ...common,
   }),
-  'rewarm-replay': map({ ...schedule, shift, replay: shareBelowOne.optional(), ...common }),
+  'rewarm-replay': map({ ...schedule, shift, replay, ...common }),
   'infinite-lr': map({
     ...schedule,
     /** LR of the constant part. */
@@ -121,7 +128,7 @@ export const RECIPE_OPTIONS = {
     /** Share of the run, its last part, that anneals. */
     anneal: shareOfRun.optional(),
     shift,
-    replay: shareBelowOne.optional(),
+    replay,
     ...common,
   }),
   custom: map({
@@ -146,7 +153,22 @@ export const RECIPE_OPTIONS = {
 };
 
 export type PresetName = keyof typeof RECIPE_OPTIONS;
-export type PresetOptions<N extends PresetName> = z.output<(typeof RECIPE_OPTIONS)[N]>;
+type OptionsInFile<N extends PresetName> = z.output<(typeof RECIPE_OPTIONS)[N]>;
+
+/** What probe runs can find. */
+export const FOUND_NAMES = ['peakLr', 'replay'] as const;
+export type FoundName = (typeof FOUND_NAMES)[number];
+
+export interface FoundValue {
+  value: number;
+  why: string;
+  source: string;
+}
+
+/** An option for which the file says "found" is absent; the planner puts what was found into `found`. */
+export type PresetOptions<N extends PresetName> = {
+  [K in keyof OptionsInFile<N>]: Exclude<OptionsInFile<N>[K], 'found'>;
+} & { found?: Partial<Record<FoundName, FoundValue>> };
 
 export const PRESET_NAMES = Object.keys(RECIPE_OPTIONS) as PresetName[];
 
@@ -195,5 +217,7 @@ export type RecipeConfig = {
     options: PresetOptions<N>;
     /** The file named no recipe. */
     isDefault: boolean;
+    /** Options for which the file says "found"; absent where there is none. */
+    asksFound?: FoundName[];
   };
 }[PresetName];

@@ -1,20 +1,17 @@
 // Scores a model on text: bits per byte and perplexity of whole documents, each from its beginning, in windows of a given length.
-import * as fs from 'node:fs';
 import * as os from 'node:os';
-import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { fingerprint } from '../base/hash.ts';
 import { cacheFolder } from '../base/package.ts';
-import { Progress } from '../base/progress.ts';
 import { openModel, resolveModel } from '../checkpoint/index.ts';
 import { readCorpus } from '../corpus/index.ts';
-import { scoreSet } from '../engine/index.ts';
 import { pickKernels } from '../kernels/index.ts';
 import { loadDecoder } from '../nn/index.ts';
-import { compileEvalOrder, type EvalSetRef, openShard, type Sequence } from '../shards/index.ts';
+import type { Sequence } from '../shards/index.ts';
 import { encodeConversation, loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { precisionOf, toFolder } from './model.ts';
 import { prepare } from './stages.ts';
+import { heldOutSets, MAX_DEFAULT_WINDOW, scoreTexts, type TextSet, windows } from './texts.ts';
 import type { PipelineOptions } from './types.ts';
 
 export interface EvaluateRequest {
@@ -44,19 +41,6 @@ export interface EvalTable {
   }[];
 }
 
-const MAX_DEFAULT_WINDOW = 1024;
-/** Tokens scored at once. */
-const TOKENS_AT_ONCE = 4096;
-
-interface TextSet {
-  name: string;
-  numSequences: number;
-  sequence: (i: number) => Sequence;
-  numBytes: number;
-  numTokens: number;
-  numDocuments: number;
-}
-
 export async function evaluate(
   model: string,
   request: EvaluateRequest,
@@ -79,24 +63,11 @@ export async function evaluate(
     if (seqLen > context)
       throw new ConfigError(`--seq-len: expected at most the model's context of ${context} tokens, found ${seqLen}.`);
     const sets = request.configFile
-      ? await heldOutSets(request.configFile, source.tokenizer(), seqLen, request.tokens, options)
+      ? await configuredSets(request.configFile, source.tokenizer(), seqLen, request.tokens, options)
       : await Promise.all(request.data.map((data) => textSet(data, source.tokenizer(), seqLen, request)));
     const rows: EvalTable['rows'] = [];
     for (const set of sets) {
-      const progress = new Progress({
-        label: `scoring ${set.name}`,
-        total: set.numSequences * seqLen,
-        unit: 'tokens',
-        quiet: options.quiet,
-      });
-      const ref: EvalSetRef = {
-        ...set,
-        role: 'evaluation',
-        order: { file: '', firstSequence: 0, numSequences: set.numSequences },
-      };
-      const batchSize = Math.max(1, Math.floor(TOKENS_AT_ONCE / seqLen));
-      const score = await scoreSet(decoder, ref, set.sequence, batchSize, (done) => progress.update(done * seqLen));
-      progress.finish();
+      const score = await scoreTexts(decoder, set, seqLen, options);
       rows.push({
         name: set.name,
         bitsPerByte: score.bitsPerByte,
@@ -112,38 +83,15 @@ export async function evaluate(
   }
 }
 
-async function heldOutSets(
+async function configuredSets(
   configFile: string,
   tokenizer: Tokenizer,
   seqLen: number,
   tokens: number | undefined,
   options: PipelineOptions,
 ): Promise<TextSet[]> {
-  const { corpora, model } = await prepare(configFile, options);
-  const translate = translator(loadTokenizer(model), tokenizer, options);
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-eval-'));
-  try {
-    return corpora.map(({ name, heldOutPrefix }) => {
-      // The same documents that training measures on, and their bytes.
-      const counts = compileEvalOrder({
-        prefix: heldOutPrefix,
-        shard: 0,
-        seqLen,
-        maxTokens: tokens,
-        file: path.join(folder, 'order.bin'),
-      });
-      const shard = openShard(heldOutPrefix);
-      const documents = Array.from({ length: counts.numDocuments }, (_, i) =>
-        translate(shard.read(...shard.documentRange(i))),
-      );
-      shard.close();
-      const sequences = documents.flatMap((ids) => windows(ids, seqLen));
-      const numTokens = documents.reduce((sum, ids) => sum + ids.length - 1, 0);
-      return { ...counts, numTokens, name, numSequences: sequences.length, sequence: (i: number) => sequences[i]! };
-    });
-  } finally {
-    fs.rmSync(folder, { recursive: true, force: true });
-  }
+  const { corpora, model } = await prepare(configFile, { ...options, measure: false });
+  return heldOutSets(corpora, seqLen, tokens, translator(loadTokenizer(model), tokenizer, options));
 }
 
 /** Turns a held-out document (start token, text) of one tokenizer into one of another: the text is the same, so are its bytes. */
@@ -178,24 +126,4 @@ async function textSet(data: string, tokenizer: Tokenizer, seqLen: number, reque
     numTokens,
     numDocuments,
   };
-}
-
-/** Cuts a document so that each of its tokens but the first is predicted once. */
-function windows(ids: Int32Array, seqLen: number): Sequence[] {
-  const count = Math.ceil((ids.length - 1) / seqLen);
-  return Array.from({ length: count }, (_, i) => window(ids.subarray(i * seqLen, (i + 1) * seqLen + 1), seqLen));
-}
-
-/** ids[0 .. n-1] predict ids[1 .. n]; the rest is padding. */
-function window(ids: Int32Array, seqLen: number): Sequence {
-  const length = ids.length - 1;
-  const sequence: Sequence = {
-    inputs: new Int32Array(seqLen),
-    targets: new Int32Array(seqLen).fill(-1),
-    docStart: new Int32Array(seqLen).fill(length, length),
-    shard: new Int32Array(seqLen),
-  };
-  sequence.inputs.set(ids.subarray(0, length));
-  sequence.targets.set(ids.subarray(1));
-  return sequence;
 }

@@ -108,6 +108,8 @@ async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise
     facts,
     weights: modelDigest(model),
     corpora: corpora.map((c) => c.manifest.fingerprint),
+    // What probes found is an input like a setting, where the file asks for it.
+    ...(config.recipe.asksFound && { probes: prepared.plan.probes }),
   });
   const inputsFile = path.join(runFolder, 'inputs.json');
   const planFile = path.join(runFolder, 'plan.json');
@@ -129,7 +131,7 @@ async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise
   return { value: plan, reused: false };
 }
 
-function refuseErrors(plan: Plan, strict = false): void {
+export function refuseErrors(plan: Plan, strict = false): void {
   const errors = plan.warnings.filter(({ severity }) => severity === 'error' || (strict && severity === 'warning'));
   if (errors.length === 0) return;
   throw new ConfigError(errors.map((e) => `${e.message} (${e.evidence}) ${e.fix}`).join('\n'));
@@ -143,7 +145,11 @@ function sayChecks({ numSteps, tokensPerStep, expected, warnings }: Plan, { log 
 }
 
 /** @returns whether the job had to be compiled */
-async function compile(prepared: Prepared, plan: Plan, options: PipelineOptions): Promise<boolean> {
+export async function compile(
+  prepared: Pick<Prepared, 'runFolder' | 'corpora' | 'model'>,
+  plan: Plan,
+  options: PipelineOptions,
+): Promise<boolean> {
   const { runFolder, corpora, model } = prepared;
   const job = path.join(runFolder, 'job');
   const stamp = path.join(runFolder, 'job-inputs.json');
@@ -198,7 +204,7 @@ async function compile(prepared: Prepared, plan: Plan, options: PipelineOptions)
   return true;
 }
 
-async function train(
+export async function train(
   jobFolder: string,
   plan: Plan,
   options: PipelineOptions,

@@ -7,10 +7,20 @@ import { memoryLimit } from '../base/machine.ts';
 import { cacheFolder } from '../base/package.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { nativeInfo } from '../kernels/index.ts';
-import { explainPlan, type HardwareFacts, type ModelFactsForPlan, makePlan, type Plan } from '../recipe/index.ts';
+import {
+  explainPlan,
+  type HardwareFacts,
+  type ModelFactsForPlan,
+  makePlan,
+  type Plan,
+  type PlanInputs,
+  withoutFound,
+} from '../recipe/index.ts';
 import { type PreparedCorpus, type PrepareOptions, prepareCorpus } from '../shards/index.ts';
 import { corpusFacts, memoryCounter, modelFacts } from './facts.ts';
 import { prepareModel } from './model.ts';
+import { readFindings } from './probes/store.ts';
+import { measureShift } from './shift.ts';
 import type { PipelineOptions, PlanResult, StageRecord } from './types.ts';
 
 /** Records how long each stage took and whether it was reused. */
@@ -31,8 +41,10 @@ export interface Prepared {
   model: string;
   facts: ModelFactsForPlan;
   corpora: PreparedCorpus[];
+  hardware: HardwareFacts;
   plan: Plan;
   runFolder: string;
+  cache: string;
   stages: Stages;
 }
 
@@ -41,6 +53,8 @@ export interface Overrides {
   runFolder?: string;
   /** Model to begin with instead of the file's. */
   modelFolder?: string;
+  /** What probes found is left out of the plan: for the probes themselves. */
+  ignoresFound?: boolean;
 }
 
 /** Model, corpora and plan of a configuration. */
@@ -81,22 +95,23 @@ export async function prepare(
       }),
     );
   }
-  const plan = makePlan({
-    config,
-    model: facts,
+  const hardware = hardwareFacts(facts);
+  const asksShift = !['naive', 'from-scratch'].includes(config.recipe.preset) && options.measure !== false;
+  const shift = asksShift
+    ? await stages.run('shift', () => measureShift({ model, facts, corpora, hardware, cache }, options))
+    : undefined;
+  const runFolder = overrides.runFolder ?? path.join(config.output, config.name);
+  const inputs: PlanInputs = {
+    ...{ config, model: facts, hardware, shift },
     corpora: corpora.map(corpusFacts),
-    hardware: hardwareFacts(facts),
     countMemory: memoryCounter(model),
-  });
-  return {
-    config,
-    model,
-    facts,
-    corpora,
-    plan,
-    runFolder: overrides.runFolder ?? path.join(config.output, config.name),
-    stages,
   };
+  // Precision and batch, by which findings are found again, do not depend on them.
+  const planned = makePlan(withoutFound(inputs));
+  const probes = overrides.ignoresFound ? undefined : readFindings(runFolder, { plan: planned, model, corpora });
+  const usesFound = probes !== undefined || (config.recipe.asksFound && !overrides.ignoresFound);
+  const plan = usesFound ? makePlan({ ...inputs, probes }) : planned;
+  return { config, model, facts, corpora, hardware, plan, runFolder, cache, stages };
 }
 
 export async function planRun(configFile: string, options: PipelineOptions = {}): Promise<PlanResult> {

@@ -15,6 +15,8 @@ export interface PipelineOptions {
   recompute?: boolean;
   /** Warnings of the plan count as errors. */
   strict?: boolean;
+  /** False: the shift between domain and general text is not measured. */
+  measure?: boolean;
   /** Training steps to trace. */
   profileSteps?: number;
   /** One line for people. */

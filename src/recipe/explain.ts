@@ -1,6 +1,8 @@
 // The page that `continuo plan` prints: plain text, at most 100 columns. It only words the plan; it derives nothing.
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import { formatLr, formatShare } from './learning-rates.ts';
+import { explainFinding } from './probes.ts';
+import { explainShift } from './shift.ts';
 import { sketchLr } from './sketch.ts';
 import type { Blend, Plan, PlanPhase, PlanWarning } from './types.ts';
 
@@ -15,6 +17,8 @@ export function explainPlan(plan: Plan): string {
     ...section('WHAT HAPPENS', whatHappens(plan)),
     ...section('LEARNING RATE', sketchLr(plan)),
     ...section('TEXT', corporaTable(plan)),
+    ...shiftSection(plan),
+    ...probeSection(plan),
     ...section('CHECKS', explainChecks(plan)),
     ...section('COST', cost(plan)),
     ...section('WHY THESE NUMBERS', reasons(plan)),
@@ -107,6 +111,20 @@ function corporaTable(plan: Plan): string[] {
     ...table(['corpus', 'role', 'tokens', 'documents', 'trained on', 'epochs', 'held out'], rows),
     ...(rest > 0 ? [`and ${rest} more: plan.json has them`] : []),
   ];
+}
+
+function shiftSection({ shift }: Plan): string[] {
+  if (!shift) return [];
+  const lines = explainShift(shift).flatMap((line) => wrap(line, 0, 2));
+  return section('SHIFT', lines);
+}
+
+function probeSection({ probes, preset }: Plan): string[] {
+  const lines = (['lr', 'mix'] as const).flatMap((kind) => {
+    const finding = probes?.[kind];
+    return finding ? explainFinding(finding, preset).flatMap((line) => wrap(line, 0, 2)) : [];
+  });
+  return lines.length > 0 ? section('PROBES', lines) : [];
 }
 
 /** What the rules found, as lines. */

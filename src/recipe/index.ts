@@ -2,14 +2,36 @@
 export { type BlendCorpus, normalizeWeights, type PhaseDemand, resolveBlends, splitWhole } from './blends.ts';
 export { diffPlans, explainDiff, type PlanChange } from './diff.ts';
 export { explainChecks, explainPlan } from './explain.ts';
-export { assumedPeakLr, formatLr } from './learning-rates.ts';
+export { assumedPeakLr, formatLr, formatShare } from './learning-rates.ts';
 export { estimateMemory, type MemoryEstimate } from './memory.ts';
 export { blendAt, jobPhases, shareInPhase } from './phases.ts';
 export { findPitfalls, PITFALLS } from './pitfalls/index.ts';
 export { makePlan } from './plan.ts';
 export { peakLrByWidth } from './presets/from-scratch.ts';
 export { PRESETS } from './presets/index.ts';
+export {
+  checkMixable,
+  DEFAULT_PROBE_SHARES,
+  DEFAULT_TOLERANCE,
+  explainFinding,
+  findDomainShare,
+  findPeakLr,
+  fitParabola,
+  fitPower,
+  type LrFinding,
+  lrGrid,
+  type MixFinding,
+  type ProbePoint,
+  type ProbeResults,
+  type ProbeScores,
+  probePlan,
+  probeSteps,
+  probeTable,
+  probeTokens,
+  withoutFound,
+} from './probes.ts';
 export { annealStart, type Decay, lrAt, lrCurve, makeSchedule, type Schedule, switchStep } from './schedules.ts';
+export { assessShift, divergence, judgeShift, type Shift, type ShiftEvidence, type ShiftVerdict } from './shift.ts';
 export { largestCorpora, sketchBlend, sketchLr } from './sketch.ts';
 export type {
   Blend,

@@ -11,7 +11,9 @@ import { type Blending, explainCaps, makePhases, tokensOf } from './phases.ts';
 import { findPitfalls } from './pitfalls/index.ts';
 import { PRESETS } from './presets/index.ts';
 import { DEFAULT_MAX_EPOCHS, type Preset } from './presets/preset.ts';
+import { resolveFound } from './probes.ts';
 import { annealStart, lrAt, makeSchedule, type Schedule } from './schedules.ts';
+import { shiftReasons } from './shift.ts';
 import type { Design, ExpertFacts, Plan, PlanInputs, PlanPhase, Reason } from './types.ts';
 import { explainBoost, explainWeights, weaknessBoost, weighCorpora } from './weighting.ts';
 
@@ -36,8 +38,9 @@ const GRID_STEPS = 100_000;
 /**
  * A complete plan. Throws ConfigError for a budget or an option that cannot be met; what can be met but is unwise is in `warnings`.
  */
-export function makePlan(inputs: PlanInputs): Plan {
-  const { config, model, hardware } = inputs;
+export function makePlan(given: PlanInputs): Plan {
+  const inputs = resolveFound(given);
+  const { config, model, hardware, shift, probes } = inputs;
   const corpora = trainable(inputs);
   const design = designOf(config, inputs, corpora);
   const options: CommonOptions = config.recipe.options;
@@ -69,6 +72,7 @@ export function makePlan(inputs: PlanInputs): Plan {
       why: 'neighbours with the same blend are one; a phase that the run is too short for is left out',
       source: 'arithmetic',
     });
+  if (shift) reasons.push(...shiftReasons(shift));
   reasons.push(
     ...design.reasons,
     ...explainWeights(config),
@@ -232,6 +236,8 @@ export function makePlan(inputs: PlanInputs): Plan {
     reasons,
     expected: { ...expected, memory },
     warnings: [],
+    ...(shift && { shift }),
+    ...(probes && { probes }),
   };
   if (hardware?.tokensPerSecond) {
     const numEvals = 1 + Math.ceil(numSteps / plan.evaluation.everySteps);
@@ -274,7 +280,7 @@ function trainable({ config, corpora }: PlanInputs): BlendCorpus[] {
 
 function designOf(config: Config, inputs: PlanInputs, corpora: readonly BlendCorpus[]): Design {
   const { recipe } = config;
-  const facts = { model: inputs.model, corpora };
+  const facts = { model: inputs.model, corpora, shift: inputs.shift };
   // The type demands one file for each preset, under its own options; a table of them cannot say that they belong together.
   const { design } = PRESETS[recipe.preset] as Preset<PresetName>;
   return design(facts, recipe.options);

@@ -2,7 +2,9 @@
 // plain data: it is written to plan.json as it stands.
 import type { Config, CorpusRole, Precision, PresetName } from '../config/index.ts';
 import type { MemoryEstimate } from './memory.ts';
+import type { ProbeResults } from './probes.ts';
 import type { Schedule, ScheduleDesign } from './schedules.ts';
+import type { Shift } from './shift.ts';
 
 export interface PretrainingFacts {
   /** LR of the last step of pretraining. */
@@ -82,6 +84,10 @@ export interface PlanInputs {
   hardware?: HardwareFacts;
   /** Counts the bytes of weights, gradients and moments, and of activations. */
   countMemory: (shape: TrainingShape) => { stateBytes: number; activationBytes: number };
+  /** Between the domain and what the model knows, where it was measured. */
+  shift?: Shift;
+  /** What probe runs found, where there were any. */
+  probes?: ProbeResults;
 }
 
 export interface Reason {
@@ -176,6 +182,10 @@ export interface Plan {
     memory: MemoryEstimate;
   };
   warnings: PlanWarning[];
+  /** Between the domain and what the model knows, where it was measured. */
+  shift?: Shift;
+  /** What probe runs found; the plan follows it where the configuration says "found". */
+  probes?: ProbeResults;
   /** What the trained model's configuration shall record about this run, where the run is a pretraining. */
   recordsPretraining?: Required<PretrainingFacts>;
 }

@@ -126,6 +126,19 @@ describe('what is refused, and how', () => {
     );
   });
 
+  it('takes found where probes can find a value, and nothing like it', () => {
+    const recipe = (text: string) => `${MINIMAL}\nrecipe: ${text}\n`;
+    const both = parse(recipe('{ preset: reuse-dont-retrain, peakLr: found, replay: found }')).recipe;
+    expect(both).toEqual({
+      ...{ preset: 'reuse-dont-retrain', options: {}, isDefault: false },
+      asksFound: ['peakLr', 'replay'],
+    });
+    expect(refusal(recipe('{ preset: reuse-dont-retrain, peakLr: fond }'))).toContain(
+      'recipe.peakLr: expected a number above 0, or found (by continuo plan --find-lr), found "fond".',
+    );
+    expect(refusal(recipe('{ preset: naive, peakLr: found }'))).toContain('recipe.peakLr: expected a number above 0');
+  });
+
   it('lists all problems, in the order of the file', () => {
     const message = refusal(`model: 5
 corpora:

@@ -16,12 +16,14 @@ export const lrAbovePretrainingFinal: Pitfall = {
     if (plan.preset === 'from-scratch' || !final.isRecorded || plan.schedule.peakLr <= final.lr * 1.001)
       return undefined;
     const { preset, options } = config.recipe;
+    const isFound = options.found?.peakLr !== undefined;
     const isMeant =
+      isFound ||
       RAISES_LR.has(preset) ||
       (preset === 'reuse-dont-retrain' && options.startAt === 'middle' && options.peakLr === undefined);
     return {
       severity: isMeant ? 'note' : 'warning',
-      message: `The LR starts above the one at which pretraining ended, which undoes its annealing${isMeant ? ' (as this recipe means to)' : ''}.`,
+      message: `The LR starts above the one at which pretraining ended, which undoes its annealing${isMeant ? ` (as ${isFound ? 'probe runs advised' : 'this recipe means to'})` : ''}.`,
       evidence: `peak LR ${formatLr(plan.schedule.peakLr)}, pretraining's final LR ${formatLr(final.lr)}`,
       fix: isMeant
         ? 'Watch the general loss; raise recipe.replay if it stays high.'
@@ -36,7 +38,8 @@ export const pretrainingLrUnknown: Pitfall = {
   source: 'assumption: a tenth of a usual peak LR for this size',
   check({ config, model }, plan) {
     const isKnown = model.pretraining?.finalLr !== undefined || model.pretraining?.peakLr !== undefined;
-    if (plan.preset === 'from-scratch' || isKnown || config.recipe.options.peakLr !== undefined) return undefined;
+    const { peakLr, found } = config.recipe.options;
+    if (plan.preset === 'from-scratch' || isKnown || peakLr !== undefined || found?.peakLr) return undefined;
     return {
       message:
         'The LR at which pretraining ended is not recorded with the model: the start LR is an ASSUMPTION from its size.',
@@ -143,7 +146,7 @@ export const loraLrOfFullTraining: Pitfall = {
   source: 'Biderman et al. 2024 (arXiv 2405.09673): the best LR of LoRA is about ten times that of full training',
   check({ config }, { lora, schedule }) {
     const { options } = config.recipe;
-    if (!lora || ('peakLr' in options && options.peakLr !== undefined)) return undefined;
+    if (!lora || options.peakLr !== undefined || options.found?.peakLr) return undefined;
     const usual = formatLr(LORA_LR_FACTOR * schedule.peakLr);
     return {
       message: 'The LR is one for full training; adapters learn too slowly with it.',

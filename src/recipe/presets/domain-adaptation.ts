@@ -46,14 +46,12 @@ function chooseBlends(facts: DesignFacts, options: Options): { phases: DesignPha
   const hasGeneral = hasRole(facts, 'general');
   const hasInstruction = hasRole(facts, 'instruction');
   const reasons: Reason[] = [];
-  const replay = chosen(
-    'general text',
-    options.replay,
-    REPLAY,
-    formatShare,
-    'released domain models mixed in 1 to 10 % of general text; a tenth is at the safe end, and costs the domain little (1.13 against 1.11 nats)',
-    'ChipNeMo, EntiGraph (Yang et al. 2024), Code Llama, as disclosed; Ibrahim et al. 2024',
-  );
+  const advised = options.found?.replay ?? {
+    value: REPLAY,
+    why: 'released domain models mixed in 1 to 10 % of general text; a tenth is at the safe end, and costs the domain little (1.13 against 1.11 nats)',
+    source: 'ChipNeMo, EntiGraph (Yang et al. 2024), Code Llama, as disclosed; Ibrahim et al. 2024',
+  };
+  const replay = chosen('general text', options.replay, advised.value, formatShare, advised.why, advised.source);
   const instruction = chosen(
     'instruction text',
     options.instruction,

@@ -3,6 +3,7 @@
 // 2025, arXiv 2503.02844).
 import { ConfigError } from '../../base/errors.ts';
 import { chosen, formatLr, formatShare, pretrainingPeakLr } from '../learning-rates.ts';
+import { REPLAY_BY_SHIFT, shiftOf } from '../shift.ts';
 import { chooseLr, DEFAULT_MIN_STEPS, hasRole, type Preset, WITH_THE_RUN } from './preset.ts';
 
 const SOURCE = 'Singh et al. 2025';
@@ -13,8 +14,6 @@ const FLOOR_SHARE = 0.1;
 const WARMUP = 0.01;
 const COOLDOWN_UNTIL = 0.7;
 const ANNEAL = 0.2;
-/** Ibrahim et al. 2024: weak and strong shift. */
-const REPLAY = { weak: 0.05, strong: 0.25 };
 
 export const infiniteLr: Preset<'infinite-lr'> = {
   name: 'infinite-lr',
@@ -59,15 +58,13 @@ export const infiniteLr: Preset<'infinite-lr'> = {
       throw new ConfigError(
         `recipe: the cool-down ends at ${cooldown.value} of the run, after the anneal begins (at ${Number((1 - anneal.value).toFixed(6))}). Lower recipe.cooldownUntil or recipe.anneal.`,
       );
-    const shift = options.shift ?? 'strong';
-    const replay = chosen(
-      'general text',
-      options.replay,
-      REPLAY[shift],
-      formatShare,
-      `${shift} shift${options.shift ? '' : ' (assumed; shift: weak takes 5 %)'}`,
-      'Ibrahim et al. 2024, 405M',
-    );
+    const { verdict, how } = shiftOf(options.shift, facts.shift);
+    const advised = options.found?.replay ?? {
+      value: REPLAY_BY_SHIFT[verdict],
+      why: `${verdict === 'none' ? 'no' : verdict} shift${how}`,
+      source: 'Ibrahim et al. 2024, 405M',
+    };
+    const replay = chosen('general text', options.replay, advised.value, formatShare, advised.why, advised.source);
     const learned = hasRole(facts, 'domain') ? 'domain' : 'instruction';
     const shares = { general: replay.value, domain: 0, instruction: 0, [learned]: 1 - replay.value };
     return {

@@ -1,14 +1,17 @@
 // The shape that every preset file has.
 
 import { ConfigError } from '../../base/errors.ts';
-import type { PresetName, PresetOptions } from '../../config/index.ts';
+import type { FoundName, FoundValue, PresetName, PresetOptions } from '../../config/index.ts';
 import { chosen, formatLr, formatShare } from '../learning-rates.ts';
+import type { Shift } from '../shift.ts';
 import type { CorpusFacts, Design, ModelFactsForPlan, PhaseBegin, Reason } from '../types.ts';
 
 export interface DesignFacts {
   model: ModelFactsForPlan;
   /** Those to train on (no role evaluation). */
   corpora: readonly CorpusFacts[];
+  /** Where it was measured. */
+  shift?: Shift;
 }
 
 export interface Preset<N extends PresetName> {
@@ -38,12 +41,21 @@ export interface LrRules {
   warmup: { share: number; why: string; source: string };
 }
 
+interface LrOptions {
+  peakLr?: number;
+  finalLr?: number;
+  warmup?: number;
+  found?: Partial<Record<FoundName, FoundValue>>;
+}
+
 /**
- * Peak, floor and warm-up: the user's where given, else by the rules; with a reason each.
+ * Peak, floor and warm-up: the user's where given, else what probes found, else by the rules; with a reason each.
  * @throws ConfigError for a floor above the peak
  */
-export function chooseLr(options: { peakLr?: number; finalLr?: number; warmup?: number }, rules: LrRules) {
-  const { peak, floor, warmup } = rules;
+export function chooseLr(options: LrOptions, rules: LrRules) {
+  const { floor, warmup } = rules;
+  const found = options.found?.peakLr;
+  const peak = found ? { ...found, lr: found.value } : rules.peak;
   const peakLr = chosen('peak LR', options.peakLr, peak.lr, formatLr, peak.why, peak.source);
   const finalLr = chosen(
     'final LR',

@@ -1,10 +1,10 @@
 // For a strong shift (a new language, code) that shall be learned well: warm the LR up again to the peak of pretraining, decay it
 // again, and pay for the forgetting with replay (Ibrahim et al. 2024, arXiv 2403.08763).
 import { chosen, formatShare, pretrainingPeakLr } from '../learning-rates.ts';
+import { REPLAY_BY_SHIFT, shiftOf } from '../shift.ts';
 import { chooseLr, DEFAULT_MIN_STEPS, hasRole, type Preset, WITH_THE_RUN } from './preset.ts';
 
 const SOURCE = 'Ibrahim et al. 2024';
-const REPLAY = { weak: 0.05, strong: 0.25 };
 
 export const rewarmReplay: Preset<'rewarm-replay'> = {
   name: 'rewarm-replay',
@@ -20,17 +20,16 @@ export const rewarmReplay: Preset<'rewarm-replay'> = {
       floor: { share: 0.1, why: 'decays to a tenth of the peak', source: SOURCE },
       warmup: { share: 0.01, why: 'about 1 % of the steps; the length matters little', source: SOURCE },
     });
-    const shift = options.shift ?? 'strong';
-    const replay = chosen(
-      'general text',
-      options.replay,
-      REPLAY[shift],
-      formatShare,
-      shift === 'strong'
-        ? `strong shift${options.shift ? '' : ' (assumed; shift: weak takes 5 %)'}: 25 % kept the general loss at 2.33 instead of 3.56 nats. Replayed tokens replace new ones`
-        : 'weak shift: 5 % kept the general loss at 2.23 instead of 2.44 nats. Replayed tokens replace new ones',
-      `${SOURCE}, 405M`,
-    );
+    const { verdict, how } = shiftOf(options.shift, facts.shift);
+    const advised = options.found?.replay ?? {
+      value: REPLAY_BY_SHIFT[verdict],
+      why:
+        verdict === 'strong'
+          ? `strong shift${how}: 25 % kept the general loss at 2.33 instead of 3.56 nats. Replayed tokens replace new ones`
+          : `${verdict === 'weak' ? 'weak' : 'no'} shift${how}: over a weak one 5 % kept the general loss at 2.23 instead of 2.44 nats. Replayed tokens replace new ones`,
+      source: `${SOURCE}, 405M`,
+    };
+    const replay = chosen('general text', options.replay, advised.value, formatShare, advised.why, advised.source);
     const hasBoth = hasRole(facts, 'general') && (hasRole(facts, 'domain') || hasRole(facts, 'instruction'));
     // Documents to learn come in both roles here: this method knows no late blend.
     const learned = hasRole(facts, 'domain') ? 'domain' : 'instruction';

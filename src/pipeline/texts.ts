@@ -1,0 +1,98 @@
+// Sets of whole documents to score: cut into windows, scored by a decoder. Not here: which documents (evaluate.ts, shift.ts).
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { Progress } from '../base/progress.ts';
+import { type EvalSetResult, scoreSet } from '../engine/index.ts';
+import type { Decoder } from '../nn/index.ts';
+import { compileEvalOrder, type EvalSetRef, openShard, type PreparedCorpus, type Sequence } from '../shards/index.ts';
+import type { PipelineOptions } from './types.ts';
+
+export const MAX_DEFAULT_WINDOW = 1024;
+/** Tokens scored at once. */
+const TOKENS_AT_ONCE = 4096;
+
+export interface TextSet {
+  name: string;
+  numSequences: number;
+  sequence: (i: number) => Sequence;
+  numBytes: number;
+  numTokens: number;
+  numDocuments: number;
+}
+
+/** @returns bits per byte and more of whole documents */
+export async function scoreTexts(
+  decoder: Decoder,
+  set: TextSet,
+  seqLen: number,
+  { quiet }: PipelineOptions,
+): Promise<EvalSetResult> {
+  const progress = new Progress({
+    label: `scoring ${set.name}`,
+    total: set.numSequences * seqLen,
+    unit: 'tokens',
+    quiet,
+  });
+  const ref: EvalSetRef = {
+    ...set,
+    role: 'evaluation',
+    order: { file: '', firstSequence: 0, numSequences: set.numSequences },
+  };
+  const batchSize = Math.max(1, Math.floor(TOKENS_AT_ONCE / seqLen));
+  const score = await scoreSet(decoder, ref, set.sequence, batchSize, (done) => progress.update(done * seqLen));
+  progress.finish();
+  return score;
+}
+
+/** The documents that training measures on, at most `tokens` of each corpus. */
+export function heldOutSets(
+  corpora: readonly PreparedCorpus[],
+  seqLen: number,
+  tokens: number | undefined,
+  translate: (ids: Int32Array) => Int32Array = (ids) => ids,
+): TextSet[] {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-eval-'));
+  try {
+    return corpora.map(({ name, heldOutPrefix }) => {
+      // The same documents that training measures on, and their bytes.
+      const counts = compileEvalOrder({
+        prefix: heldOutPrefix,
+        shard: 0,
+        seqLen,
+        maxTokens: tokens,
+        file: path.join(folder, 'order.bin'),
+      });
+      const shard = openShard(heldOutPrefix);
+      const documents = Array.from({ length: counts.numDocuments }, (_, i) =>
+        translate(shard.read(...shard.documentRange(i))),
+      );
+      shard.close();
+      const sequences = documents.flatMap((ids) => windows(ids, seqLen));
+      const numTokens = documents.reduce((sum, ids) => sum + ids.length - 1, 0);
+      return { ...counts, numTokens, name, numSequences: sequences.length, sequence: (i: number) => sequences[i]! };
+    });
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Cuts a document so that each of its tokens but the first is predicted once. */
+export function windows(ids: Int32Array, seqLen: number): Sequence[] {
+  const count = Math.ceil((ids.length - 1) / seqLen);
+  return Array.from({ length: count }, (_, i) => window(ids.subarray(i * seqLen, (i + 1) * seqLen + 1), seqLen));
+}
+
+/** ids[0 .. n-1] predict ids[1 .. n]; the rest is padding. */
+function window(ids: Int32Array, seqLen: number): Sequence {
+  const length = ids.length - 1;
+  const sequence: Sequence = {
+    inputs: new Int32Array(seqLen),
+    targets: new Int32Array(seqLen).fill(-1),
+    docStart: new Int32Array(seqLen).fill(length, length),
+    shard: new Int32Array(seqLen),
+  };
+  sequence.inputs.set(ids.subarray(0, length));
+  sequence.targets.set(ids.subarray(1));
+  return sequence;
+}
