@@ -42,14 +42,13 @@ export interface ShiftRequest {
   cache: string;
 }
 
-/** @returns no value where there is nothing to compare: a domain and general text are needed, and enough of both */
+/** @param request its corpora: domain and general ones among them @returns no value where they are too small to tell */
 export async function measureShift(
   request: ShiftRequest,
   options: PipelineOptions,
 ): Promise<{ value: Shift | undefined; reused: boolean }> {
   const general = request.corpora.filter(({ role }) => role === 'general');
   const learned = request.corpora.filter(({ role }) => role === 'domain');
-  if (general.length === 0 || learned.length === 0) return { value: undefined, reused: true };
   const inputs = {
     ...{ stage: 'shift', version: VERSION, model: modelDigest(request.model) },
     corpora: [...learned, ...general].map(({ name, role, manifest }) => [name, role, manifest.fingerprint]),

@@ -5,7 +5,7 @@ import { ConfigError } from '../base/errors.ts';
 import { makeFolder, readJson } from '../base/files.ts';
 import { memoryLimit } from '../base/machine.ts';
 import { cacheFolder } from '../base/package.ts';
-import { type Config, loadConfig } from '../config/index.ts';
+import { type Config, type CorpusRole, loadConfig } from '../config/index.ts';
 import { nativeInfo } from '../kernels/index.ts';
 import {
   explainPlan,
@@ -96,8 +96,7 @@ export async function prepare(
     );
   }
   const hardware = hardwareFacts(facts);
-  const asksShift = !['naive', 'from-scratch'].includes(config.recipe.preset) && options.measure !== false;
-  const shift = asksShift
+  const shift = canShift(config, options)
     ? await stages.run('shift', () => measureShift({ model, facts, corpora, hardware, cache }, options))
     : undefined;
   const runFolder = overrides.runFolder ?? path.join(config.output, config.name);
@@ -112,6 +111,12 @@ export async function prepare(
   const usesFound = probes !== undefined || (config.recipe.asksFound && !overrides.ignoresFound);
   const plan = usesFound ? makePlan({ ...inputs, probes }) : planned;
   return { config, model, facts, corpora, hardware, plan, runFolder, cache, stages };
+}
+
+/** The control and a new model have no use for it, and it takes both kinds of text. */
+function canShift({ recipe, corpora }: Config, { measure = true }: PipelineOptions): boolean {
+  const has = (role: CorpusRole) => corpora.some((corpus) => corpus.role === role);
+  return measure && !['naive', 'from-scratch'].includes(recipe.preset) && has('domain') && has('general');
 }
 
 export async function planRun(configFile: string, options: PipelineOptions = {}): Promise<PlanResult> {
