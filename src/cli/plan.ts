@@ -71,8 +71,8 @@ export function planCommand(output: Output): Command {
 
 function probeOptions(): Option[] {
   return [
-    new Option('--find-lr', 'short runs at several peak LRs: recommends one').conflicts('findMix'),
-    new Option('--find-mix', 'short runs with several blends: recommends a domain share'),
+    new Option('--find-lr', 'short runs at several peak LRs: recommends one').conflicts(['findMix', 'diff', 'plot']),
+    new Option('--find-mix', 'short runs with several blends: recommends a domain share').conflicts(['diff', 'plot']),
     new Option('--probe-lrs <list>', 'peak LRs to try (default: 1/4 to 4 times the planned)').argParser(list),
     new Option('--probe-shares <list>', 'domain shares to try (default: 0.5,0.75,0.95)').argParser(list),
     new Option(
