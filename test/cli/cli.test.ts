@@ -76,6 +76,22 @@ describe('slips', () => {
     expect(err).toContain('Did you mean --threads?');
   });
 
+  test('options of probes: lists, shares, and where they belong', async () => {
+    expect(await continuo('plan', '--probe-lrs', '1e-4,x', '--find-lr')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('Expected numbers above 0 with commas between them'),
+    });
+    expect(await continuo('plan', '--find-mix', '--tolerance', '2')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('Expected a share from 0 to 1'),
+    });
+    expect(await continuo('plan', '--probe-tokens', '1M')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('--probe-tokens: belongs to --find-lr or --find-mix'),
+    });
+    expect((await continuo('plan', '--find-lr', '--find-mix')).code).toBe(2);
+  });
+
   test('a missing argument, and a number that is none', async () => {
     expect(await continuo('inspect')).toMatchObject({
       code: 2,
