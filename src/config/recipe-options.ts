@@ -69,10 +69,14 @@ const blend = {
   }).optional(),
 };
 
+/** What bears loss: every token, or of conversations what the assistant says. */
+const objective = oneOf(['all', 'answers']).optional();
+
 const phase = map(
   {
     name: text('a name').optional(),
     ...blend,
+    objective,
     /** The blend at the phase's end: it moves there step by step. */
     to: map(blend).optional(),
     begins: map({
@@ -114,6 +118,7 @@ export const RECIPE_OPTIONS = {
   }),
   'instruct-domain': map({
     ...schedule,
+    objective,
     replay: shareBelowOne.optional(),
     instruction: shareBelowOne.optional(),
     ...common,
@@ -183,14 +188,15 @@ export const PLANNED_PRESETS: Readonly<Record<string, { method: string; missing:
   'pre-instruction-tuning': {
     method:
       'questions and their documents together, then new documents (Jiang et al. 2024, arXiv 2402.12847; PIT++: the questions alone before)',
-    missing: 'a loss on the answers alone, and an LR for each phase',
+    missing:
+      'an LR for each phase (3e-5 on documents, 5e-6 on questions), and documents of a corpus beside their own questions',
     meanwhile:
-      'custom, with a phase of questions and documents before one of documents, trains on whole texts at one schedule',
+      'custom, with a phase of questions and documents (objective: answers) before one of new documents, has its order at one schedule',
   },
   'knowledge-instruct': {
     method:
       'facts of the documents as questions and answers, for an instruct model (Ovadia et al. 2025, arXiv 2504.05571)',
-    missing: 'the synthesis of questions from documents, and a loss on the answers alone',
+    missing: 'the synthesis of questions from documents',
     meanwhile: 'instruct-domain takes questions that you have as a corpus with role: instruction',
   },
   'synthetic-entigraph': {

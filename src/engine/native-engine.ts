@@ -260,6 +260,10 @@ class Training {
     const start = performance.now();
     const { sequencesPerStep, sequencesPerMicroBatch } = job.batch;
     const { sequences, numTargets } = phase('data', () => this.read(step));
+    if (numTargets === 0)
+      throw new EngineError(
+        `step ${step} has no token that bears loss: its sequences hold no part of an answer. Raise training.seqLen or training.batchTokens, or let every token bear loss (objective: all).`,
+      );
     const byCorpus = new Map<string, { nats: number; tokens: number }>();
     const routers = this.decoder.config.experts && new RouterStep(job.routers ?? { balance: 0, z: 0 });
     let nats = 0;

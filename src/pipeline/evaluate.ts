@@ -109,7 +109,7 @@ async function textSet(data: string, tokenizer: Tokenizer, seqLen: number, reque
   let numTokens = 0;
   let numDocuments = 0;
   for await (const { text, messages } of readCorpus({ name: data, paths: [data], field: request.field })) {
-    const said = messages ? encodeConversation(tokenizer, messages) : tokenizer.encode(text);
+    const said = messages ? encodeConversation(tokenizer, messages).ids : tokenizer.encode(text);
     const ids = Int32Array.from([tokenizer.documentStart, ...said]);
     sequences.push(...windows(ids, seqLen));
     numBytes += Buffer.byteLength(text);

@@ -52,7 +52,7 @@ function active({ experts }: Plan['model']): string {
 function whatHappens(plan: Plan): string[] {
   const rows = plan.phases.map((phase, i) => [
     String(i + 1),
-    phase.name,
+    phase.objective ? `${phase.name} (loss on answers)` : phase.name,
     `${phase.firstStep}-${phase.firstStep + phase.numSteps - 1}`,
     formatCount(phase.numTokens),
     `${formatLr(phase.lrFrom)} -> ${formatLr(phase.lrTo)}`,

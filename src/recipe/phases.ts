@@ -45,7 +45,9 @@ export function makePhases(
     const blend = blends[next++]!;
     const blendTo = phase.to ? blends[next++]! : undefined;
     const lrTo = lrAt(schedule, firstStep + numSteps - 1);
-    if (previous && !blendTo && !previous.blendTo && isSameBlend(previous.blend, blend)) {
+    const { objective } = phase;
+    const isSame = !blendTo && previous && !previous.blendTo && previous.objective === objective;
+    if (isSame && isSameBlend(previous.blend, blend)) {
       previous.numSteps += numSteps;
       previous.numTokens += numSteps * tokensPerStep;
       previous.lrTo = lrTo;
@@ -58,6 +60,7 @@ export function makePhases(
         numTokens: numSteps * tokensPerStep,
         blend,
         ...(blendTo && !isSameBlend(blend, blendTo) ? { blendTo } : {}),
+        ...(objective ? { objective } : {}),
         lrFrom: lrAt(schedule, firstStep),
         lrTo,
       });
@@ -121,10 +124,11 @@ export function blendAt({ blend, blendTo }: PlanPhase, share: number): Blend {
 /** The phases as an engine's job has them: each with one blend. A blend that moves is cut into pieces. */
 export function jobPhases({
   phases,
-}: Pick<Plan, 'phases'>): Pick<PlanPhase, 'name' | 'firstStep' | 'numSteps' | 'blend'>[] {
+}: Pick<Plan, 'phases'>): Pick<PlanPhase, 'name' | 'firstStep' | 'numSteps' | 'blend' | 'objective'>[] {
   return phases.flatMap((phase) => {
     const { name, firstStep, numSteps, blend } = phase;
-    if (!phase.blendTo) return [{ name, firstStep, numSteps, blend }];
+    const more = phase.objective ? { objective: phase.objective } : {};
+    if (!phase.blendTo) return [{ name, firstStep, numSteps, blend, ...more }];
     const pieces = Math.min(GRADUAL_PIECES, numSteps);
     return Array.from({ length: pieces }, (_, i) => {
       const from = Math.floor((i * numSteps) / pieces);
@@ -134,6 +138,7 @@ export function jobPhases({
         firstStep: firstStep + from,
         numSteps: to - from,
         blend: blendAt(phase, (from + to) / 2 / numSteps),
+        ...more,
       };
     });
   });

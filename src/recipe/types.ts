@@ -123,6 +123,8 @@ export interface PlanPhase {
   blend: Blend;
   /** Blend at its end, to which it moves evenly; absent: the blend stays. */
   blendTo?: Blend;
+  /** Of conversations, only what the assistant says bears loss; absent: every token does. */
+  objective?: 'answers';
   /** LR of its first and of its last step. */
   lrFrom: number;
   lrTo: number;
@@ -212,6 +214,7 @@ export interface DesignPhase {
   blend: BlendRule;
   /** The blend at the phase's end, where it moves. */
   to?: BlendRule;
+  objective?: 'answers';
   begins: PhaseBegin;
 }
 

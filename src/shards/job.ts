@@ -160,9 +160,14 @@ function describeShards({ shards, evaluation }: JobOptions): JobShard[] {
   ];
   return list.map((shard) => {
     const reader = openShard(shard.prefix);
-    const { numTokens } = reader;
+    const { numTokens, hasMask } = reader;
     reader.close();
-    return { ...shard, numTokens, indexDigest: sha256File(`${shard.prefix}.idx`) };
+    return {
+      ...shard,
+      numTokens,
+      indexDigest: sha256File(`${shard.prefix}.idx`),
+      ...(hasMask ? { maskDigest: sha256File(`${shard.prefix}.mask`) } : {}),
+    };
   });
 }
 
@@ -203,9 +208,9 @@ export function openJob(folder: string): JobReader {
   const shards = openShards(job.shards);
   const orderFiles = new OrderCache(folder);
   const { seqLen } = job.batch;
-  const build = (ref: OrderFileRef, i: number, label: string): Sequence => {
-    const order = orderFiles.get(ref, seqLen);
-    return buildSequence(order.segments(i - ref.firstSequence), shards, seqLen, path.join(folder, ref.file), label);
+  const build = (ref: OrderFileRef, i: number, label: string, onlyAnswers = false): Sequence => {
+    const segments = orderFiles.get(ref, seqLen).segments(i - ref.firstSequence);
+    return buildSequence(segments, { shards, seqLen, onlyAnswers, file: path.join(folder, ref.file), label });
   };
   return {
     job,
@@ -214,7 +219,9 @@ export function openJob(folder: string): JobReader {
         ({ firstSequence, numSequences }) => i >= firstSequence && i < firstSequence + numSequences,
       );
       if (!ref) internal(`sequence ${i} is not in the job's order`);
-      return build(ref, i, `sequence ${i}`);
+      const step = Math.floor(i / job.batch.sequencesPerStep);
+      const phase = job.phases.findLast(({ firstStep }) => firstStep <= step);
+      return build(ref, i, `sequence ${i}`, phase?.objective === 'answers');
     },
     evalSequence(set, i) {
       const known = job.evaluation.sets.find(({ name }) => name === (typeof set === 'string' ? set : set.name));
@@ -269,7 +276,7 @@ function readSchedule(file: string, numSteps: number): Float32Array {
 function openShards(shards: readonly JobShard[]): ShardReader[] {
   const opened: ShardReader[] = [];
   try {
-    for (const { prefix, numTokens, indexDigest } of shards) {
+    for (const { prefix, numTokens, indexDigest, maskDigest } of shards) {
       const reader = openShard(prefix);
       opened.push(reader);
       if (reader.numTokens !== numTokens)
@@ -281,6 +288,11 @@ function openShards(shards: readonly JobShard[]): ShardReader[] {
         throw new DataError(
           `${prefix}.idx`,
           'is not the index that the job was compiled for. Prepare the corpus again, then the run.',
+        );
+      if ((reader.hasMask ? sha256File(`${prefix}.mask`) : undefined) !== maskDigest)
+        throw new DataError(
+          `${prefix}.mask`,
+          'is not the mask that the job was compiled for. Prepare the corpus again, then the run.',
         );
     }
   } catch (error) {
@@ -322,10 +334,13 @@ class OrderCache {
 
 function buildSequence(
   segments: readonly { shard: number; first: number; length: number }[],
-  shards: readonly ShardReader[],
-  seqLen: number,
-  file: string,
-  label: string,
+  {
+    shards,
+    seqLen,
+    onlyAnswers,
+    file,
+    label,
+  }: { shards: readonly ShardReader[]; seqLen: number; onlyAnswers: boolean; file: string; label: string },
 ): Sequence {
   const sequence: Sequence = {
     inputs: new Int32Array(seqLen),
@@ -345,6 +360,10 @@ function buildSequence(
     const ids = reader.read(first, length + 1);
     sequence.inputs.set(ids.subarray(0, length), at);
     sequence.targets.set(ids.subarray(1), at);
+    if (onlyAnswers && reader.hasMask)
+      reader.readMask(first + 1, length).forEach((bearsLoss, k) => {
+        if (bearsLoss === 0) sequence.targets[at + k] = -1;
+      });
     sequence.docStart.fill(at, at, at + length);
     sequence.shard.fill(shard, at, at + length);
     at += length;

@@ -112,16 +112,19 @@ export class ShardWriter {
   private readonly dtype: ShardDtype;
   private readonly vocabSize: number;
   private readonly bin: BufferedFile;
+  private readonly mask: BufferedFile | undefined;
   private readonly lengths = new Column(Uint32Array);
   /** Tokens of the open document. */
   private open: number | undefined;
   numTokens = 0;
 
-  constructor(prefix: string, vocabSize: number) {
+  /** @param withMask PREFIX.mask too, a byte a token: 1 where it bears loss when only answers do */
+  constructor(prefix: string, vocabSize: number, withMask = false) {
     this.prefix = prefix;
     this.vocabSize = vocabSize;
     this.dtype = shardDtype(vocabSize);
     this.bin = new BufferedFile(`${prefix}.bin`);
+    this.mask = withMask ? new BufferedFile(`${prefix}.mask`) : undefined;
   }
 
   get numDocuments(): number {
@@ -133,8 +136,8 @@ export class ShardWriter {
     this.open = 0;
   }
 
-  /** Adds ids to the open document. */
-  append(ids: ArrayLike<number>): void {
+  /** Adds ids to the open document. @param answers their bytes of the mask; default 1 */
+  append(ids: ArrayLike<number>, answers?: Uint8Array): void {
     if (this.open === undefined) internal('no shard document is open');
     const typed = this.dtype === 'uint16' ? new Uint16Array(ids.length) : new Int32Array(ids.length);
     for (let i = 0; i < ids.length; i++) {
@@ -143,6 +146,7 @@ export class ShardWriter {
       typed[i] = id;
     }
     this.bin.write(new Uint8Array(typed.buffer));
+    this.mask?.write(answers ?? new Uint8Array(ids.length).fill(1));
     this.open += ids.length;
     this.numTokens += ids.length;
   }
@@ -154,14 +158,15 @@ export class ShardWriter {
     this.open = undefined;
   }
 
-  addDocument(ids: ArrayLike<number>): void {
+  addDocument(ids: ArrayLike<number>, answers?: Uint8Array): void {
     this.beginDocument();
-    this.append(ids);
+    this.append(ids, answers);
     this.endDocument();
   }
 
   finish(): void {
     this.bin.finish();
+    this.mask?.finish();
     const idx = new BufferedFile(`${this.prefix}.idx`);
     const lengths = this.lengths.array();
     const n = lengths.length;
@@ -185,6 +190,7 @@ export class ShardWriter {
   /** Closes without making a shard. */
   abandon(): void {
     this.bin.abandon();
+    this.mask?.abandon();
   }
 }
 
@@ -202,6 +208,10 @@ export interface ShardReader {
   documentRange(i: number): [number, number];
   /** Tokens first .. first+length-1, a fresh array. @throws DataError beyond the shard's end */
   read(first: number, length: number): Int32Array;
+  /** PREFIX.mask is there. */
+  readonly hasMask: boolean;
+  /** Bytes of the mask of tokens first .. first+length-1: 1 where one bears loss when only answers do. All 1 without a mask. */
+  readMask(first: number, length: number): Uint8Array;
   close(): void;
 }
 
@@ -221,9 +231,12 @@ export function openShard(prefix: string): ShardReader {
     fs.closeSync(idx);
     throw error;
   }
+  const maskFile = `${prefix}.mask`;
+  let mask: number | undefined;
   const close = () => {
     fs.closeSync(idx);
     fs.closeSync(bin);
+    if (mask !== undefined) fs.closeSync(mask);
   };
   try {
     const binBytes = fs.fstatSync(bin).size;
@@ -233,6 +246,12 @@ export function openShard(prefix: string): ShardReader {
       throw new DataError(binFile, `${binBytes} bytes, not a multiple of ${size}. Is it truncated?`);
     const numTokens = binBytes / size;
     checkLastSequence(idx, idxFile, binFile, header, numTokens);
+    if (fs.existsSync(maskFile)) {
+      mask = openFile(maskFile);
+      const maskBytes = fs.fstatSync(mask).size;
+      if (maskBytes !== numTokens)
+        throw new DataError(maskFile, `${maskBytes} bytes, expected ${numTokens}, one a token. Is it truncated?`);
+    }
     let starts: Float64Array | undefined;
     return {
       prefix,
@@ -259,6 +278,12 @@ export function openShard(prefix: string): ShardReader {
         const ids = new Uint16Array(length);
         readExactly(bin, new Uint8Array(ids.buffer), first * size, binFile);
         return Int32Array.from(ids);
+      },
+      hasMask: mask !== undefined,
+      readMask(first, length) {
+        const bytes = new Uint8Array(length).fill(1);
+        if (mask !== undefined) readExactly(mask, bytes, first, maskFile);
+        return bytes;
       },
       close,
     };

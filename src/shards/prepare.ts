@@ -227,6 +227,7 @@ function readManifest(folder: string, expected: string): CorpusManifest | undefi
       openShard(path.join(folder, prefix)).close();
       if ((readHashes(path.join(folder, prefix))?.length ?? -1) < numDocuments) return undefined;
     }
+    if (manifest.conversations && !fs.existsSync(path.join(folder, `${manifest.train.prefix}.mask`))) return undefined;
     return manifest;
   } catch {
     return undefined;
@@ -277,7 +278,7 @@ async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
     };
   } finally {
     reader.close();
-    for (const ending of ['bin', 'idx']) fs.rmSync(`${staged.prefix}.${ending}`, { force: true });
+    for (const ending of ['bin', 'idx', 'mask']) fs.rmSync(`${staged.prefix}.${ending}`, { force: true });
   }
 }
 
@@ -352,7 +353,7 @@ interface TextBatch {
 async function tokenizePieces(stage: Stage, folder: string, decision: { partChars?: number }): Promise<Staged> {
   const { options, heldOut, tokenizer, totalBytes } = stage;
   const prefix = path.join(folder, 'staged');
-  const writer = new ShardWriter(prefix, tokenizer.vocabSize);
+  const writer = new ShardWriter(prefix, tokenizer.vocabSize, options.role === 'instruction');
   const removed = new RemovedLog(path.join(folder, BAD_RECORDS));
   const staged = {
     prefix,
@@ -398,7 +399,7 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
         }
         if (batch.conversations.has(i)) numConversations++;
         checkIds(ids);
-        writer.addDocument(ids);
+        writer.addDocument(ids, result.answers?.subarray(at - ids.length, at));
         staged.hashes.push(result.hashes[i]);
         staged.lengths.push(ids.length);
         staged.numBytes.push(result.numBytes[i]);
@@ -568,12 +569,14 @@ function writeTraining(
   limit: number,
 ): ShardManifest {
   const prefix = path.join(folder, 'train');
-  const writer = new ShardWriter(prefix, tokenizer.vocabSize);
+  const writer = new ShardWriter(prefix, tokenizer.vocabSize, reader.hasMask && staged.numConversations > 0);
   const numBytes = staged.numBytes.array();
   const continues = staged.continues.array();
   const hashes = new Column(Float64Array);
-  const append = (ids: ArrayLike<number> & { slice(start: number, end: number): ArrayLike<number> }) =>
-    writer.append(ids.length <= limit - writer.numTokens ? ids : ids.slice(0, limit - writer.numTokens));
+  const append = (ids: ArrayLike<number>, answers?: Uint8Array) => {
+    const room = Math.min(ids.length, limit - writer.numTokens);
+    writer.append(room === ids.length ? ids : Array.from(ids).slice(0, room), answers?.subarray(0, room));
+  };
   let bytes = 0;
   for (let i = 0; i < numBytes.length && writer.numTokens < limit; i++) {
     if (!isKept(i)) continue;
@@ -581,11 +584,11 @@ function writeTraining(
     if (!joins) {
       writer.beginDocument();
       hashes.push(documentHash(staged, i));
-      append([tokenizer.documentStart]);
+      append([tokenizer.documentStart], Uint8Array.of(0));
     }
     const before = writer.numTokens;
     const [first, length] = reader.documentRange(i);
-    append(reader.read(first, length));
+    append(reader.read(first, length), reader.readMask(first, length));
     bytes += Math.round(numBytes[i] * (length > 0 ? (writer.numTokens - before) / length : 1));
     const goesOn = i + 1 < numBytes.length && continues[i + 1] === 1 && isKept(i + 1);
     if (goesOn && writer.numTokens < limit) continue;

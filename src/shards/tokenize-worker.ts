@@ -23,6 +23,8 @@ export type TokenizeResponse =
       numBytes: Float64Array;
       /** First 53 bits of each text's SHA-256, as a number in [0, 1). */
       hashes: Float64Array;
+      /** For each id, 1 where it bears loss when only answers do; absent where no text of the batch is a conversation. */
+      answers?: Uint8Array;
       /** By index, conversations that the model's template refuses, and why; they have no tokens. */
       refused: ReadonlyMap<number, string>;
     }
@@ -34,11 +36,14 @@ const tokenizer = loadTokenizer(modelFolder);
 
 function tokenize({ batch, texts, conversations }: TokenizeRequest): TokenizeResponse {
   const refused = new Map<number, string>();
+  const said: Uint8Array[] = [];
   const encoded = texts.map((text, i) => {
     const messages = conversations.get(i);
     if (!messages) return tokenizer.encode(text);
     try {
-      return encodeConversation(tokenizer, messages);
+      const { ids, answers } = encodeConversation(tokenizer, messages);
+      said[i] = answers;
+      return ids;
     } catch (error) {
       if (!isUserError(error)) throw error;
       refused.set(i, error.message);
@@ -58,7 +63,21 @@ function tokenize({ batch, texts, conversations }: TokenizeRequest): TokenizeRes
     numBytes: Float64Array.from(texts, (text) => Buffer.byteLength(text)),
     hashes: Float64Array.from(texts, hashFraction),
     refused,
+    ...(conversations.size > 0 ? { answers: answersOf(encoded, said) } : {}),
   };
+}
+
+/** Plain text is an answer as a whole. */
+function answersOf(encoded: readonly number[][], said: readonly (Uint8Array | undefined)[]): Uint8Array {
+  const answers = new Uint8Array(encoded.reduce((sum, list) => sum + list.length, 0));
+  let at = 0;
+  encoded.forEach((ids, i) => {
+    const own = said[i];
+    if (own) answers.set(own, at);
+    else answers.fill(1, at, at + ids.length);
+    at += ids.length;
+  });
+  return answers;
 }
 
 port.on('message', (request: TokenizeRequest) => {

@@ -12,6 +12,8 @@ export interface JobShard extends ShardRef {
   numTokens: number;
   /** SHA-256 of the .idx file. */
   indexDigest: string;
+  /** Of the .mask file, where there is one. */
+  maskDigest?: string;
 }
 
 /**
@@ -49,6 +51,8 @@ export interface JobPhase {
   numSteps: number;
   /** Share of tokens by corpus, summing to 1. */
   blend: Record<string, number>;
+  /** answers: in shards with a mask, only what the mask marks bears loss. Absent: every token does. */
+  objective?: 'answers';
 }
 
 export interface Job {

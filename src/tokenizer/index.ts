@@ -1,5 +1,5 @@
 // The door of the tokenizer layer: text <-> ids, chat templates. Knows no corpus and no model.
-export { type ChatOptions, encodeConversation, renderChat } from './chat.ts';
+export { type ChatOptions, type EncodedConversation, encodeConversation, renderChat } from './chat.ts';
 export { tokenizerFromGguf } from './gguf.ts';
 export { loadTokenizer, tokenizerFromJson } from './load.ts';
 export { TextStream } from './stream.ts';

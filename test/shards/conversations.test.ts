@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { openShard, prepareCorpus } from '../../src/shards/index.ts';
+import { compileJob, openJob, openShard, prepareCorpus } from '../../src/shards/index.ts';
 import { END, makeFolder, words, writeByteTokenizer } from './fixtures.ts';
 
 let folder: string;
@@ -100,4 +100,85 @@ it('a new template is a new corpus', async () => {
   const second = await prepare('again', model('again', TEMPLATE.replace(': ', ' says ')), file);
   expect(second.reused).toBe(false);
   expect(second.folder).not.toBe(first.folder);
+});
+
+/** Text of the marked bytes; the special token is shown as "|". */
+function marked(prefix: string): { text: string; answers: string } {
+  const shard = openShard(prefix);
+  const [first, length] = shard.documentRange(0);
+  const ids = Array.from(shard.read(first, length));
+  const mask = shard.readMask(first, length);
+  shard.close();
+  const show = (some: number[]) => Buffer.from(some.map((id) => (id === END ? 0x7c : id))).toString('utf8');
+  return { text: show(ids), answers: show(ids.filter((_, i) => mask[i] === 1)) };
+}
+
+it('marks what the assistant says, and the end of the document after it', async () => {
+  for (const name of ['chat', 'plain']) {
+    const corpus = await prepare(name, path.join(folder, name), path.join(folder, `${name}.jsonl`));
+    expect(corpus.reused).toBe(true);
+    const { text, answers } = marked(corpus.trainPrefix);
+    const said = /(?:assistant|Answer): ([^|]*)\|$/s.exec(text)![1]!;
+    expect(said.length).toBeGreaterThan(50);
+    expect(answers).toBe(`${said}|`);
+  }
+});
+
+it('a mask of another length is refused, by its name', async () => {
+  const corpus = await prepare('short', model('short', TEMPLATE), records('short.jsonl'));
+  fs.truncateSync(`${corpus.trainPrefix}.mask`, 10);
+  expect(() => openShard(corpus.trainPrefix)).toThrow(/train\.mask.*10 bytes, expected \d+, one a token/);
+});
+
+it('a job with the objective "answers" predicts what is marked, and only in phases that ask for it', async () => {
+  const chat = model(
+    'job',
+    TEMPLATE.replace(
+      "{{ '<|endoftext|>' + message['role'] + ': ' + message['content'] }}",
+      "{% if message['role'] == 'assistant' %}{{ message['content'] }}{% else %}{{ message['content'] + ' => ' }}{% endif %}",
+    ),
+  );
+  const corpus = await prepare('job', chat, records('job.jsonl'));
+  const jobFolder = path.join(folder, 'job');
+  const phase = { numSteps: 2, blend: { job: 1 } };
+  await compileJob({
+    folder: jobFolder,
+    name: 'job',
+    model: chat,
+    precision: 'f32',
+    seed: 1,
+    batch: { seqLen: 256, sequencesPerStep: 2, sequencesPerMicroBatch: 1 },
+    optimizer: { name: 'adamw', beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0, clipNorm: 1 },
+    phases: [
+      { name: 'all', firstStep: 0, ...phase },
+      { name: 'answers', firstStep: 2, ...phase, objective: 'answers' },
+    ],
+    numSteps: 4,
+    shards: [{ prefix: corpus.trainPrefix, corpus: 'job' }],
+    schedule: [1, 1, 1, 1],
+    checkpoint: { everySteps: 4, keep: 1 },
+    evaluation: { everySteps: 4, sets: [{ name: 'job', role: 'instruction', prefix: corpus.heldOutPrefix }] },
+  });
+  const reader = openJob(jobFolder);
+  try {
+    expect(reader.job.shards[0]!.maskDigest).toMatch(/^[0-9a-f]{64}$/);
+    const shown = (i: number) => {
+      const { targets } = reader.sequence(i);
+      let out = '';
+      // A target that is not predicted is shown as "_".
+      targets.forEach((target) => {
+        out += target === -1 ? '_' : target === END ? '|' : String.fromCharCode(target);
+      });
+      return out;
+    };
+    for (const i of [0, 1, 2, 3]) expect(shown(i)).not.toContain('_');
+    for (const i of [4, 5, 6, 7]) {
+      const text = shown(i);
+      expect(text).toContain('_');
+      expect(text).not.toContain('? ');
+      expect(text).not.toContain('=>');
+    }
+  } finally {
+    reader.close();
+  }
 });

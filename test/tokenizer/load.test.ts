@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { ConfigError, DataError } from '../../src/base/errors.ts';
 import { Rng } from '../../src/base/rng.ts';
 import {
+  encodeConversation,
   loadTokenizer,
   renderChat,
   tokenizerFromGguf,
@@ -299,6 +300,37 @@ describe('chat', () => {
     const opening = '<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi <|im_end|><|im_end|>\n';
     expect(renderChat(tokenizer, messages, { addGenerationPrompt: false })).toBe(opening);
     expect(renderChat(tokenizer, messages, { addGenerationPrompt: true })).toBe(`${opening}<|im_start|>assistant\n`);
+  });
+
+  it('encodes a conversation as a whole, and marks what the assistant says with the end of its turn', () => {
+    const messages = [
+      { role: 'user' as const, content: 'Hi there' },
+      { role: 'assistant' as const, content: 'Hello.' },
+      { role: 'user' as const, content: 'And?' },
+      { role: 'assistant' as const, content: 'More.' },
+    ];
+    const { ids, answers } = encodeConversation(tokenizer, messages);
+    const text = renderChat(tokenizer, messages, { addGenerationPrompt: false });
+    // This model begins its documents with the token that its template begins with.
+    const whole = tokenizer.encode(text, { parseSpecial: true });
+    expect(ids).toEqual(whole[0] === tokenizer.documentStart ? whole.slice(1) : whole);
+    expect(answers).toHaveLength(ids.length);
+    const said = tokenizer.decode(ids.filter((_, i) => answers[i] === 1));
+    expect(said).toBe('Hello.<|im_end|>\nMore.<|im_end|>\n');
+  });
+
+  it('finds what was said where a template writes a turn otherwise once more follows', () => {
+    const forgetful =
+      "{% for m in messages %}{{ '[' + m['role'] + '] ' + (m['content'] if loop.last else m['content'] | replace('#', '')) }}{% endfor %}";
+    const own = tokenizerFromJson(smollm.tokenizer, { ...config, chat_template: forgetful });
+    const { ids, answers } = encodeConversation(own, [
+      { role: 'user', content: 'A#' },
+      { role: 'assistant', content: 'one' },
+      { role: 'user', content: 'B' },
+      { role: 'assistant', content: 'two' },
+    ]);
+    const said = own.decode(ids.filter((_, i) => answers[i] === 1));
+    expect(said.replaceAll(/[\s\]]/g, '')).toBe('onetwo');
   });
 
   it('takes the default of several templates', () => {

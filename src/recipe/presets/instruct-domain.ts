@@ -48,6 +48,14 @@ export const instructDomain: Preset<'instruct-domain'> = {
       'raw text alone unteaches an instruct model (MT-Bench 7.89 to about 1); trained jointly with instructions it kept its score',
       'FinDAP; the share itself: assumption',
     );
+    const objective = chosen(
+      'loss of conversations',
+      options.objective,
+      'answers' as const,
+      (value) => (value === 'answers' ? 'on the answers alone' : 'on every token'),
+      'as instruction tuning does: the model shall learn to answer, not to ask',
+      'Jiang et al. 2024; Ovadia et al. 2025',
+    );
     const shares = {
       general: hasRole(facts, 'general') ? replay.value : 0,
       instruction: hasRole(facts, 'instruction') ? instruction.value : 0,
@@ -56,12 +64,19 @@ export const instructDomain: Preset<'instruct-domain'> = {
     shares.domain = Math.max(0, 1 - shares.general - shares.instruction);
     return {
       lr: { kind: 'cosine', peakLr: lr.peakLr, finalLr: lr.finalLr, warmupShare: lr.warmupShare },
-      phases: [{ name: 'documents and instructions', blend: { kind: 'roles', shares }, begins: WITH_THE_RUN }],
+      phases: [
+        {
+          name: 'documents and instructions',
+          blend: { kind: 'roles', shares },
+          ...(objective.value === 'answers' && shares.instruction > 0 ? { objective: 'answers' as const } : {}),
+          begins: WITH_THE_RUN,
+        },
+      ],
       minSteps: DEFAULT_MIN_STEPS,
       reasons: [
         ...lr.reasons,
         ...(shares.general > 0 ? [replay.reason] : []),
-        ...(shares.instruction > 0 ? [instruction.reason] : []),
+        ...(shares.instruction > 0 ? [instruction.reason, objective.reason] : []),
       ],
       recordsPretraining: false,
     };
