@@ -2,6 +2,19 @@
 export { type BlendCorpus, normalizeWeights, type PhaseDemand, resolveBlends, splitWhole } from './blends.ts';
 export { diffPlans, explainDiff, type PlanChange } from './diff.ts';
 export { explainChecks, explainPlan } from './explain.ts';
+export {
+  type Forecast,
+  type ForecastPoint,
+  fitAnnealingLaw,
+  forecastLoss,
+  goodness,
+  type LawFit,
+  type LossLaw,
+  lossAt,
+  lrAreas,
+  type MeasuredCurve,
+  predictCurve,
+} from './forecast/index.ts';
 export { assumedPeakLr, formatLr, formatShare } from './learning-rates.ts';
 export { estimateMemory, type MemoryEstimate } from './memory.ts';
 export { blendAt, jobPhases, shareInPhase } from './phases.ts';

@@ -1,0 +1,36 @@
+// What the laws see of a schedule: its forward area S1 and its annealing area S2 (Tissue et al. 2024, arXiv 2408.11029).
+
+export interface LrAreas {
+  /** Sum of the LRs; index: steps done, so one more value than steps. */
+  s1: Float64Array;
+  /** Annealing area: positive where the LR has fallen, negative where it has risen. */
+  s2: Float64Array;
+}
+
+/** Decay of a fall's momentum a step: 0.999 in the paper's fits, as in its authors' example code. */
+export const ANNEALING_LAMBDA = 0.999;
+
+/**
+ * m_i = lambda m_(i-1) + (eta_(i-1) - eta_i), S2 = sum of m_i, in one pass; the LR before the first step counts as that of the first.
+ * Warm-up steps count at the peak, as in the authors' code: the loss does not wait for the LR that random weights need.
+ * @param lr LR of each step
+ */
+export function lrAreas(
+  lr: ArrayLike<number>,
+  { lambda = ANNEALING_LAMBDA, warmupSteps = 0 }: { lambda?: number; warmupSteps?: number } = {},
+): LrAreas {
+  const numSteps = lr.length;
+  const s1 = new Float64Array(numSteps + 1);
+  const s2 = new Float64Array(numSteps + 1);
+  const peak = lr[Math.min(warmupSteps, numSteps - 1)]!;
+  let before = warmupSteps > 0 ? peak : lr[0]!;
+  let momentum = 0;
+  for (let i = 0; i < numSteps; i++) {
+    const eta = i < warmupSteps ? peak : lr[i]!;
+    momentum = lambda * momentum + (before - eta);
+    s1[i + 1] = s1[i]! + eta;
+    s2[i + 1] = s2[i]! + momentum;
+    before = eta;
+  }
+  return { s1, s2 };
+}
