@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { formatSeconds } from '../base/units.ts';
-import { headline, memoryText } from '../report/index.ts';
-import { readRun } from '../runs/index.ts';
+import { forecastText, headline, memoryText } from '../report/index.ts';
+import { readRun, reportedForecast } from '../runs/index.ts';
 import {
   type CommonOptions,
   declare,
@@ -34,9 +34,12 @@ export function runCommand(output: Output): Command {
         const stages = result.stages.map(
           ({ name, reused, seconds }) => `${name} ${reused ? '(reused)' : formatSeconds(seconds)}`,
         );
+        const finished = readRun(result.folder);
+        const forecast = stopped ? undefined : forecastText(finished, reportedForecast(finished));
         output.print(
           formatFacts([
-            ['result', output.paint.bold(headline(readRun(result.folder), result.summary))],
+            ['result', output.paint.bold(headline(finished, result.summary))],
+            ...(forecast ? [['forecast half-way', forecast] as const] : []),
             ['stages', stages.join(', ')],
             ['peak memory', memoryText(result.summary) ?? 'not recorded'],
             ['checkpoint', result.checkpoint],

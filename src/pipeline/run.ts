@@ -15,8 +15,8 @@ import {
   superviseEngine,
 } from '../engine/index.ts';
 import { jobPhases, lrCurve, type Plan } from '../recipe/index.ts';
-import { writeReport } from '../report/index.ts';
-import { type RunSummary, readRun, summarise } from '../runs/index.ts';
+import { forecastText, writeReport } from '../report/index.ts';
+import { forecastRun, type RunSummary, readRun, summarise } from '../runs/index.ts';
 import { compileJob } from '../shards/index.ts';
 import { modelDigest } from './facts.ts';
 import { type Overrides, type Prepared, prepare } from './stages.ts';
@@ -209,7 +209,7 @@ export async function train(
   plan: Plan,
   options: PipelineOptions,
 ): Promise<{ status: Status; profile: StepProfile | undefined }> {
-  const follow = followTraining(plan, options);
+  const follow = followTraining(plan, path.dirname(path.resolve(jobFolder)), options);
   let profile: StepProfile | undefined;
   try {
     const { status } = await superviseEngine({
@@ -232,8 +232,16 @@ export async function train(
   }
 }
 
+/** What the end will be like, as far as it can be told after `step` steps. */
+function sayForecast(runFolder: string, step: number, { log }: PipelineOptions): void {
+  if (!log) return;
+  const run = readRun(runFolder);
+  const text = forecastText(run, forecastRun(run, step));
+  if (text) log(`forecast for the end (90 %): ${text} bits per byte`);
+}
+
 /** Progress of training and of the evaluations inside it. */
-function followTraining(plan: Plan, options: PipelineOptions) {
+function followTraining(plan: Plan, runFolder: string, options: PipelineOptions) {
   let progress: Progress | undefined;
   let scoring: Progress | undefined;
   const follow = (message: EngineMessage) => {
@@ -270,6 +278,7 @@ function followTraining(plan: Plan, options: PipelineOptions) {
         });
         scoring?.finish(`${scores.join(', ')} bits per byte`);
         scoring = undefined;
+        sayForecast(runFolder, message.step, options);
         break;
       }
       case 'finished':

@@ -18,6 +18,8 @@ export interface Series {
   rawInFull?: boolean;
   /** Draw a dot at each point (few, measured values). */
   dots?: boolean;
+  /** What is expected, not measured: drawn dashed, without a label of its own; belongs to the series of its colour. */
+  expected?: boolean;
 }
 
 export interface LineChart {
@@ -54,13 +56,14 @@ export function lineChart(chart: LineChart): string {
     { nice: false, numTicks: Math.max(3, Math.floor(width / 90)), ...chart.x },
   );
   const y = scaleOver(extentOf(chart), chart.y);
+  const marks = (chart.marks ?? []).filter((mark) => mark.x <= x.max);
   const xTicks = formatTicks(x.ticks);
   const yTicks = (chart.formatY ?? formatTicks)(y.ticks);
   const endLabels = !chart.labelsAtEnds && (chart.series.length > 1 || chart.levels?.length) ? labelsOf(chart) : [];
   const box = {
     left: chart.left ?? 10 + Math.max(...yTicks.map(textWidth)),
     right: width - (endLabels.length ? 16 + Math.max(...endLabels.map((label) => textWidth(label.text))) : 12),
-    top: 26 + (chart.marks?.length ? LINE_HEIGHT * markRows(chart, x, width) : 0),
+    top: 26 + (marks.length ? LINE_HEIGHT * markRows(marks, x, width) : 0),
     bottom: height - 38,
   };
   const px = (value: number): number => round(box.left + position(x, value) * (box.right - box.left));
@@ -77,7 +80,7 @@ export function lineChart(chart: LineChart): string {
     ),
     `<text class="label" x="${box.right}" y="${height - 4}" text-anchor="end">${escapeXml(chart.xLabel)}</text>`,
     `<text class="label" x="0" y="12">${escapeXml(chart.yLabel)}</text>`,
-    ...drawMarks(chart, px, box),
+    ...drawMarks(marks, px, box),
     `<clipPath id="${chart.id}-clip"><rect x="${box.left - 4}" y="${box.top - 4}" width="${round(box.right - box.left + 8)}" height="${round(box.bottom - box.top + 8)}"/></clipPath>`,
     `<g clip-path="url(#${chart.id}-clip)">`,
     ...(chart.levels ?? []).map((level) => `<path class="level" d="M${box.left} ${py(level.y)}H${box.right}"/>`),
@@ -151,7 +154,8 @@ function* extentOf(chart: LineChart): Generator<number> {
 
 function labelsOf(chart: LineChart): EndLabel[] {
   // A line alone needs no label: the chart's title names it.
-  const lines = (chart.series.length > 1 || chart.labelsAtEnds ? chart.series : []).flatMap((series) => {
+  const measured = chart.series.filter((series) => !series.expected);
+  const lines = (chart.series.length > 1 || chart.labelsAtEnds ? measured : []).flatMap((series) => {
     const end = series.points.findLast((point) => Number.isFinite(point.y));
     return end ? [{ text: series.label, color: series.color, x: end.x, y: end.y }] : [];
   });
@@ -233,14 +237,16 @@ export function spreadOut(positions: readonly number[], gap: number, min: number
   return result;
 }
 
+type Marks = NonNullable<LineChart['marks']>;
+
 /** Marks' labels share the rows above the plot; a row holds those that do not touch. */
 function placeMarks(
-  chart: LineChart,
+  marks: Marks,
   px: (x: number) => number,
   right: number,
 ): { x: number; start: number; row: number; label: string }[] {
   const rowEnds: number[] = [];
-  return (chart.marks ?? [])
+  return marks
     .toSorted((a, b) => a.x - b.x)
     .map((mark) => {
       const width = textWidth(mark.label);
@@ -252,13 +258,13 @@ function placeMarks(
     });
 }
 
-function markRows(chart: LineChart, x: Scale, width: number): number {
-  const placed = placeMarks(chart, (value) => position(x, value) * (width - 100), width - 20);
+function markRows(marks: Marks, x: Scale, width: number): number {
+  const placed = placeMarks(marks, (value) => position(x, value) * (width - 100), width - 20);
   return Math.max(...placed.map((mark) => mark.row)) + 1;
 }
 
-function drawMarks(chart: LineChart, px: (x: number) => number, box: Box): string[] {
-  return placeMarks(chart, px, box.right).map((mark) => {
+function drawMarks(marks: Marks, px: (x: number) => number, box: Box): string[] {
+  return placeMarks(marks, px, box.right).map((mark) => {
     const baseline = box.top - 8 - LINE_HEIGHT * mark.row;
     return `<path class="mark" d="M${mark.x} ${baseline - 8}V${box.bottom}"/><text class="label" x="${round(mark.start)}" y="${baseline}">${escapeXml(mark.label)}</text>`;
   });
@@ -283,7 +289,7 @@ function drawRaw(series: Series, px: (x: number) => number, py: (y: number) => n
 
 function drawLine(series: Series, px: (x: number) => number, py: (y: number) => number): string {
   const points = series.points.filter((point) => Number.isFinite(point.y));
-  const line = `<path class="line" style="stroke:var(--c${series.color})" d="${pathOf(points, px, py)}"/>`;
+  const line = `<path class="${series.expected ? 'line expected' : 'line'}" style="stroke:var(--c${series.color})" d="${pathOf(points, px, py)}"/>`;
   const dots = series.dots || points.length === 1 ? points : [];
   return `${line}${dots
     .map(

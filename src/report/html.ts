@@ -23,6 +23,11 @@ export function runPage(
         'Held-out scores',
         `${tableHtml(content.scores)}<p class="aside">${BITS_PER_BYTE_NOTE}${hasErrors(content.scores) ? ` ${CHANGE_NOTE}` : ''}</p>`,
       ),
+    content.forecast &&
+      section(
+        'Forecast',
+        `${tableHtml(content.forecast.table)}<p class="aside">${escapeXml(content.forecast.sentence)}</p>`,
+      ),
     figures.length > 0 && section('What happened', figuresHtml(figures)),
     section(
       'What was planned',

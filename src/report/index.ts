@@ -2,14 +2,14 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { readText, writeFileAtomic } from '../base/files.ts';
-import { readRun, summarise } from '../runs/index.ts';
+import { readRun, reportedForecast, summarise } from '../runs/index.ts';
 import { contentOf } from './content.ts';
 import { runPage } from './html.ts';
 import { runMarkdown } from './markdown.ts';
 import { blendFigure, runFigures } from './run-charts.ts';
 
 export { type ComparedRun, type ComparisonReport, writeComparisonReport } from './comparison.ts';
-export { headline, memoryText } from './content.ts';
+export { forecastText, headline, memoryText } from './content.ts';
 export { planFigure } from './plan-figure.ts';
 
 export interface ReportFiles {
@@ -24,11 +24,12 @@ export interface ReportFiles {
 export function writeReport(runFolder: string): ReportFiles & { headline: string } {
   const run = readRun(runFolder);
   const summary = summarise(run);
-  const content = contentOf(run, summary);
+  const forecast = reportedForecast(run);
+  const content = contentOf(run, summary, forecast);
   const planFile = path.join(run.folder, 'plan.json');
   const planJson = fs.existsSync(planFile) ? readText(planFile) : undefined;
   const files = { html: path.join(run.folder, 'report.html'), md: path.join(run.folder, 'report.md') };
-  writeFileAtomic(files.html, runPage(content, runFigures(run), blendFigure(run), planJson));
+  writeFileAtomic(files.html, runPage(content, runFigures(run, forecast), blendFigure(run), planJson));
   writeFileAtomic(files.md, runMarkdown(content));
   return { ...files, headline: content.headline };
 }

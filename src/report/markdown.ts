@@ -10,6 +10,7 @@ export function runMarkdown(content: Content): string {
     bullets(content.notes),
     content.scores &&
       `## Held-out scores\n\n${tableMarkdown(content.scores)}\n\n${BITS_PER_BYTE_NOTE} The charts are in report.html.`,
+    content.forecast && `## Forecast\n\n${tableMarkdown(content.forecast.table)}\n\n${content.forecast.sentence}`,
     content.phases && `## What was planned\n\n${tableMarkdown(content.phases)}`,
     content.corpora && `### Corpora\n\n${tableMarkdown(content.corpora)}`,
     content.reasons && `### Why these numbers\n\n${tableMarkdown(content.reasons)}`,

@@ -1,7 +1,7 @@
 // Which charts a run gets, and from which of its numbers.
 
 import { formatCount } from '../base/units.ts';
-import { type CurvePoint, curve, quantile, type Run, roleScore } from '../runs/index.ts';
+import { type CurvePoint, curve, quantile, type Run, type RunForecast, roleScore } from '../runs/index.ts';
 import { type LineChart, lineChart, type Point, type Series, stackedBars } from './chart.ts';
 import { formatLr } from './format.ts';
 
@@ -20,10 +20,10 @@ const CHART_POINTS = 500;
 const SMOOTHING_SHARE = 0.04;
 
 /** Charts of what happened. A chart without data is left out. */
-export function runFigures(run: Run): Figure[] {
+export function runFigures(run: Run, forecast?: RunForecast): Figure[] {
   return [
     lossFigure(run),
-    heldOutFigure(run),
+    heldOutFigure(run, forecast),
     changeFigure(run),
     lrFigure(run),
     gradNormFigure(run),
@@ -129,12 +129,16 @@ function speedFigure(run: Run): Figure | undefined {
   });
 }
 
-function heldOutFigure(run: Run): Figure | undefined {
-  const series = heldOutSeries(run, (bitsPerByte) => bitsPerByte);
-  if (series.length === 0) return undefined;
+function heldOutFigure(run: Run, forecast: RunForecast | undefined): Figure | undefined {
+  const measured = heldOutSeries(run, (bitsPerByte) => bitsPerByte);
+  if (measured.length === 0) return undefined;
+  const expected = forecastSeries(run, forecast);
+  const series = [...expected, ...measured];
+  const dashed =
+    expected.length > 0 ? ` Dashed: the forecast made after step ${forecast!.madeAt}, with its 90 % interval.` : '';
   return {
     title: 'Held-out text: domain against general',
-    note: 'Bits per byte of documents that were never trained on; lower is better.',
+    note: `Bits per byte of documents that were never trained on; lower is better.${dashed}`,
     drawing: lineChart({
       id: 'heldout',
       description: 'Held-out bits per byte by set over steps',
@@ -180,6 +184,20 @@ function heldOutSeries(run: Run, value: (bitsPerByte: number, before: number) =>
       dots: true,
     };
   });
+}
+
+function forecastSeries(run: Run, forecast: RunForecast | undefined): Series[] {
+  const colors = colorsOf(run);
+  return (forecast?.sets ?? [])
+    .filter(({ points }) => points.length > 0)
+    .map(({ name, points }, i) => ({
+      label: `${name}, forecast`,
+      color: colors.get(name) ?? i % 7,
+      points: points.map(({ step, bitsPerByte }) => ({ x: step, y: bitsPerByte })),
+      raw: points.map(({ step, low, high }) => ({ x: step, low, high })),
+      rawInFull: true,
+      expected: true,
+    }));
 }
 
 /** Points of a role's pooled bits per byte, against tokens trained on. */

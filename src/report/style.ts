@@ -33,6 +33,7 @@ svg .mark{stroke:var(--muted);stroke-width:1;stroke-dasharray:2 3;fill:none}
 svg .level{stroke:var(--muted);stroke-width:1.25;stroke-dasharray:6 4;fill:none}
 svg .leader{stroke:var(--rule);stroke-width:1;fill:none}
 svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+svg .expected{stroke-dasharray:5 4}
 svg .raw{fill:none;stroke-width:1;opacity:.28}
 svg .band{stroke:none;opacity:.18}
 svg .dot{stroke:var(--page);stroke-width:1.5}

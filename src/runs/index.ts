@@ -1,6 +1,7 @@
 // Reading run folders: what was planned, what happened, what came of it.
 export { type ComparisonRow, compareRuns, judge, MAX_LOSS_SHARE, MIN_GAIN_SHARE, type Verdict } from './compare.ts';
 export { type DoctorReport, doctor } from './doctor.ts';
+export { forecastRun, type RunForecast, reportedForecast, type SetForecast } from './forecast.ts';
 export { type CurvePoint, curve, MAX_CURVE_POINTS, median, quantile } from './metrics.ts';
 export { readRun } from './read-run.ts';
 export { change, roleScore, summarise } from './summarise.ts';

@@ -33,6 +33,7 @@ export function readRun(folder: string): Run {
     name: plan?.name ?? job?.name ?? path.basename(root),
     plan,
     job,
+    schedule: job && readSchedule(path.join(root, 'job', job.schedule)),
     metrics: readMetrics(path.join(root, 'metrics.jsonl')),
     events: readEvents(path.join(root, 'events.jsonl')),
     evals: readEvals(path.join(root, 'evals')),
@@ -46,6 +47,13 @@ function listFolder(folder: string): string[] {
   } catch (error) {
     throw explainSystemError(error, folder, 'reading the run');
   }
+}
+
+/** Little-endian f32; undefined where the file is gone. */
+function readSchedule(file: string): Float32Array | undefined {
+  if (!fs.existsSync(file)) return undefined;
+  const bytes = fs.readFileSync(file);
+  return Float32Array.from({ length: bytes.length >> 2 }, (_, i) => bytes.readFloatLE(4 * i));
 }
 
 function readEvents(file: string): RunEvent[] {

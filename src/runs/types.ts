@@ -77,6 +77,8 @@ export interface Run {
   name: string;
   plan: Plan | undefined;
   job: Job | undefined;
+  /** LR of each step of the whole run, as the engine is handed it. */
+  schedule: Float32Array | undefined;
   metrics: Metrics;
   events: RunEvent[];
   /** By step, ascending. */

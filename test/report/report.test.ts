@@ -86,6 +86,27 @@ describe('the report of a run', () => {
     expect(md).not.toMatch(/NaN|undefined/);
   });
 
+  test('the forecast half-way stands beside what came, in table and chart', () => {
+    const { html, md } = reportOf();
+    expect(md).toMatch(/## Forecast\n\n\| held-out set \| forecast for step 400 \| 90 % interval \| came \| inside \|/);
+    expect(md).toMatch(/\| handbook \| 1\.\d{3} \| 1\.\d{3} to 1\.\d{3} \| 1\.310 \| yes \|/);
+    expect(md).toContain('from what was recorded up to step 200, half-way.');
+    expect(html).toContain('class="line expected"');
+    expect(html).toContain('Dashed: the forecast made after step 200, with its 90 % interval.');
+    expectSound(html);
+    expectNoOverlap(html);
+  });
+
+  test('a run under way says where it will end, or why that cannot be told', () => {
+    const { html, md } = reportOf({ recordedSteps: 230 });
+    expect(md).toMatch(/\| held-out set \| forecast for step 400 \| 90 % interval \|\n/);
+    expect(md).toMatch(/\| handbook \| 1\.\d{3} \| 1\.\d{3} to 1\.\d{3} \|/);
+    expect(html).toContain('class="line expected"');
+    expectSound(html);
+    expectNoOverlap(html);
+    expect(reportOf({ recordedSteps: 10 }).md).toContain('none: it has been scored 1 of the 4 times that it takes');
+  });
+
   test('a run of many steps stays small', () => {
     const { html } = reportOf({ numSteps: 20_000, evalEvery: 1000 });
     expectSound(html);

@@ -156,6 +156,8 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
     },
     digests: {},
   });
+  const schedule = Float32Array.from({ length: numSteps }, (_, step) => lrAt(step));
+  fs.writeFileSync(path.join(folder, 'job', 'schedule.f32'), new Uint8Array(schedule.buffer));
   const noise = noiseSource();
   lines(
     'metrics.jsonl',

@@ -6,7 +6,7 @@
 // pretraining, S1before is pretraining's forward area and the last term the shift between its data and this run's: B < 0 where the
 // text is being learned, B > 0 where it is being forgotten. Pretraining's own annealing, -C1 S2before, is a constant here and part of L0.
 // Verified against the authors' example code and its data (first law) and a public account of the second paper, not the papers themselves.
-import { ANNEALING_LAMBDA, lrAreas } from './areas.ts';
+import { ANNEALING_LAMBDA, lrAreas, numWarmupSteps } from './areas.ts';
 import { fitRobust } from './least-squares.ts';
 
 export interface LossLaw {
@@ -29,20 +29,16 @@ export function lossAt(law: LossLaw, s1: number, s2: number): number {
   return law.l0 + power - law.c * s2 + (shift ? shift.b * (1 - (1 + shift.e * s1) ** -shift.beta) : 0);
 }
 
-export interface ScheduleCurve {
-  /** LR of each step. */
-  lr: ArrayLike<number>;
-  warmupSteps?: number;
-}
-
-/** The law's loss after 0 .. numSteps steps of a schedule, nats. */
-export function predictCurve(law: LossLaw, { lr, warmupSteps }: ScheduleCurve): Float64Array {
-  const { s1, s2 } = lrAreas(lr, { lambda: law.lambda, warmupSteps });
+/** The law's loss after 0 .. numSteps steps of a schedule, nats. @param lr LR of each step */
+export function predictCurve(law: LossLaw, lr: ArrayLike<number>): Float64Array {
+  const { s1, s2 } = lrAreas(lr, law.lambda);
   return s1.map((area, step) => lossAt(law, area, s2[step]!));
 }
 
 /** Losses measured on a schedule. */
-export interface MeasuredCurve extends ScheduleCurve {
+export interface MeasuredCurve {
+  /** LR of each step. */
+  lr: ArrayLike<number>;
   /** Steps done when the loss was measured; those within the warm-up are left out. */
   steps: ArrayLike<number>;
   /** Nats. */
@@ -80,10 +76,11 @@ export function fitAnnealingLaw(
 }
 
 function fitWithLambda(curves: readonly MeasuredCurve[], lambda: number): { cost: number; fit: LawFit } | undefined {
-  const points = curves.flatMap(({ lr, warmupSteps = 0, steps, losses }) => {
-    const { s1, s2 } = lrAreas(lr, { lambda, warmupSteps });
+  const points = curves.flatMap(({ lr, steps, losses }) => {
+    const { s1, s2 } = lrAreas(lr, lambda);
+    const warmup = numWarmupSteps(lr);
     return Array.from(steps, (step, i) => ({ s1: s1[step]!, s2: s2[step]!, loss: losses[i]! })).filter(
-      (point, i) => steps[i]! > warmupSteps && point.s1 > 0 && point.loss > 0 && Number.isFinite(point.loss),
+      (point, i) => steps[i]! > warmup && point.s1 > 0 && point.loss > 0 && Number.isFinite(point.loss),
     );
   });
   const losses = points.map(({ loss }) => loss);

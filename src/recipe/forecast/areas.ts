@@ -12,25 +12,29 @@ export const ANNEALING_LAMBDA = 0.999;
 
 /**
  * m_i = lambda m_(i-1) + (eta_(i-1) - eta_i), S2 = sum of m_i, in one pass; the LR before the first step counts as that of the first.
- * Warm-up steps count at the peak, as in the authors' code: the loss does not wait for the LR that random weights need.
+ * Steps of the warm-up count at the peak, as in the authors' code.
  * @param lr LR of each step
  */
-export function lrAreas(
-  lr: ArrayLike<number>,
-  { lambda = ANNEALING_LAMBDA, warmupSteps = 0 }: { lambda?: number; warmupSteps?: number } = {},
-): LrAreas {
+export function lrAreas(lr: ArrayLike<number>, lambda = ANNEALING_LAMBDA): LrAreas {
   const numSteps = lr.length;
   const s1 = new Float64Array(numSteps + 1);
   const s2 = new Float64Array(numSteps + 1);
-  const peak = lr[Math.min(warmupSteps, numSteps - 1)]!;
-  let before = warmupSteps > 0 ? peak : lr[0]!;
+  const warmup = numWarmupSteps(lr);
+  let before = lr[warmup] ?? 0;
   let momentum = 0;
   for (let i = 0; i < numSteps; i++) {
-    const eta = i < warmupSteps ? peak : lr[i]!;
+    const eta = lr[Math.max(i, warmup)]!;
     momentum = lambda * momentum + (before - eta);
     s1[i + 1] = s1[i]! + eta;
     s2[i + 1] = s2[i]! + momentum;
     before = eta;
   }
   return { s1, s2 };
+}
+
+/** Steps at the start after each of which the LR rises. */
+export function numWarmupSteps(lr: ArrayLike<number>): number {
+  let step = 0;
+  while (step + 1 < lr.length && lr[step + 1]! > lr[step]!) step++;
+  return step;
 }

@@ -10,11 +10,13 @@
 // removed, G = A S1before^-alpha, which enters as G [(1 + S1/S1before)^-alpha - 1]. As S1 is far below S1before, only alpha G / S1before
 // matters, so S1before itself is given or assumed and its uncertainty is in G's prior: from 5 to 100 times the run's area, forecasts of
 // our runs moved by less than 0.6 of the half-width of their intervals.
-import { type LossLaw, lossAt, type ScheduleCurve, TYPICAL_C } from './annealing-law.ts';
-import { lrAreas } from './areas.ts';
+import { type LossLaw, lossAt, TYPICAL_C } from './annealing-law.ts';
+import { lrAreas, numWarmupSteps } from './areas.ts';
 import { derivative, fitRobust, type Prior, type RobustFit } from './least-squares.ts';
 
-export interface ForecastInputs extends ScheduleCurve {
+export interface ForecastInputs {
+  /** LR of each step of the whole planned run. */
+  lr: ArrayLike<number>;
   /** Loss of the batch after `index` steps, nats; NaN where there is none. Of text read for the first time: repeated text is memorised. */
   training?: ArrayLike<number>;
   /** Nats, after `step` steps. */
@@ -67,7 +69,7 @@ export function forecastLoss(inputs: ForecastInputs): Forecast {
   const moved = Math.max(...scores) - Math.min(...scores);
   if (moved < MIN_MOVEMENT) return { why: 'its score has not moved' };
   const scene = sceneOf(inputs);
-  const fitted = fit(observations, scene);
+  const fitted = fitLaw(observations, scene);
   if (!fitted) return { why: 'the law does not fit what was measured' };
   const inflation = scatter(fitted.best.residuals) * pastMisses(observations, scene);
   const points = inputs.steps.map((step) => {
@@ -99,8 +101,8 @@ interface Scene {
   s1Before: number;
 }
 
-function sceneOf({ lr, warmupSteps, s1Before }: ForecastInputs): Scene {
-  const areas = LAMBDAS.map((lambda) => lrAreas(lr, { lambda, warmupSteps }));
+function sceneOf({ lr, s1Before }: ForecastInputs): Scene {
+  const areas = LAMBDAS.map((lambda) => lrAreas(lr, lambda));
   const { s1 } = areas[0]!;
   const assumed = ASSUMED_S1_BEFORE * s1.at(-1)!;
   return { s1, s2: areas.map(({ s2 }) => s2), isNew: s1Before === 0, s1Before: s1Before ?? assumed };
@@ -189,7 +191,7 @@ interface Fitted {
   predict: (step: number, isHeldOut: boolean) => { value: number; sd: number };
 }
 
-function fit(observations: readonly Observation[], scene: Scene): Fitted | undefined {
+function fitLaw(observations: readonly Observation[], scene: Scene): Fitted | undefined {
   const { value, priors, starts } = modelOf(observations, scene);
   const residuals = (p: Float64Array): Float64Array =>
     Float64Array.from(observations, ({ step, isHeldOut, logLoss, sd }) => {
@@ -233,7 +235,7 @@ function pastMisses(observations: readonly Observation[], scene: Scene): number 
   const misses = [0.5, 0.75].flatMap((share) => {
     const known = observations.filter(({ step }) => step <= share * last);
     const rest = observations.filter(({ step }) => step > share * last);
-    const fitted = known.length < MIN_KNOWN || rest.length < MIN_REST ? undefined : fit(known, scene);
+    const fitted = known.length < MIN_KNOWN || rest.length < MIN_REST ? undefined : fitLaw(known, scene);
     return fitted ? [squaredMiss(fitted, rest)] : [];
   });
   return Math.max(1, (1 + misses.reduce((sum, x) => sum + x, 0)) / (1 + misses.length));
@@ -255,10 +257,10 @@ function squaredMiss({ best, predict }: Fitted, rest: readonly Observation[]): n
 }
 
 /** Training losses in bins that are narrow where the curve bends, and the held-out losses, by step. */
-function observe({ lr, warmupSteps = 0, training = [], heldOut, s1Before }: ForecastInputs): Observation[] {
+function observe({ lr, training = [], heldOut, s1Before }: ForecastInputs): Observation[] {
   const last = Math.min(training.length, lr.length + 1);
   // From random weights, the first steps learn how frequent words are, faster than any power law.
-  const from = s1Before === 0 ? Math.max(2 * warmupSteps, Math.round(0.1 * last), 1) : 0;
+  const from = s1Before === 0 ? Math.max(2 * numWarmupSteps(lr), Math.round(0.1 * last), 1) : 0;
   const result = heldOut
     .filter(({ step, loss }) => isLoss(loss) && step <= lr.length && step >= from)
     .map(({ step, loss }): Observation => ({ step, logLoss: Math.log(loss), sd: HELD_OUT_SD, isHeldOut: true }));
