@@ -13,6 +13,7 @@ export {
   lossAt,
   lrAreas,
   type MeasuredCurve,
+  type ObservedRun,
   predictCurve,
 } from './forecast/index.ts';
 export { assumedPeakLr, formatLr, formatShare } from './learning-rates.ts';

@@ -43,9 +43,14 @@ export function forecastRun(run: Run, madeAt: number): RunForecast | undefined {
     const { role, bitsPerByte, lossNats } = scores.at(-1)!;
     const lastStep = Math.min(madeAt, plan ? firstPassSteps(plan, name) : 0);
     const { points = [], why } = forecastLoss({
+      runs: [
+        {
+          lr,
+          training: metrics.lossByCorpus[name]?.subarray(0, lastStep),
+          heldOut: scores.map(({ step, lossNats }) => ({ step, loss: lossNats })),
+        },
+      ],
       lr,
-      training: metrics.lossByCorpus[name]?.subarray(0, lastStep),
-      heldOut: scores.map(({ step, lossNats }) => ({ step, loss: lossNats })),
       // From random weights, or after a pretraining of unknown area.
       s1Before: plan?.recordsPretraining ? 0 : undefined,
       steps,

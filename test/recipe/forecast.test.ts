@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { forecastLoss, type LossLaw, lrCurve, predictCurve } from '../../src/recipe/index.ts';
+import { forecastLoss, type LossLaw, lrCurve, type ObservedRun, predictCurve } from '../../src/recipe/index.ts';
 
 const NUM_STEPS = 400;
 const lr = lrCurve({ kind: 'cosine', numSteps: NUM_STEPS, peakLr: 5e-4, floorLr: 5e-6, warmupSteps: 0 });
@@ -39,16 +39,20 @@ function observed({ law, until, every = 50, seed = 1, ratio = 0.95, noTraining }
   for (let step = 0; step <= until; step += every)
     heldOut.push({ step, loss: heldOutAt(step) * Math.exp(0.001 * next()) });
   const training = noTraining ? undefined : Array.from(curve.subarray(0, until), (x) => x * Math.exp(0.04 * next()));
-  return { inputs: { lr, training, heldOut, steps: [until, NUM_STEPS] }, came: heldOutAt(NUM_STEPS) };
+  return { run: { lr, training, heldOut }, came: heldOutAt(NUM_STEPS) };
 }
+
+const STEPS = [200, NUM_STEPS];
+const forecast = (run: ObservedRun, s1Before?: number) =>
+  forecastLoss({ runs: [run], lr: run.lr, s1Before, steps: STEPS });
 
 describe('a forecast from half of a run', () => {
   it.each([
     ['a domain that is learned', DOMAIN],
     ['general text that is forgotten', GENERAL],
   ])('holds the end of %s', (_, law) => {
-    const { inputs, came } = observed({ law, until: 200 });
-    const { points } = forecastLoss(inputs);
+    const { run, came } = observed({ law, until: 200 });
+    const { points } = forecast(run);
     const end = points!.at(-1)!;
     expect(end.step).toBe(NUM_STEPS);
     expect(end.low).toBeLessThan(came);
@@ -60,8 +64,8 @@ describe('a forecast from half of a run', () => {
     let [held, given] = [0, 0];
     for (let seed = 1; seed <= 24; seed++) {
       const ratio = [0.85, 0.95, 1.05][seed % 3]!;
-      const { inputs, came } = observed({ law: seed % 2 ? DOMAIN : GENERAL, until: 200, seed, ratio });
-      const end = forecastLoss(inputs).points?.at(-1);
+      const { run, came } = observed({ law: seed % 2 ? DOMAIN : GENERAL, until: 200, seed, ratio });
+      const end = forecast(run).points?.at(-1);
       if (!end) continue;
       given++;
       if (came >= end.low && came <= end.high) held++;
@@ -73,7 +77,7 @@ describe('a forecast from half of a run', () => {
 
   it('narrows as the run goes on', () => {
     const widths = [100, 200, 350].map((until) => {
-      const end = forecastLoss(observed({ law: DOMAIN, until }).inputs).points!.at(-1)!;
+      const end = forecast(observed({ law: DOMAIN, until }).run).points!.at(-1)!;
       return end.high - end.low;
     });
     expect(widths[1]).toBeLessThan(widths[0]!);
@@ -81,18 +85,42 @@ describe('a forecast from half of a run', () => {
   });
 
   it('goes on from where the run is', () => {
-    const { inputs } = observed({ law: DOMAIN, until: 200 });
-    const now = forecastLoss(inputs).points![0]!;
-    expect(now.loss / inputs.heldOut.at(-1)!.loss).toBeCloseTo(1, 2);
+    const { run } = observed({ law: DOMAIN, until: 200 });
+    const now = forecast(run).points![0]!;
+    expect(now.loss / run.heldOut.at(-1)!.loss).toBeCloseTo(1, 2);
   });
 
   it('works from scores alone, and then takes four of them', () => {
     const scores = (every: number) => observed({ law: GENERAL, until: 240, every, noTraining: true });
-    const { inputs, came } = scores(40);
-    const end = forecastLoss(inputs).points!.at(-1)!;
+    const { run, came } = scores(40);
+    const end = forecast(run).points!.at(-1)!;
     expect(end.low).toBeLessThan(came);
     expect(end.high).toBeGreaterThan(came);
-    expect(forecastLoss(scores(120).inputs).why).toMatch(/scored 3 of the 4 times/);
+    expect(forecast(scores(120).run).why).toMatch(/scored 3 of the 4 times/);
+  });
+
+  it('of a WSD run comes from two cosine runs', () => {
+    const wsd = lrCurve({ kind: 'wsd', numSteps: 300, peakLr: 5e-4, floorLr: 0, warmupSteps: 0, decaySteps: 60 });
+    const runs = [400, 250].map((numSteps) => {
+      const schedule = lrCurve({ kind: 'cosine', numSteps, peakLr: 5e-4, floorLr: 5e-6, warmupSteps: 0 });
+      const curve = predictCurve(DOMAIN, schedule);
+      return {
+        lr: schedule,
+        heldOut: Array.from({ length: 11 }, (_, i) => (i * numSteps) / 10).map((step) => ({
+          step,
+          loss: curve[step]!,
+        })),
+      };
+    });
+    const steps = [50, 100, 150, 200, 240, 270, 300];
+    const { points } = forecastLoss({ runs, lr: wsd, steps });
+    const came = predictCurve(DOMAIN, wsd);
+    for (const { step, loss, low, high } of points!) {
+      expect(low).toBeLessThan(came[step]!);
+      expect(high).toBeGreaterThan(came[step]!);
+      // The interval is at least what scores scatter, 0.5 %.
+      expect(Math.abs(loss / came[step]! - 1)).toBeLessThan(0.005);
+    }
   });
 
   it('follows random weights by the first law', () => {
@@ -102,7 +130,7 @@ describe('a forecast from half of a run', () => {
     const training = Array.from(curve.subarray(0, 240), (x) => x * Math.exp(0.02 * next()));
     training[0] = 9;
     const heldOut = [0, 60, 120, 180, 240].map((step) => ({ step, loss: step === 0 ? 9 : curve[step]! + 0.1 }));
-    const end = forecastLoss({ lr: from, training, heldOut, s1Before: 0, steps: [NUM_STEPS] }).points![0]!;
+    const end = forecast({ lr: from, training, heldOut }, 0).points!.at(-1)!;
     const came = curve[NUM_STEPS]! + 0.1;
     expect(end.low).toBeLessThan(came);
     expect(end.high).toBeGreaterThan(came);
@@ -111,32 +139,32 @@ describe('a forecast from half of a run', () => {
 });
 
 describe('no forecast', () => {
-  const { inputs } = observed({ law: DOMAIN, until: 200 });
+  const { run } = observed({ law: DOMAIN, until: 200 });
 
   it('before the first score, and after one alone', () => {
-    expect(forecastLoss({ ...inputs, heldOut: [] }).why).toMatch(/scored 0 of the 2 times/);
-    expect(forecastLoss({ ...inputs, heldOut: inputs.heldOut.slice(0, 1) }).why).toMatch(/scored 1 of the 2 times/);
+    expect(forecast({ ...run, heldOut: [] }).why).toMatch(/scored 0 of the 2 times/);
+    expect(forecast({ ...run, heldOut: run.heldOut.slice(0, 1) }).why).toMatch(/scored 1 of the 2 times/);
   });
 
   it('where nothing moved', () => {
-    const heldOut = inputs.heldOut.map(({ step }) => ({ step, loss: 4 }));
-    expect(forecastLoss({ ...inputs, heldOut }).why).toMatch(/has not moved/);
+    const heldOut = run.heldOut.map(({ step }) => ({ step, loss: 4 }));
+    expect(forecast({ ...run, heldOut }).why).toMatch(/has not moved/);
   });
 
   it('of scores that are no numbers', () => {
-    const heldOut = inputs.heldOut.map(({ step }) => ({ step, loss: Number.NaN }));
-    expect(forecastLoss({ ...inputs, heldOut }).why).toMatch(/scored 0/);
+    const heldOut = run.heldOut.map(({ step }) => ({ step, loss: Number.NaN }));
+    expect(forecast({ ...run, heldOut }).why).toMatch(/scored 0/);
   });
 
   it('where the end is far and the beginning moved little', () => {
     const slow = { ...BASE, shift: { b: 0.9, e: 0.3 / TOTAL, beta: 0.5 } };
-    const { why } = forecastLoss(observed({ law: slow, until: 30, every: 15 }).inputs);
+    const { why } = forecast(observed({ law: slow, until: 30, every: 15 }).run);
     expect(why).toMatch(/wider than all that the score has moved/);
   });
 
   it('is still one where some training losses are missing', () => {
-    const training = inputs.training!.map((x, i) => (i % 3 === 0 ? Number.NaN : x));
-    expect(forecastLoss({ ...inputs, training }).points).toHaveLength(2);
+    const training = run.training!.map((x, i) => (i % 3 === 0 ? Number.NaN : x));
+    expect(forecast({ ...run, training }).points).toHaveLength(2);
   });
 
   it('throws nothing, and gives nothing but ordered finite numbers, whatever it is given', () => {
@@ -149,7 +177,12 @@ describe('no forecast', () => {
         fc.constantFrom(0, undefined, 1.3),
         (rates, training, heldOut, s1Before) => {
           const steps = [Math.floor(rates.length / 2), rates.length];
-          const { points, why } = forecastLoss({ lr: rates, training, heldOut, s1Before, steps });
+          const { points, why } = forecastLoss({
+            runs: [{ lr: rates, training, heldOut }],
+            lr: rates,
+            s1Before,
+            steps,
+          });
           expect(points === undefined).toBe(why !== undefined);
           for (const { loss, low, high } of points?.slice(-1) ?? []) {
             expect(Number.isFinite(low) && Number.isFinite(high)).toBe(true);

@@ -1,4 +1,4 @@
-// A forecast of a held-out loss from a part of a run.
+// A forecast of a held-out loss, from a part of a run for the rest of it, or from other runs for a run with another schedule.
 //
 // The training loss is dense, but noisy and of other documents; the held-out loss exact, but rare. Both are taken to move alike:
 //   heldOut(s) = level + ratio (law(s) - law(origin)), with a prior near 1 on the ratio, and the law of annealing-law.ts.
@@ -14,13 +14,21 @@ import { type LossLaw, lossAt, TYPICAL_C } from './annealing-law.ts';
 import { lrAreas, numWarmupSteps } from './areas.ts';
 import { derivative, fitRobust, type Prior, type RobustFit } from './least-squares.ts';
 
-export interface ForecastInputs {
-  /** LR of each step of the whole planned run. */
+/** What a run has recorded. */
+export interface ObservedRun {
+  /** LR of each step, at least up to the last record. */
   lr: ArrayLike<number>;
   /** Loss of the batch after `index` steps, nats; NaN where there is none. Of text read for the first time: repeated text is memorised. */
   training?: ArrayLike<number>;
   /** Nats, after `step` steps. */
   heldOut: readonly { step: number; loss: number }[];
+}
+
+export interface ForecastInputs {
+  /** From the same weights, on the same blend and batch. */
+  runs: readonly ObservedRun[];
+  /** LR of each step of the run to forecast. */
+  lr: ArrayLike<number>;
   /** Forward area of pretraining; 0: the weights were random; undefined: unknown. */
   s1Before?: number;
   /** Numbers of steps done for which a loss is wanted; the last one's interval decides whether there is a forecast. */
@@ -42,6 +50,8 @@ export type Forecast = { points: ForecastPoint[]; why?: undefined } | { points?:
 /** Two-sided 90 % of a normal distribution. */
 const Z90 = 1.645;
 const MAX_BINS = 80;
+/** Of a run from random weights, left out. */
+const EARLY_SHARE = 0.05;
 /** Bins of training loss that stand in for further scores. */
 const MIN_BINS = 10;
 const MIN_SCORES = { withTraining: 2, alone: 4 };
@@ -59,21 +69,25 @@ const LOG_FORGET = LAMBDAS.map((lambda) => Math.log(1 - lambda));
 /** Where pretraining's area is unknown, in multiples of the run's. Assumption; it hardly matters (see above). */
 const ASSUMED_S1_BEFORE = 20;
 
-/** The last step's interval, and those on the way, or why there is none. @throws nothing: unusable input determines no forecast */
-export function forecastLoss(inputs: ForecastInputs): Forecast {
-  const observations = observe(inputs);
+/** Losses with their intervals, or why there are none. Unusable input determines no forecast; nothing is thrown. */
+export function forecastLoss({ runs, lr, s1Before, steps }: ForecastInputs): Forecast {
+  const target = scheduleOf(lr);
+  const observations = runs
+    .flatMap((run) => observe(run, run.lr === lr ? target : scheduleOf(run.lr), s1Before === 0))
+    .toSorted((a, b) => a.step - b.step);
   const scores = observations.filter(({ isHeldOut }) => isHeldOut).map(({ logLoss }) => logLoss);
   const enough = observations.length - scores.length >= MIN_BINS ? MIN_SCORES.withTraining : MIN_SCORES.alone;
   if (scores.length < enough)
     return { why: `it has been scored ${scores.length} of the ${enough} times that it takes` };
   const moved = Math.max(...scores) - Math.min(...scores);
   if (moved < MIN_MOVEMENT) return { why: 'its score has not moved' };
-  const scene = sceneOf(inputs);
+  const total = target.s1.at(-1)!;
+  const scene = { isNew: s1Before === 0, s1Before: s1Before ?? ASSUMED_S1_BEFORE * total, total };
   const fitted = fitLaw(observations, scene);
   if (!fitted) return { why: 'the law does not fit what was measured' };
   const inflation = scatter(fitted.best.residuals) * pastMisses(observations, scene);
-  const points = inputs.steps.map((step) => {
-    const { value, sd } = fitted.predict(step, true);
+  const points = steps.map((step) => {
+    const { value, sd } = fitted.predict(at(target, step), true);
     const half = Z90 * Math.hypot(sd * Math.sqrt(inflation), HELD_OUT_SD * value);
     return { step, loss: value, low: value - half, high: value + half };
   });
@@ -84,7 +98,13 @@ export function forecastLoss(inputs: ForecastInputs): Forecast {
   return { points };
 }
 
-interface Observation {
+/** Where a schedule is, as the law sees it: S2 by LAMBDAS. */
+interface Place {
+  s1: number;
+  s2: readonly number[];
+}
+
+interface Observation extends Place {
   step: number;
   logLoss: number;
   /** Of logLoss. */
@@ -92,48 +112,47 @@ interface Observation {
   isHeldOut: boolean;
 }
 
-/** The schedule as the law sees it, by steps done. */
+/** Of the run to forecast. */
 interface Scene {
-  s1: Float64Array;
-  /** By LAMBDAS. */
-  s2: Float64Array[];
   isNew: boolean;
   s1Before: number;
+  total: number;
 }
 
-function sceneOf({ lr, s1Before }: ForecastInputs): Scene {
+function scheduleOf(lr: ArrayLike<number>): { s1: Float64Array; s2: Float64Array[]; numWarmup: number } {
   const areas = LAMBDAS.map((lambda) => lrAreas(lr, lambda));
-  const { s1 } = areas[0]!;
-  const assumed = ASSUMED_S1_BEFORE * s1.at(-1)!;
-  return { s1, s2: areas.map(({ s2 }) => s2), isNew: s1Before === 0, s1Before: s1Before ?? assumed };
+  return { s1: areas[0]!.s1, s2: areas.map(({ s2 }) => s2), numWarmup: numWarmupSteps(lr) };
 }
 
-function s2At({ s2 }: Scene, step: number, logForget: number): number {
+function at({ s1, s2 }: ReturnType<typeof scheduleOf>, step: number): Place {
+  return { s1: s1[step]!, s2: s2.map((values) => values[step]!) };
+}
+
+function interpolateS2(s2: readonly number[], logForget: number): number {
   const next = LOG_FORGET.findIndex((x) => x < logForget);
   const i = next < 0 ? LOG_FORGET.length - 2 : Math.max(0, next - 1);
   const [from, to] = [LOG_FORGET[i]!, LOG_FORGET[i + 1]!];
   const share = Math.max(0, Math.min(1, (from - logForget) / (from - to)));
-  return s2[i]![step]! * (1 - share) + s2[i + 1]![step]! * share;
+  return s2[i]! * (1 - share) + s2[i + 1]! * share;
 }
 
 /** What the parameters of a fit mean, and where the search begins. */
 interface Model {
-  /** Loss after `step` steps at parameters p, nats. */
-  value: (p: Float64Array, step: number, isHeldOut: boolean) => number;
+  /** Loss at parameters p, nats. */
+  value: (p: Float64Array, place: Place, isHeldOut: boolean) => number;
   priors: (Prior | undefined)[];
   starts: number[][];
 }
 
 /** Parameters 0 to 4: level, log G, log alpha, log C, log (1 - lambda); then, in continued pretraining, B, log E, log beta; then level and log ratio of the held-out loss. */
 function modelOf(observations: readonly Observation[], scene: Scene): Model {
-  const { s1, isNew, s1Before } = scene;
-  const end = observations.at(-1)!;
+  const { isNew, s1Before, total } = scene;
+  const end = observations.reduce((a, b) => (b.s1 > a.s1 ? b : a));
   const isBoth = new Set(observations.map((o) => o.isHeldOut)).size === 2;
   const [first, level] = [Math.exp(observations[0]!.logLoss), Math.exp(end.logLoss)];
-  const total = s1.at(-1)!;
   // G is what is left to remove after this area.
-  const reference = isNew ? s1[end.step]! : s1Before;
-  const origin = isNew ? end.step : 0;
+  const reference = isNew ? end.s1 : s1Before;
+  const origin = isNew ? end : { s1: 0, s2: LAMBDAS.map(() => 0) };
   const iTie = isNew ? 5 : 8;
   const lawOf = (p: Float64Array): LossLaw => {
     const alpha = Math.exp(p[2]!);
@@ -150,10 +169,10 @@ function modelOf(observations: readonly Observation[], scene: Scene): Model {
       ...(!isNew && { shift: { b: p[5]!, e: Math.exp(p[6]!) / total, beta: Math.exp(p[7]!) } }),
     };
   };
-  const value = (p: Float64Array, step: number, isHeldOut: boolean): number => {
+  const value = (p: Float64Array, place: Place, isHeldOut: boolean): number => {
     const law = lawOf(p);
-    const at = (s: number): number => lossAt(law, s1[s]!, s2At(scene, s, p[4]!));
-    return isBoth && isHeldOut ? p[iTie]! + Math.exp(p[iTie + 1]!) * (at(step) - at(origin)) : at(step);
+    const loss = ({ s1, s2 }: Place): number => lossAt(law, s1, interpolateS2(s2, p[4]!));
+    return isBoth && isHeldOut ? p[iTie]! + Math.exp(p[iTie + 1]!) * (loss(place) - loss(origin)) : loss(place);
   };
   // Assumptions, wide ones. Alpha and C: published fits and ours lie between 0.16 and 0.6, and near 0.5. 1 - lambda: 0.001 in the paper, 0.005
   // fits the embedded base's pretraining best. The shift moves on the scale of the run. The ratio: held-out documents of a corpus that is
@@ -179,7 +198,7 @@ function modelOf(observations: readonly Observation[], scene: Scene): Model {
   const starts = isNew
     ? [0.2, 0.5, 1].map((alpha) => [0.6 * level, Math.log(0.3 * level), Math.log(alpha), ...common])
     : [2, 10, 50].map((e) => {
-        const done = 1 - (1 + (e * s1[end.step]!) / total) ** -0.5;
+        const done = 1 - (1 + (e * end.s1) / total) ** -0.5;
         const shift = [(level - first) / Math.max(done, 1e-3), Math.log(e), Math.log(0.5)];
         return [first, Math.log(0.3 * level), Math.log(0.4), ...common, ...shift];
       });
@@ -188,22 +207,22 @@ function modelOf(observations: readonly Observation[], scene: Scene): Model {
 
 interface Fitted {
   best: RobustFit;
-  predict: (step: number, isHeldOut: boolean) => { value: number; sd: number };
+  predict: (place: Place, isHeldOut: boolean) => { value: number; sd: number };
 }
 
 function fitLaw(observations: readonly Observation[], scene: Scene): Fitted | undefined {
   const { value, priors, starts } = modelOf(observations, scene);
   const residuals = (p: Float64Array): Float64Array =>
-    Float64Array.from(observations, ({ step, isHeldOut, logLoss, sd }) => {
-      const predicted = value(p, step, isHeldOut);
-      return predicted > 0 ? (Math.log(predicted) - logLoss) / sd : Number.POSITIVE_INFINITY;
+    Float64Array.from(observations, (o) => {
+      const predicted = value(p, o, o.isHeldOut);
+      return predicted > 0 ? (Math.log(predicted) - o.logLoss) / o.sd : Number.POSITIVE_INFINITY;
     });
   const best = starts
     .map((start) => fitRobust({ residuals, start, priors, delta: HUBER_SIGMAS }))
     .filter((found) => found !== undefined)
     .toSorted((a, b) => a.cost - b.cost)[0];
   if (!best) return undefined;
-  return { best, predict: (step, isHeldOut) => withSd(best, (p) => value(p, step, isHeldOut)) };
+  return { best, predict: (place, isHeldOut) => withSd(best, (p) => value(p, place, isHeldOut)) };
 }
 
 /** A function of the parameters with its standard deviation, to first order. */
@@ -244,10 +263,10 @@ function pastMisses(observations: readonly Observation[], scene: Scene): number 
 /** Of the weighted mean of `rest`, over the variance expected of it. */
 function squaredMiss({ best, predict }: Fitted, rest: readonly Observation[]): number {
   let [miss, modelSd, weights] = [0, 0, 0];
-  for (const { step, isHeldOut, logLoss, sd } of rest) {
-    const predicted = predict(step, isHeldOut);
-    const weight = 1 / sd ** 2;
-    miss += weight * (Math.log(predicted.value) - logLoss);
+  for (const observation of rest) {
+    const predicted = predict(observation, observation.isHeldOut);
+    const weight = 1 / observation.sd ** 2;
+    miss += weight * (Math.log(predicted.value) - observation.logLoss);
     modelSd += (weight * predicted.sd) / predicted.value;
     weights += weight;
   }
@@ -256,14 +275,24 @@ function squaredMiss({ best, predict }: Fitted, rest: readonly Observation[]): n
   return Number.isFinite(squared) ? squared : 0;
 }
 
-/** Training losses in bins that are narrow where the curve bends, and the held-out losses, by step. */
-function observe({ lr, training = [], heldOut, s1Before }: ForecastInputs): Observation[] {
+/** Training losses in bins that are narrow where the curve bends, and the held-out losses. */
+function observe(
+  { lr, training = [], heldOut }: ObservedRun,
+  schedule: ReturnType<typeof scheduleOf>,
+  isNew: boolean,
+): Observation[] {
   const last = Math.min(training.length, lr.length + 1);
   // From random weights, the first steps learn how frequent words are, faster than any power law.
-  const from = s1Before === 0 ? Math.max(2 * numWarmupSteps(lr), Math.round(0.1 * last), 1) : 0;
+  const from = isNew ? Math.max(2 * schedule.numWarmup, Math.round(EARLY_SHARE * Math.max(last, lr.length)), 1) : 0;
   const result = heldOut
     .filter(({ step, loss }) => isLoss(loss) && step <= lr.length && step >= from)
-    .map(({ step, loss }): Observation => ({ step, logLoss: Math.log(loss), sd: HELD_OUT_SD, isHeldOut: true }));
+    .map(({ step, loss }) => ({
+      ...at(schedule, step),
+      step,
+      logLoss: Math.log(loss),
+      sd: HELD_OUT_SD,
+      isHeldOut: true,
+    }));
   const noise = noiseOf(training, from);
   for (let bin = 1, first = from; bin <= MAX_BINS && first < last; bin++) {
     const end = Math.min(last, Math.max(first + 1, Math.round(from + (last - from) * (bin / MAX_BINS) ** 2)));
@@ -275,11 +304,12 @@ function observe({ lr, training = [], heldOut, s1Before }: ForecastInputs): Obse
       n++;
     }
     if (n === 0) continue;
+    const step = Math.round(steps / n);
     // A thousandth is what any law is good for.
     const sd = Math.max(noise / Math.sqrt(n), 1e-3);
-    result.push({ step: Math.round(steps / n), logLoss: sum / n, sd, isHeldOut: false });
+    result.push({ ...at(schedule, step), step, logLoss: sum / n, sd, isHeldOut: false });
   }
-  return result.toSorted((a, b) => a.step - b.step);
+  return result;
 }
 
 function isLoss(value: number): boolean {

@@ -9,4 +9,4 @@ export {
   predictCurve,
 } from './annealing-law.ts';
 export { ANNEALING_LAMBDA, type LrAreas, lrAreas } from './areas.ts';
-export { type Forecast, type ForecastInputs, type ForecastPoint, forecastLoss } from './forecast.ts';
+export { type Forecast, type ForecastInputs, type ForecastPoint, forecastLoss, type ObservedRun } from './forecast.ts';
