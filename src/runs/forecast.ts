@@ -1,5 +1,5 @@
 // What a run's held-out scores will be at its end, from what it had recorded at some step.
-import { forecastLoss, type Plan } from '../recipe/index.ts';
+import { forecastLoss } from '../recipe/index.ts';
 import type { EvalScore, Run } from './types.ts';
 
 /** Of one held-out set. Bits per byte throughout. */
@@ -41,7 +41,7 @@ export function forecastRun(run: Run, madeAt: number): RunForecast | undefined {
   const sets = names.map((name): SetForecast => {
     const scores = known.flatMap(({ step, sets }) => (sets[name] ? [{ step, ...sets[name] }] : []));
     const { role, bitsPerByte, lossNats } = scores.at(-1)!;
-    const lastStep = Math.min(madeAt, plan ? firstPassSteps(plan, name) : 0);
+    const lastStep = Math.min(madeAt, firstPassSteps(run, name));
     const { points = [], why } = forecastLoss({
       runs: [
         {
@@ -75,10 +75,12 @@ export function reportedForecast(run: Run): RunForecast | undefined {
 }
 
 /** Steps until a corpus has been read once. */
-function firstPassSteps({ corpora, phases, tokensPerStep, numSteps }: Plan, name: string): number {
-  let left = corpora.find((corpus) => corpus.name === name)?.numTokens ?? 0;
+function firstPassSteps({ plan, job }: Run, name: string): number {
+  let left = plan?.corpora.find((corpus) => corpus.name === name)?.numTokens ?? 0;
+  if (!job) return 0;
+  const { phases, batch, numSteps } = job;
   for (const phase of phases) {
-    const perStep = (phase.blend[name] ?? 0) * tokensPerStep;
+    const perStep = (phase.blend[name] ?? 0) * batch.seqLen * batch.sequencesPerStep;
     if (perStep * phase.numSteps > left) return phase.firstStep + Math.floor(left / perStep);
     left -= perStep * phase.numSteps;
   }

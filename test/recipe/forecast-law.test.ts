@@ -15,7 +15,15 @@ import {
 const cosine = (numSteps: number, peakLr: number, warmupSteps = 0) =>
   lrCurve({ kind: 'cosine', numSteps, peakLr, floorLr: 0.1 * peakLr, warmupSteps });
 const wsd = (numSteps: number, peakLr: number) =>
-  lrCurve({ kind: 'wsd', numSteps, peakLr, floorLr: 0, warmupSteps: 0, decaySteps: Math.round(0.2 * numSteps) });
+  lrCurve({
+    kind: 'wsd',
+    decay: 'linear',
+    numSteps,
+    peakLr,
+    floorLr: 0,
+    warmupSteps: 0,
+    decaySteps: Math.round(0.2 * numSteps),
+  });
 
 /** Roughly normal, from a fixed generator. */
 function noise(seed: number): () => number {

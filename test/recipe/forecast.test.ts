@@ -100,7 +100,15 @@ describe('a forecast from half of a run', () => {
   });
 
   it('of a WSD run comes from two cosine runs', () => {
-    const wsd = lrCurve({ kind: 'wsd', numSteps: 300, peakLr: 5e-4, floorLr: 0, warmupSteps: 0, decaySteps: 60 });
+    const wsd = lrCurve({
+      kind: 'wsd',
+      decay: 'linear',
+      numSteps: 300,
+      peakLr: 5e-4,
+      floorLr: 0,
+      warmupSteps: 0,
+      decaySteps: 60,
+    });
     const runs = [400, 250].map((numSteps) => {
       const schedule = lrCurve({ kind: 'cosine', numSteps, peakLr: 5e-4, floorLr: 5e-6, warmupSteps: 0 });
       const curve = predictCurve(DOMAIN, schedule);
