@@ -17,6 +17,7 @@ export function reportCommand(output: Output): Command {
         ? json(report)
         : formatFacts([
             ['result', output.paint.bold(report.headline)],
+            ...(report.forecast ? [['forecast', report.forecast] as const] : []),
             ['page', report.html],
             ['text', report.md],
           ]),

@@ -39,7 +39,7 @@ export function runCommand(output: Output): Command {
         output.print(
           formatFacts([
             ['result', output.paint.bold(headline(finished, result.summary))],
-            ...(forecast ? [['forecast half-way', forecast] as const] : []),
+            ...(forecast ? [['forecast', forecast] as const] : []),
             ['stages', stages.join(', ')],
             ['peak memory', memoryText(result.summary) ?? 'not recorded'],
             ['checkpoint', result.checkpoint],

@@ -235,9 +235,13 @@ export async function train(
 /** What the end will be like, as far as it can be told after `step` steps. */
 function sayForecast(runFolder: string, step: number, { log }: PipelineOptions): void {
   if (!log) return;
-  const run = readRun(runFolder);
-  const text = forecastText(run, forecastRun(run, step));
-  if (text) log(`forecast for the end (90 %): ${text} bits per byte`);
+  try {
+    const run = readRun(runFolder);
+    const text = forecastText(run, forecastRun(run, step));
+    if (text) log(`forecast of the end, bits per byte (90 %), ${text}`);
+  } catch {
+    // A remark must not end a run; the report will say what cannot be read.
+  }
 }
 
 /** Progress of training and of the evaluations inside it. */

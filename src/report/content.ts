@@ -155,11 +155,12 @@ function scoresTable(run: Run, summary: RunSummary): Table | undefined {
   };
 }
 
-/** A forecast, beside what came where the end has been scored. */
+/** A forecast, or why there is none; where the end has been scored, beside what came, and nothing where there was none. */
 function forecastContent(run: Run, forecast: RunForecast | undefined): Content['forecast'] {
   if (!forecast || forecast.sets.length === 0) return undefined;
   const { madeAt, numSteps, sets } = forecast;
   const end = run.evals.find(({ step }) => step === numSteps);
+  if (end && sets.every(({ points }) => points.length === 0)) return undefined;
   const rows = sets.map(({ name, points, why }) => {
     const last = points.at(-1);
     const came = end?.sets[name]?.bitsPerByte;
@@ -190,7 +191,7 @@ function forecastContent(run: Run, forecast: RunForecast | undefined): Content['
   };
 }
 
-/** "handbook 1.312 ± 0.012, web 1.107 ± 0.020", with what came where the end is known; undefined where nothing is determined. */
+/** "from step 200: handbook 1.312 ± 0.012, web 1.107 ± 0.020", with what came where the end is known; undefined where nothing is determined. */
 export function forecastText(run: Run, forecast: RunForecast | undefined): string | undefined {
   const end = run.evals.find(({ step }) => step === forecast?.numSteps);
   const parts = (forecast?.sets ?? []).flatMap(({ name, points }) => {
@@ -200,7 +201,7 @@ export function forecastText(run: Run, forecast: RunForecast | undefined): strin
     const beside = came === undefined ? '' : ` (came ${formatScore(came)})`;
     return [`${name} ${formatScore(last.bitsPerByte)} ± ${formatScore((last.high - last.low) / 2)}${beside}`];
   });
-  return parts.length > 0 ? parts.join(', ') : undefined;
+  return parts.length > 0 ? `from step ${forecast!.madeAt}: ${parts.join(', ')}` : undefined;
 }
 
 function corporaTable(run: Run): Table | undefined {

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { readText, writeFileAtomic } from '../base/files.ts';
 import { readRun, reportedForecast, summarise } from '../runs/index.ts';
-import { contentOf } from './content.ts';
+import { contentOf, forecastText } from './content.ts';
 import { runPage } from './html.ts';
 import { runMarkdown } from './markdown.ts';
 import { blendFigure, runFigures } from './run-charts.ts';
@@ -21,7 +21,7 @@ export interface ReportFiles {
  * Writes report.html and report.md into a run folder, from what lies in it.
  * @throws ConfigError when `runFolder` is not a run folder; DataError when one of its files is broken
  */
-export function writeReport(runFolder: string): ReportFiles & { headline: string } {
+export function writeReport(runFolder: string): ReportFiles & { headline: string; forecast?: string } {
   const run = readRun(runFolder);
   const summary = summarise(run);
   const forecast = reportedForecast(run);
@@ -31,5 +31,5 @@ export function writeReport(runFolder: string): ReportFiles & { headline: string
   const files = { html: path.join(run.folder, 'report.html'), md: path.join(run.folder, 'report.md') };
   writeFileAtomic(files.html, runPage(content, runFigures(run, forecast), blendFigure(run), planJson));
   writeFileAtomic(files.md, runMarkdown(content));
-  return { ...files, headline: content.headline };
+  return { ...files, headline: content.headline, forecast: forecastText(run, forecast) };
 }

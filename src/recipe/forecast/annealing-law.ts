@@ -84,10 +84,10 @@ function fitWithLambda(curves: readonly MeasuredCurve[], lambda: number): { cost
     );
   });
   const losses = points.map(({ loss }) => loss);
-  const [low, high] = [Math.min(...losses), Math.max(...losses)];
+  const [low, high] = extremes(losses);
   if (points.length < MIN_POINTS || high - low < MIN_MOVEMENT * high) return undefined;
   // The power is taken relative to the largest area, so that A does not move by orders of magnitude with alpha.
-  const reference = Math.max(...points.map(({ s1 }) => s1));
+  const [, reference] = extremes(points.map(({ s1 }) => s1));
   const lawOf = (p: Float64Array): LossLaw => {
     const alpha = Math.exp(p[2]!);
     const a = Math.exp(p[1]! + alpha * Math.log(reference));
@@ -114,6 +114,13 @@ function fitWithLambda(curves: readonly MeasuredCurve[], lambda: number): { cost
   if (![law.l0, law.a, law.alpha, law.c].every(Number.isFinite)) return undefined;
   const predicted = points.map(({ s1, s2 }) => lossAt(law, s1, s2));
   return { cost: best.cost, fit: { law, numPoints: points.length, ...goodness(predicted, losses) } };
+}
+
+function extremes(values: readonly number[]): [low: number, high: number] {
+  return values.reduce<[number, number]>(
+    ([low, high], x) => [Math.min(low, x), Math.max(high, x)],
+    [Infinity, -Infinity],
+  );
 }
 
 /** C at lambda 0.999: 0.41 on the authors' example data, 0.49 on the embedded base's pretraining. */

@@ -1,0 +1,259 @@
+// Does the LR-annealing law, fitted on cosine runs, forecast a WSD run? Once from random weights (arXiv 2408.11029), once continuing the
+// embedded base on a domain with replay (arXiv 2505.07796). And do intervals of forecasts made within a run hold its end?
+// Trains six small models with the real command (runs that exist are reused), prints figures as Markdown, draws two charts.
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { parseArgs } from 'node:util';
+import { fitAnnealingLaw, forecastLoss, goodness, predictCurve } from '../../dist/recipe/index.js';
+import { lineChart } from '../../dist/report/chart.js';
+import { standalone } from '../../dist/report/style.js';
+import { forecastRun, readRun } from '../../dist/runs/index.js';
+
+const USAGE = `Usage: node experiments/annealing-law/run.mjs [options]
+
+  --folder PATH    where the runs go (default: runs/annealing-law)
+  --threads N      of the engine (default: all cores)
+  --only PART      new or continued (default: both)
+  --draw           write the charts beside this script
+
+Needs a build (npm run build). Trains for about 15 minutes on 2 cores.`;
+
+const { values: options } = parseArgs({
+  options: {
+    folder: { type: 'string', default: 'runs/annealing-law' },
+    threads: { type: 'string' },
+    only: { type: 'string' },
+    draw: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (options.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
+
+const here = import.meta.dirname;
+const root = path.resolve(here, '../..');
+const folder = path.resolve(options.folder);
+const SHAPES = {
+  'cosine-long': { schedule: 'cosine', steps: 1 },
+  'cosine-short': { schedule: 'cosine', steps: 0.7 },
+  wsd: { schedule: 'wsd', decay: 'linear', decayShare: 0.25, steps: 0.85 },
+};
+const PARTS = {
+  new: {
+    title: 'From random weights',
+    model: {
+      new: { hidden: 128, layers: 4, heads: 4, kvHeads: 2, headDim: 32, ffn: 352, context: 128, vocab: 2048 },
+    },
+    heldOut: { share: 0.1, tokens: 60_000 },
+    blend: { 'postgres-docs': 0.5, english: 0.5 },
+    lr: { peakLr: 3e-3, finalLr: 3e-5, warmup: 0.02 },
+    steps: 1000,
+    training: { seqLen: 128, batchTokens: 2048, microBatch: 16 },
+    evaluate: { every: 25, tokens: 30_000 },
+  },
+  continued: {
+    title: 'Continued from the embedded base',
+    model: path.join(root, 'data/base-en-8m'),
+    heldOut: { share: 0.1, documents: 12, tokens: 100_000 },
+    blend: { 'postgres-docs': 0.5, english: 0.5 },
+    lr: { peakLr: 6e-4, finalLr: 6e-6 },
+    steps: 120,
+    training: { seqLen: 512, batchTokens: 4096, microBatch: 8 },
+    evaluate: { every: 10, tokens: 20_000 },
+  },
+};
+const SETS = ['postgres-docs', 'english'];
+
+/** Trains one run with the real command, unless it exists, and reads it. */
+function runOf(partName, shapeName, seed) {
+  const part = PARTS[partName];
+  const { steps, ...schedule } = SHAPES[shapeName];
+  const corpus = (name, role) => ({ path: path.join(root, `data/demo/${name}.jsonl.gz`), role, heldOut: part.heldOut });
+  const config = {
+    name: `${partName}-${shapeName}`,
+    model: part.model,
+    corpora: { 'postgres-docs': corpus('postgres-docs', 'domain'), english: corpus('english', 'general') },
+    recipe: { preset: 'custom', phases: [{ blend: part.blend }], ...part.lr, ...schedule },
+    budget: { steps: Math.round(steps * part.steps) },
+    training: { ...part.training, seed },
+    evaluate: part.evaluate,
+    checkpoints: { every: 10_000, keep: 1 },
+    output: folder,
+  };
+  fs.mkdirSync(folder, { recursive: true });
+  const file = path.join(folder, `${config.name}.yaml`);
+  fs.writeFileSync(file, JSON.stringify(config, undefined, 2));
+  const command = [path.join(root, 'dist/cli/main.js'), 'run', file, '--quiet'];
+  if (options.threads) command.push('--threads', options.threads);
+  const child = spawnSync(process.execPath, command, { stdio: ['ignore', 'ignore', 'inherit'] });
+  if (child.status !== 0) throw new Error(`continuo run (${config.name}) ended with code ${child.status}`);
+  return readRun(path.join(folder, config.name));
+}
+
+const scoresOf = (run, set) => run.evals.map(({ step, sets }) => ({ step, loss: sets[set].lossNats }));
+const curveOf = (run, set) => ({ lr: run.schedule, heldOut: scoresOf(run, set) });
+
+/** Figures of a forecast of the WSD run's scores after its first twentieth, which no law describes from random weights. */
+function judge(predicted, run, set) {
+  const from = run.schedule.length / 20;
+  const scores = scoresOf(run, set).filter(({ step }) => step >= from);
+  const values = scores.map(({ step }) => predicted(step));
+  const measured = scores.map(({ loss }) => loss);
+  return { ...goodness(values, measured), end: values.at(-1) - measured.at(-1), scores };
+}
+
+const fixed = (x, digits = 4) => x.toFixed(digits);
+const row = (cells) => console.log(`| ${cells.join(' | ')} |`);
+const header = (cells) => {
+  row(cells);
+  row(cells.map((_, i) => (i < 2 ? '---' : '---:')));
+};
+
+const LAMBDAS = [0.98, 0.99, 0.995, 0.998, 0.999];
+
+function heldOutSchedule(name, runs) {
+  const { title } = PARTS[name];
+  const [long, short, wsd] = runs;
+  console.log(`\n## ${title}: the WSD run from the two cosine runs\n`);
+  header(['held-out set', 'fitted', 'MAE', 'R2', 'error at the end', 'inside 90 %']);
+  const charts = [];
+  for (const set of SETS) {
+    const line = (fitted, predicted, interval) => {
+      const { mae, r2, end, scores } = judge(predicted, wsd, set);
+      const inside =
+        interval && scores.filter(({ step, loss }) => interval(step).low <= loss && loss <= interval(step).high);
+      const held = inside ? `${inside.length} of ${scores.length}` : '';
+      row([set, fitted, fixed(mae), fixed(r2), fixed(end), held]);
+    };
+    const longScores = scoresOf(long, set);
+    line('nothing: the longer cosine run at the same step', (step) => valueAt(longScores, step));
+    if (name === 'new') {
+      const curves = [long, short].map((run) => {
+        const scores = scoresOf(run, set).filter(({ step }) => step >= run.schedule.length / 20);
+        return { lr: run.schedule, steps: scores.map(({ step }) => step), losses: scores.map(({ loss }) => loss) };
+      });
+      for (const [label, lambdas] of [
+        ['the law, lambda 0.999', [0.999]],
+        ['the law, lambda of the best fit', LAMBDAS],
+      ]) {
+        const { law } = fitAnnealingLaw(curves, { lambdas });
+        const curve = predictCurve(law, wsd.schedule);
+        const { l0, a, alpha, c, lambda } = law;
+        const values = { L0: l0, A: a, alpha, C: c, lambda };
+        const text = Object.entries(values).map(([key, value]) => `${key} ${Number(value.toPrecision(3))}`);
+        line(`${label}: ${text.join(', ')}`, (step) => curve[step]);
+      }
+    }
+    const steps = Array.from({ length: wsd.schedule.length }, (_, i) => i + 1);
+    const inputs = { runs: [long, short].map((run) => curveOf(run, set)), lr: wsd.schedule, steps };
+    const { points, why } = forecastLoss({ ...inputs, s1Before: name === 'new' ? 0 : undefined });
+    if (!points) {
+      row([set, 'forecastLoss', `none: ${why}`, '', '', '']);
+      continue;
+    }
+    const at = (step) => points[step - 1];
+    line('the law with priors (forecastLoss)', (step) => at(step).loss, at);
+    charts.push({ set, points, runs });
+  }
+  return charts;
+}
+
+function valueAt(scores, step) {
+  const next = scores.findIndex((score) => score.step >= step);
+  const [a, b] = [scores[Math.max(0, next - 1)], scores[next]];
+  return a.step === b.step ? b.loss : a.loss + ((b.loss - a.loss) * (step - a.step)) / (b.step - a.step);
+}
+
+function withinRuns(runs) {
+  console.log('\n## Within each run: its end, forecast on the way (bits per byte)\n');
+  header(['run', 'held-out set', 'made after', 'forecast', '90 % interval', 'came', 'inside']);
+  let [inside, made, square] = [0, 0, 0];
+  for (const run of runs)
+    for (const share of [0.5, 0.7, 0.9]) {
+      const madeAt = Math.round(share * run.schedule.length);
+      for (const { name, points, why } of forecastRun(run, madeAt).sets) {
+        const came = run.evals.at(-1).sets[name].bitsPerByte;
+        const end = points.at(-1);
+        if (!end) {
+          row([run.name, name, madeAt, 'none', why, fixed(came, 3), '']);
+          continue;
+        }
+        const { bitsPerByte, low, high } = end;
+        const isInside = low <= came && came <= high;
+        made++;
+        if (isInside) inside++;
+        square += ((came - bitsPerByte) / ((high - low) / 2 / 1.645)) ** 2;
+        const interval = `${fixed(low, 3)} to ${fixed(high, 3)}`;
+        row([run.name, name, madeAt, fixed(bitsPerByte, 3), interval, fixed(came, 3), isInside ? 'yes' : 'no']);
+      }
+    }
+  console.log(
+    `\n${inside} of ${made} inside; root mean square of error / standard error: ${fixed(Math.sqrt(square / made), 2)}`,
+  );
+}
+
+function draw(name, charts) {
+  const { title } = PARTS[name];
+  for (const { set, points, runs } of charts) {
+    const measured = (run, color, label) => ({
+      label,
+      color,
+      points: scoresOf(run, set)
+        .filter(({ step }) => name === 'continued' || step >= run.schedule.length / 20)
+        .map(({ step, loss }) => ({ x: step, y: loss })),
+      dots: true,
+    });
+    const shown = points.filter(({ step }) => name === 'continued' || step >= runs[2].schedule.length / 20);
+    const forecast = {
+      label: 'forecast',
+      color: 0,
+      points: shown.map(({ step, loss }) => ({ x: step, y: loss })),
+      raw: shown.map(({ step, low, high }) => ({ x: step, low, high })),
+      rawInFull: true,
+      expected: true,
+    };
+    const [width, height] = [760, 360];
+    const chart = lineChart({
+      id: `${name}-${set}`,
+      description: `${title}: held-out loss of ${set} in two cosine runs and a WSD run, and the forecast of the latter`,
+      xLabel: 'step',
+      yLabel: 'held-out loss, nats per token',
+      series: [
+        measured(runs[0], 6, 'cosine'),
+        measured(runs[1], 1, 'cosine, shorter'),
+        forecast,
+        measured(runs[2], 0, 'WSD'),
+      ],
+      labelsAtEnds: true,
+      x: { include: 0 },
+      width,
+      height,
+    });
+    const heading = `${title}, ${set}. Dashed: the WSD run as forecast from the cosine runs, 90 % interval`;
+    const svg = standalone(
+      [
+        `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width + 32} ${height + 52}" width="${width + 32}" height="${height + 52}" role="img">`,
+        `<title>${heading}</title><style></style><rect width="100%" height="100%" style="fill:var(--page)"/>`,
+        `<text x="16" y="26" style="font-size:14px;font-weight:650">${heading}</text>`,
+        chart.replace('<svg ', `<svg x="16" y="40" width="${width}" height="${height}" `),
+        '</svg>',
+      ].join(''),
+    );
+    const file = path.join(here, `${name}-${set}.svg`);
+    fs.writeFileSync(file, `${svg}\n`);
+    console.error(`drawn: ${file}`);
+  }
+}
+
+const started = performance.now();
+const parts = Object.keys(PARTS).filter((name) => !options.only || name === options.only);
+const trained = parts.map((name) => [name, Object.keys(SHAPES).map((shape, i) => runOf(name, shape, i + 1))]);
+console.error(`trained or reused in ${Math.round((performance.now() - started) / 1000)} s`);
+for (const [name, runs] of trained) {
+  const charts = heldOutSchedule(name, runs);
+  if (options.draw) draw(name, charts);
+}
+withinRuns(trained.flatMap(([, runs]) => runs));
