@@ -134,7 +134,7 @@ export function readExactly(fd: number, bytes: Uint8Array, position: number, fil
   }
 }
 
-/** Temporary folders that this process is filling, which are no left-overs. */
+/** Temporary files and folders that this process is filling, which are no left-overs. */
 const beingFilled = new Set<string>();
 let numTemporaries = 0;
 
@@ -158,6 +158,31 @@ export async function writeFolderAtomic(
   } catch (error) {
     fs.rmSync(temporary, { recursive: true, force: true });
     throw explainSystemError(error, folder, 'writing it');
+  } finally {
+    beingFilled.delete(path.basename(temporary));
+  }
+}
+
+/**
+ * Writes a file piece by piece, for what does not fit into memory; `file` holds its old content or all of the new one. Left-overs of killed
+ * processes are removed first.
+ */
+export function writeFileInPieces(file: string, fill: (write: (bytes: Uint8Array) => void) => void): void {
+  const temporary = `${file}.${process.pid}-${++numTemporaries}.tmp`;
+  beingFilled.add(path.basename(temporary));
+  try {
+    removeLeftOvers(file);
+    const fd = fs.openSync(temporary, 'w');
+    try {
+      fill((bytes) => writeAll(fd, bytes));
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+    fs.renameSync(temporary, file);
+  } catch (error) {
+    fs.rmSync(temporary, { force: true });
+    throw explainSystemError(error, file, 'writing it');
   } finally {
     beingFilled.delete(path.basename(temporary));
   }
@@ -193,7 +218,7 @@ function replaceFolder(folder: string, temporary: string): void {
   fs.rmSync(old, { recursive: true, force: true });
 }
 
-/** Temporary siblings of `folder` whose process is gone, or was this one. */
+/** Temporary siblings of a file or folder whose process is gone, or was this one. */
 function removeLeftOvers(folder: string): void {
   const parent = path.dirname(folder);
   const prefix = `${path.basename(folder)}.`;

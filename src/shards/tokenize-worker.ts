@@ -1,40 +1,36 @@
 // A worker thread that turns batches of texts into token ids and content hashes. It keeps no state between batches, so the output does
 // not depend on which worker took which batch.
-import { parentPort, workerData } from 'node:worker_threads';
+import { workerData } from 'node:worker_threads';
 import { isUserError } from '../base/errors.ts';
 import { hashFraction } from '../base/hash.ts';
+import { serveBatches } from '../base/worker-pool.ts';
 import { type ChatMessage, encodeConversation, loadTokenizer } from '../tokenizer/index.ts';
 
 export interface TokenizeRequest {
-  batch: number;
   texts: string[];
   /** By index, texts that are conversations: these messages are encoded instead. */
   conversations: ReadonlyMap<number, readonly ChatMessage[]>;
 }
 
-export type TokenizeResponse =
-  | {
-      batch: number;
-      /** Ids of all texts in a row. */
-      ids: Int32Array;
-      /** Tokens a text. */
-      lengths: Float64Array;
-      /** UTF-8 bytes a text. */
-      numBytes: Float64Array;
-      /** First 53 bits of each text's SHA-256, as a number in [0, 1). */
-      hashes: Float64Array;
-      /** For each id, 1 where it bears loss when only answers do; absent where no text of the batch is a conversation. */
-      answers?: Uint8Array;
-      /** By index, conversations that the model's template refuses, and why; they have no tokens. */
-      refused: ReadonlyMap<number, string>;
-    }
-  | { batch: number; error: string };
+export interface TokenizedBatch {
+  /** Ids of all texts in a row. */
+  ids: Int32Array;
+  /** Tokens a text. */
+  lengths: Float64Array;
+  /** UTF-8 bytes a text. */
+  numBytes: Float64Array;
+  /** First 53 bits of each text's SHA-256, as a number in [0, 1). */
+  hashes: Float64Array;
+  /** For each id, 1 where it bears loss when only answers do; absent where no text of the batch is a conversation. */
+  answers?: Uint8Array;
+  /** By index, conversations that the model's template refuses, and why; they have no tokens. */
+  refused: ReadonlyMap<number, string>;
+}
 
-const port = parentPort!;
 const { modelFolder } = workerData as { modelFolder: string };
 const tokenizer = loadTokenizer(modelFolder);
 
-function tokenize({ batch, texts, conversations }: TokenizeRequest): TokenizeResponse {
+serveBatches(({ texts, conversations }: TokenizeRequest) => {
   const refused = new Map<number, string>();
   const said: Uint8Array[] = [];
   const encoded = texts.map((text, i) => {
@@ -56,8 +52,7 @@ function tokenize({ batch, texts, conversations }: TokenizeRequest): TokenizeRes
     ids.set(list, at);
     at += list.length;
   }
-  return {
-    batch,
+  const result: TokenizedBatch = {
     ids,
     lengths: Float64Array.from(encoded, (list) => list.length),
     numBytes: Float64Array.from(texts, (text) => Buffer.byteLength(text)),
@@ -65,7 +60,8 @@ function tokenize({ batch, texts, conversations }: TokenizeRequest): TokenizeRes
     refused,
     ...(conversations.size > 0 ? { answers: answersOf(encoded, said) } : {}),
   };
-}
+  return { result, transfer: [ids.buffer as ArrayBuffer] };
+});
 
 /** Plain text is an answer as a whole. */
 function answersOf(encoded: readonly number[][], said: readonly (Uint8Array | undefined)[]): Uint8Array {
@@ -79,16 +75,3 @@ function answersOf(encoded: readonly number[][], said: readonly (Uint8Array | un
   });
   return answers;
 }
-
-port.on('message', (request: TokenizeRequest) => {
-  try {
-    const response = tokenize(request);
-    port.postMessage(response, 'ids' in response ? [response.ids.buffer as ArrayBuffer] : []);
-  } catch (error) {
-    const { batch } = request;
-    port.postMessage({
-      batch,
-      error: error instanceof Error ? error.message : String(error),
-    } satisfies TokenizeResponse);
-  }
-});
