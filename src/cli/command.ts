@@ -76,6 +76,12 @@ export function positiveInteger(text: string): number {
   return value;
 }
 
+export function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError('Expected a number.');
+  return value;
+}
+
 /** "300000", "20M". */
 export function count(text: string): number {
   try {

@@ -1,5 +1,5 @@
 import * as fs from 'node:fs';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { ConfigError } from '../base/errors.ts';
 import { explainSystemError } from '../base/files.ts';
 import type { GenerateResult } from '../pipeline/index.ts';
@@ -8,6 +8,7 @@ import {
   collect,
   declare,
   json,
+  number,
   pipelineOptions,
   positiveInteger,
   withOptions,
@@ -77,10 +78,4 @@ function speed({ numPromptTokens, numTokens, promptMs, decodeMs, finishReason }:
   const decoded = numTokens > 1 ? ` at ${rate(numTokens - 1, decodeMs)} tokens/s` : '';
   const end = finishReason === 'stop' ? 'ended by itself' : 'ended at --max-tokens or the end of the context';
   return `prompt of ${numPromptTokens} tokens at ${rate(numPromptTokens, promptMs)} tokens/s; ${numTokens} tokens${decoded}; ${end}`;
-}
-
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError('Expected a number.');
-  return value;
 }

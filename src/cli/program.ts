@@ -11,6 +11,7 @@ import { generateCommand } from './generate.ts';
 import { initCommand } from './init.ts';
 import { inspectCommand } from './inspect.ts';
 import { lintCommand } from './lint.ts';
+import { mineCommand } from './mine.ts';
 import type { Output } from './output.ts';
 import { planCommand } from './plan.ts';
 import { reportCommand } from './report.ts';
@@ -20,6 +21,7 @@ import { trainCommand } from './train.ts';
 const COMMANDS = [
   initCommand,
   inspectCommand,
+  mineCommand,
   planCommand,
   lintCommand,
   runCommand,

@@ -2,6 +2,7 @@
 export { type DemoOptions, type DemoResult, type DemoSummary, demo } from './demo.ts';
 export { type EvalTable, type EvaluateRequest, evaluate } from './evaluate.ts';
 export { type GenerateRequest, type GenerateResult, generate } from './generate.ts';
+export { type MineRequest, type MineResult, mine } from './mine.ts';
 export { type FindRequest, type FindResult, find } from './probes/find.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';
 export { planRun, readPlan } from './stages.ts';

@@ -28,7 +28,20 @@ async function continuo(...args: string[]): Promise<{ code: number; out: string;
   return { code, out: out.join('').replace(/\n$/, ''), err: err.join('\n') };
 }
 
-const NAMES = ['init', 'inspect', 'plan', 'lint', 'run', 'train', 'eval', 'generate', 'report', 'demo', 'doctor'];
+const NAMES = [
+  'init',
+  'inspect',
+  'mine',
+  'plan',
+  'lint',
+  'run',
+  'train',
+  'eval',
+  'generate',
+  'report',
+  'demo',
+  'doctor',
+];
 
 describe('help', () => {
   test('lists every command', async () => {
