@@ -2,7 +2,8 @@
 // shares to within one sequence. The order is written chunk by chunk, so memory does not grow with the number of steps.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { ConfigError, DataError, internal, nearestName } from '../base/errors.ts';
+import { ConfigError, DataError, nearestName } from '../base/errors.ts';
+import { BlendPicker } from './blend-picker.ts';
 import { HeldOutTexts } from './hashes.ts';
 import { openShard, type ShardReader } from './megatron.ts';
 import { OrderFileBuilder } from './order-file.ts';
@@ -49,51 +50,12 @@ export interface OrderStatistics {
   })[];
 }
 
-/**
- * Picks a corpus for each next sequence: among those that are not ahead of their share, the one whose next sequence is due first. Every
- * prefix then deviates from the shares by at most 1 - 1/(2m-2) sequences for m corpora (Tijdeman 1980, "The chairman assignment problem").
- */
-export class BlendPicker {
-  private readonly shares: readonly number[];
-  private readonly used: number[];
-  private readonly bound: number;
-  private numPicked = 0;
-
-  constructor(shares: readonly number[]) {
-    const sum = shares.reduce((a, b) => a + b, 0);
-    this.shares = shares.map((share) => share / sum);
-    this.used = shares.map(() => 0);
-    const m = shares.filter((share) => share > 0).length;
-    this.bound = m > 1 ? 1 / (2 * m - 2) : 0;
-  }
-
-  /** Index into the shares. */
-  next(): number {
-    const n = ++this.numPicked;
-    let best = -1;
-    let earliest = Number.POSITIVE_INFINITY;
-    this.shares.forEach((share, i) => {
-      if (share <= 0) return;
-      const deficit = share * n - this.used[i];
-      // The tolerance keeps sums such as 0.1 * 30 - 3 from hiding a corpus that is exactly due.
-      if (deficit < this.bound - 1e-9) return;
-      const due = (1 - this.bound - deficit) / share;
-      if (due < earliest - 1e-9) {
-        earliest = due;
-        best = i;
-      }
-    });
-    if (best < 0) internal('no corpus is due');
-    this.used[best]++;
-    return best;
-  }
-}
-
 /** @throws ConfigError naming the phase: unknown corpus, negative share, shares that do not sum to 1 */
 export function checkBlend(phase: OrderPhase, corpora: readonly string[]): void {
   let sum = 0;
+  const known = new Set(corpora);
   for (const [corpus, share] of Object.entries(phase.blend)) {
-    if (!corpora.includes(corpus)) {
+    if (!known.has(corpus)) {
       const near = nearestName(corpus, corpora);
       throw new ConfigError(
         `Phase "${phase.name}" blends corpus "${corpus}", which is not among: ${corpora.join(', ')}.${near ? ` Did you mean "${near}"?` : ''}`,
@@ -111,20 +73,24 @@ export function checkBlend(phase: OrderPhase, corpora: readonly string[]): void 
 export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; statistics: OrderStatistics } {
   const { phases, seqLen, seed, folder, sequencesPerFile = DEFAULT_SEQUENCES_PER_FILE } = options;
   const train = options.shards.map((shard, i) => ({ ...shard, index: i })).filter((shard) => shard.split !== 'heldOut');
-  const names = [...new Set(train.map((shard) => shard.corpus))];
+  const byCorpus = new Map<string, typeof train>();
+  for (const shard of train) {
+    const known = byCorpus.get(shard.corpus);
+    if (known) known.push(shard);
+    else byCorpus.set(shard.corpus, [shard]);
+  }
+  const names = [...byCorpus.keys()];
   for (const phase of phases) checkBlend(phase, names);
   const heldOut = new HeldOutTexts(options.shards.filter((shard) => shard.split === 'heldOut'));
   const readers: ShardReader[] = [];
   try {
     const used = names.filter((name) => phases.some((phase) => (phase.blend[name] ?? 0) > 0));
     const streams = used.map((name) => {
-      const shards = train
-        .filter((shard) => shard.corpus === name)
-        .map((shard) => {
-          const reader = openShard(shard.prefix);
-          readers.push(reader);
-          return { shard: shard.index, reader, copies: heldOut.copiesIn(shard, reader.numDocuments) };
-        });
+      const shards = byCorpus.get(name)!.map((shard) => {
+        const reader = openShard(shard.prefix);
+        readers.push(reader);
+        return { shard: shard.index, reader, copies: heldOut.copiesIn(shard, reader.numDocuments) };
+      });
       return new CorpusStream(name, shards, seqLen, seed);
     });
     return writeOrder(phases, streams, { seqLen, folder, sequencesPerFile });

@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sha256File } from '../../src/base/hash.ts';
 import { Rng } from '../../src/base/rng.ts';
+import { BlendPicker } from '../../src/shards/blend-picker.ts';
 import { compileEvalOrder, compileOrder, readOrderFile, type Segment, ShardWriter } from '../../src/shards/index.ts';
-import { BlendPicker } from '../../src/shards/order.ts';
 import { makeFolder } from './fixtures.ts';
 
 let folder: string;
