@@ -103,7 +103,9 @@ class WorkerPool<Result> {
   }
 
   private finish(worker: Worker, response: Response<Result>): void {
-    const job = this.running.get(worker)!;
+    const job = this.running.get(worker);
+    // Given up when another worker failed.
+    if (!job) return;
     this.running.delete(worker);
     this.idle.push(worker);
     if ('error' in response) job.reject(this.workerError(response.error));

@@ -22,6 +22,7 @@ interface MineOptions extends CommonOptions {
   minScore?: number;
   field?: string;
   nearField?: string;
+  maxBadShare?: number;
   force?: boolean;
 }
 
@@ -35,9 +36,10 @@ export function mineCommand(output: Output): Command {
     .requiredOption('--from <path>', 'the documents to search; may be given several times', collect)
     .requiredOption('--out <file>', 'JSONL to write: id, text, source, score and the id of the nearest example')
     .option('--top <n>', 'documents to take for each example at most (default: 50)', positiveInteger)
-    .option('--min-score <cosine>', 'leave out what is less near, 0 to 1 (default: 0.05)', number)
+    .option('--min-score <cosine>', 'leave out what is less near, 0 to 1 (default: 0.03)', number)
     .option('--field <name>', 'field of JSONL and Parquet rows that holds the text of a document')
     .option('--near-field <name>', 'the same for the examples')
+    .option('--max-bad-share <share>', 'go on where no more than this share cannot be read (default: 0.01)', number)
     .option('--force', 'overwrite the file if it exists');
   return withOptions(command, 'threads', 'json', 'quiet').action(async (options: MineOptions) => {
     const { mine } = await import('../pipeline/index.ts');

@@ -30,6 +30,8 @@ const MAX_QUERY_WORDS = 20_000_000;
 const MAX_NEIGHBOURS = 20_000_000;
 /** Text a batch, in characters. */
 const BATCH_CHARS = 1 << 19;
+/** Documents a batch, which may all be near all queries: bounds the scores that are under way. */
+const BATCH_DOCUMENTS = 256;
 const NUM_EXAMPLES = 5;
 
 export interface MineOptions {
@@ -255,7 +257,7 @@ async function writeMined(stage: Stage, queries: QueryWords, mined: MinedDocumen
 function openNameless(file: string): { fd: number; file: string } {
   const temporary = `${file}.${process.pid}-texts.tmp`;
   try {
-    const fd = fs.openSync(temporary, 'wx+');
+    const fd = fs.openSync(temporary, 'w+');
     fs.unlinkSync(temporary);
     return { fd, file: temporary };
   } catch (error) {
@@ -294,7 +296,7 @@ async function* textBatches(stage: Stage, reading: Reading): AsyncGenerator<Text
     batch.ids.push(id);
     batch.texts.push(text);
     numChars += text.length;
-    if (numChars < BATCH_CHARS) continue;
+    if (numChars < BATCH_CHARS && batch.texts.length < BATCH_DOCUMENTS) continue;
     yield { ...batch, numBytesRead: reading.numBytesRead };
     batch = { ids: [], texts: [], numBytesRead: 0 };
     numChars = 0;

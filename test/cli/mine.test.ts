@@ -61,7 +61,7 @@ describe('continuo mine', () => {
     ]);
     expect(Object.keys(lines[0])).toEqual(['id', 'text', 'source', 'score', 'nearest']);
     expect(out).toMatch(/^mined +2 of 4 documents, \d+ B of text, into .*mined\.jsonl$/m);
-    expect(out).toMatch(/^examples +2, each with a document of at least 0\.05$/m);
+    expect(out).toMatch(/^examples +2, each with a document of at least 0\.03$/m);
     expect(out).toMatch(/^left out +documents: 1 that hold an example word for word$/m);
     expect(out).toContain('web.jsonl.gz:3 holds ');
   });
