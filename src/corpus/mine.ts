@@ -14,6 +14,7 @@ import { hashFraction } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
 import { formatCount } from '../base/units.ts';
 import { mapOnWorkers } from '../base/worker-pool.ts';
+import type { Message } from './conversation.ts';
 import { NUM_BUCKETS } from './mining/features.ts';
 import { type MinedDocuments, mergeNearest, NearestDocuments, SCORE_SCALE } from './mining/nearest.ts';
 import { buildIndex, QueryWords, shared } from './mining/query-index.ts';
@@ -52,7 +53,9 @@ export interface MineOptions {
 /** A line of the file that is written. */
 export interface MinedDocument {
   id: string;
-  text: string;
+  text?: string;
+  /** Instead of the text, where the document is a conversation. */
+  messages?: Message[];
   source: string;
   /** Cosine with the nearest query. */
   score: number;
@@ -223,11 +226,12 @@ async function writeMined(stage: Stage, queries: QueryWords, mined: MinedDocumen
     let position = 0;
     let document = 0;
     const progress = progressOf(stage, 'fetching texts');
-    for await (const { id, text, source } of documentsOf(stage, progress)) {
+    for await (const { id, text, messages, source } of documentsOf(stage, progress)) {
       if (document++ !== mined.documents[found]) continue;
       if (hashFraction(text) !== mined.hashes[found]) throw changed(stage);
       const score = Number(mined.scores[found].toFixed(6));
-      const line: MinedDocument = { id, text, source, score, nearest: queries.ids[mined.nearest[found]] };
+      const content = messages ? { messages } : { text };
+      const line: MinedDocument = { id, ...content, source, score, nearest: queries.ids[mined.nearest[found]] };
       const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
       writeAll(fd, bytes);
       position += bytes.length;

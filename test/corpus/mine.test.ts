@@ -176,6 +176,19 @@ describe('the nearest documents', () => {
     expect(numbers(fewer.mined).sort()).toEqual([0, 1]);
   });
 
+  it('of conversations stay conversations; pairs of question and answer are examples', async () => {
+    const near = path.join(folder, 'pairs.jsonl');
+    fs.writeFileSync(near, `${JSON.stringify({ question: 'Do red foxes hunt?', answer: 'At night.' })}\n`);
+    const messages = [
+      { role: 'user', content: 'What hunts at night?' },
+      { role: 'assistant', content: 'Red foxes.' },
+    ];
+    const from = path.join(folder, 'chats.jsonl');
+    fs.writeFileSync(from, `${JSON.stringify({ messages })}\n${JSON.stringify({ text: 'A red fox hunts.' })}\n`);
+    const { mined } = await mine(near, from);
+    expect(mined.map(({ messages, text }) => messages ?? text)).toEqual([messages, 'A red fox hunts.']);
+  });
+
   it('finds words of scripts without spaces', async () => {
     const { mined } = await mine(['東京の天気'], ['明日の東京は晴れ', '犬と猫', 'weather in Tokyo']);
     expect(numbers(mined)).toEqual([0]);
@@ -308,7 +321,7 @@ describe('hostile input', () => {
     const { mined, summary } = await mine(['the red fox runs', giant.split(' ').slice(100, 200).join(' ')], file, {
       top: 1,
     });
-    expect(mined.map(({ text }) => text.slice(0, 20))).toEqual(['a red fox']);
+    expect(mined.map(({ text }) => text?.slice(0, 20))).toEqual(['a red fox']);
     expect(summary).toMatchObject({
       numDocuments: 153,
       numEmptyDocuments: 2,
