@@ -116,8 +116,10 @@ describe('the nearest documents', () => {
     expect(numbers(mined)).toEqual(expected.map(([document]) => document));
     expect(mined.map(({ nearest }) => numberOf(nearest))).toEqual(expected.map(([, , query]) => query));
     // Weights of queries are f32, and scores are written with six digits.
-    mined.forEach(({ score }, i) => expect(Math.abs(score - expected[i][1])).toBeLessThan(1e-6));
-    mined.forEach(({ id, text }) => expect(text).toBe(documents[numberOf(id)]));
+    mined.forEach(({ id, text, score }, i) => {
+      expect(Math.abs(score - expected[i][1])).toBeLessThan(1e-6);
+      expect(text).toBe(documents[numberOf(id)]);
+    });
     expect(summary).toMatchObject({ numQueries: 40, numDocuments: 1200, numMined: expected.length });
     const takers = new Map<number, number>();
     for (const query of queries)
@@ -250,7 +252,9 @@ describe('the heaps', () => {
           return { query, score, document, hash };
         });
         const kept: string[] = [];
-        heaps.forEach((query, score, document) => kept.push(`${query} ${score} ${document}`));
+        heaps.forEach((query, score, document) => {
+          kept.push(`${query} ${score} ${document}`);
+        });
         const expected = [0, 1, 2].flatMap((query) =>
           entries
             .filter((entry) => entry.query === query)
