@@ -60,13 +60,18 @@ function whatHappens(plan: Plan): string[] {
   ]);
   const sets = plan.corpora.filter((corpus) => corpus.heldOut.numTokens > 0).map((corpus) => corpus.name);
   return [
-    ...wrap(`First, the model is measured as it is on held-out text (${sets.join(', ') || 'none'}). Then:`, 0),
+    ...wrap(`First, the model is measured as it is on held-out text (${firstNames(sets) || 'none'}). Then:`, 0),
     ...table(['', 'phase', 'steps', 'tokens', 'learning rate', 'blend'], rows),
     ...wrap(
       `Measured again every ${plan.evaluation.everySteps} steps and at the end; a checkpoint every ${plan.checkpoint.everySteps} steps, the last ${plan.checkpoint.keep} are kept${keptAlways(plan)}.`,
       0,
     ),
   ];
+}
+
+function firstNames(names: readonly string[]): string {
+  const rest = names.length - MAX_ROWS;
+  return [...names.slice(0, MAX_ROWS), ...(rest > 0 ? [`${rest} more`] : [])].join(', ');
 }
 
 function keptAlways({ checkpoint }: Plan): string {

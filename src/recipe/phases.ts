@@ -144,6 +144,9 @@ export function jobPhases({
   });
 }
 
+/** More capped corpora than this are told of together. */
+const MAX_CAPS = 10;
+
 /** Says where a corpus got less than its weight or size would give, because it would have been repeated too often. */
 export function explainCaps(
   design: Design,
@@ -157,17 +160,29 @@ export function explainCaps(
     ...blending,
     maxEpochs: Number.POSITIVE_INFINITY,
   });
-  return corpora.flatMap(({ name, maxEpochs }) => {
+  const capped = corpora.flatMap(({ name, maxEpochs }) => {
     const got = tokensOf(phases, name);
     const wanted = tokensOf(uncapped, name);
-    if (got >= wanted * 0.999) return [];
-    return {
-      what: `share of ${name}`,
-      value: `${formatCount(got)} instead of ${formatCount(wanted)} tokens`,
-      why: `not repeated more than ${maxEpochs ?? blending.maxEpochs} times while others have text left (${maxEpochs === undefined ? 'recipe.maxEpochs' : `corpora.${name}.maxEpochs`})`,
-      source: 'Muennighoff et al. 2023 (from memory, unverified)',
-    };
+    return got < wanted * 0.999 ? [{ name, maxEpochs, got, wanted }] : [];
   });
+  const source = 'Muennighoff et al. 2023 (from memory, unverified)';
+  if (capped.length > MAX_CAPS) {
+    const sum = (key: 'got' | 'wanted') => formatCount(capped.reduce((total, one) => total + one[key], 0));
+    return [
+      {
+        what: `shares of ${capped.length} corpora`,
+        value: `${sum('got')} instead of ${sum('wanted')} tokens`,
+        why: `none is repeated more than ${blending.maxEpochs} times (recipe.maxEpochs), or its own maxEpochs, while others have text left`,
+        source,
+      },
+    ];
+  }
+  return capped.map(({ name, maxEpochs, got, wanted }) => ({
+    what: `share of ${name}`,
+    value: `${formatCount(got)} instead of ${formatCount(wanted)} tokens`,
+    why: `not repeated more than ${maxEpochs ?? blending.maxEpochs} times while others have text left (${maxEpochs === undefined ? 'recipe.maxEpochs' : `corpora.${name}.maxEpochs`})`,
+    source,
+  }));
 }
 
 /** "LR <= 20 % of the peak". */

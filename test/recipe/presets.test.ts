@@ -2,7 +2,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/config/index.ts';
-import { blendAt, jobPhases, lrAt, lrCurve, makePlan, type Plan, type PlanInputs } from '../../src/recipe/index.ts';
+import {
+  blendAt,
+  explainPlan,
+  jobPhases,
+  lrAt,
+  lrCurve,
+  makePlan,
+  type Plan,
+  type PlanInputs,
+} from '../../src/recipe/index.ts';
 import { corpus, HANDBOOK, inputs, MODEL, QA, WEB } from './facts.ts';
 
 const ALL = [HANDBOOK, WEB, QA];
@@ -339,5 +348,7 @@ describe('any plan', () => {
     );
     expect(made.totalTokens).toBeGreaterThan(9.99e12);
     expect(Object.keys(made.phases[0]!.blend).length).toBeGreaterThan(9_000);
+    // And told on a page, not on thousands of lines.
+    expect(explainPlan(made).split('\n').length).toBeLessThan(200);
   });
 });

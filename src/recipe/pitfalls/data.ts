@@ -3,7 +3,7 @@ import { formatCount } from '../../base/units.ts';
 import { formatShare } from '../learning-rates.ts';
 import { shareInPhase } from '../phases.ts';
 import type { CorpusFacts, Plan } from '../types.ts';
-import type { Pitfall } from './pitfall.ts';
+import { listed, type Pitfall } from './pitfall.ts';
 
 const MAX_EPOCHS = 4;
 /** Half a percent already counts: it undid more than half of a weak shift's forgetting (Ibrahim et al. 2024: 2.44 to 2.27, base 2.17). */
@@ -96,7 +96,7 @@ export const tooManyEpochs: Pitfall = {
     const worst = Math.max(...over.map(([, epochs]) => epochs));
     return {
       message: `Text is repeated more than ${MAX_EPOCHS} times: it will be learned by heart rather than understood.`,
-      evidence: over.map(([name, epochs]) => `${name}: ${epochs.toFixed(1)} epochs`).join(', '),
+      evidence: listed(over.map(([name, epochs]) => `${name}: ${epochs.toFixed(1)} epochs`)),
       fix: `Lower the budget to about ${formatCount((plan.totalTokens * MAX_EPOCHS) / worst)} tokens, or add text.`,
     };
   },
@@ -198,7 +198,7 @@ export const instructWithoutChatTemplate: Pitfall = {
     return {
       message:
         "Instruction text does not have the form of the model's chat template, so it does not train what chats use.",
-      evidence: `${plain.map(({ name }) => name).join(', ')}: plain text`,
+      evidence: `${listed(plain.map(({ name }) => name))}: plain text`,
       fix: 'Give it as conversations: JSON lines with messages: [{ role, content }], question and answer, or instruction and output; they are written by the template.',
     };
   },

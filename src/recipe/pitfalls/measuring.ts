@@ -1,6 +1,6 @@
 // Pitfalls of measuring: what would go wrong without being seen, or without a way back.
 import { formatCount, formatSeconds } from '../../base/units.ts';
-import type { Pitfall } from './pitfall.ts';
+import { listed, type Pitfall } from './pitfall.ts';
 
 const MIN_HELD_OUT_TOKENS = 20_000;
 const MIN_HELD_OUT_DOCUMENTS = 10;
@@ -18,7 +18,7 @@ export const noGeneralValidation: Pitfall = {
       evidence:
         others.length === 0
           ? 'no corpus has the role general or evaluation'
-          : `nothing is held out of ${others.map((corpus) => corpus.name).join(', ')}`,
+          : `nothing is held out of ${listed(others.map((corpus) => corpus.name))}`,
       fix: 'Add a corpus with role: general (trained on and measured) or role: evaluation (only measured); a hundred pages will do for measuring.',
     };
   },
@@ -38,7 +38,13 @@ export const heldOutTooSmall: Pitfall = {
     const least = Math.min(...small.map((corpus) => corpus.heldOut.numTokens));
     return {
       message: 'A held-out set is too small to tell a small change from chance.',
-      evidence: `${small.map(({ name, heldOut }) => `${name}: ${formatCount(heldOut.numTokens)} tokens in ${heldOut.numDocuments} documents`).join('; ')}; standard error of the loss about ${(2.5 / Math.sqrt(least)).toFixed(3)} nats or more`,
+      evidence: `${listed(
+        small.map(
+          ({ name, heldOut }) =>
+            `${name}: ${formatCount(heldOut.numTokens)} tokens in ${heldOut.numDocuments} documents`,
+        ),
+        '; ',
+      )}; standard error of the loss about ${(2.5 / Math.sqrt(least)).toFixed(3)} nats or more`,
       fix: `Hold out at least ${formatCount(MIN_HELD_OUT_TOKENS)} tokens and ${MIN_HELD_OUT_DOCUMENTS} documents: raise heldOut.share of that corpus (0.02 where you have not set it), and heldOut.tokens if that is what limits it.`,
     };
   },

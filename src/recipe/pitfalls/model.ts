@@ -1,6 +1,6 @@
 // Pitfalls of the model and the shape of training: what it cannot do, hold or keep.
 import { formatBytes, formatCount } from '../../base/units.ts';
-import type { Pitfall } from './pitfall.ts';
+import { listed, type Pitfall } from './pitfall.ts';
 
 export const contextLongerThanTrained: Pitfall = {
   id: 'context-longer-than-trained',
@@ -110,12 +110,11 @@ export const documentsCut: Pitfall = {
     if (long.length === 0) return undefined;
     return {
       message: 'Documents are much longer than the sequences that they are cut into, although the model can read more.',
-      evidence: `${long
-        .slice(0, 5)
-        .map(
+      evidence: `${listed(
+        long.map(
           ({ name, numTokens, numDocuments }) => `${name}: ${formatCount(numTokens / numDocuments)} tokens a document`,
-        )
-        .join(', ')}; sequences of ${seqLen}, the model's context ${model.context}`,
+        ),
+      )}; sequences of ${seqLen}, the model's context ${model.context}`,
       fix: 'Raise training.seqLen, if the memory allows.',
     };
   },

@@ -16,3 +16,10 @@ export interface Pitfall {
   source: string;
   check: (inputs: PlanInputs, plan: Plan) => Finding | undefined;
 }
+
+/** Evidence of many corpora: the first few, and how many more. */
+export function listed(items: readonly string[], separator = ', '): string {
+  const shown = 5;
+  const rest = items.length - shown;
+  return [...items.slice(0, shown), ...(rest > 0 ? [`${rest} more`] : [])].join(separator);
+}
