@@ -1,7 +1,9 @@
+import * as path from 'node:path';
 import type { Command } from 'commander';
 import { cacheFolder } from '../base/package.ts';
 import { formatBytes, formatCount } from '../base/units.ts';
 import type { ModelFacts } from '../checkpoint/index.ts';
+import type { ModelShape } from '../recipe/index.ts';
 import { type CommonOptions, declare, json, withOptions } from './command.ts';
 import type { Output } from './output.ts';
 import { formatFacts } from './table.ts';
@@ -13,18 +15,32 @@ export function inspectCommand(output: Output): Command {
     'continuo inspect HuggingFaceTB/SmolLM2-135M',
   ).argument('<model>', 'a model folder, a GGUF file or a hub id');
   return withOptions(command, 'json', 'quiet').action(async (model: string, options: CommonOptions) => {
-    const { describeModel, openModel, resolveModel } = await import('../checkpoint/index.ts');
+    const [{ describeModel, openModel, resolveModel }, { describePretraining, knownModel }] = await Promise.all([
+      import('../checkpoint/index.ts'),
+      import('../recipe/index.ts'),
+    ]);
     const source = openModel(await resolveModel(model, cacheFolder('.'), { quiet: options.quiet || options.json }));
     try {
       const facts = describeModel(source);
-      output.print(options.json ? json(facts) : page(facts, output));
+      const known = knownModel(model) ?? knownModel(path.basename(path.resolve(model)), shapeOf(facts));
+      // What a checkpoint records of itself goes before what is published of the model that it looks like.
+      const published = facts.training?.pretraining ? undefined : known?.pretraining;
+      output.print(
+        options.json ? json({ ...facts, published }) : page(facts, published && describePretraining(published), output),
+      );
     } finally {
       source.close();
     }
   });
 }
 
-function page(facts: ModelFacts, { paint }: Output): string {
+/** By which a model is recognised that is only a folder or a file. */
+function shapeOf({ family, hiddenSize, numLayers, vocabRows, contextLength }: ModelFacts): ModelShape | undefined {
+  if (hiddenSize === undefined || numLayers === undefined || contextLength === undefined) return undefined;
+  return { modelType: family, hidden: hiddenSize, layers: numLayers, vocab: vocabRows, context: contextLength };
+}
+
+function page(facts: ModelFacts, published: string | undefined, { paint }: Output): string {
   const { parameters, tuning, training } = facts;
   const lines: [string, string | undefined][] = [
     ['model', facts.path],
@@ -45,6 +61,7 @@ function page(facts: ModelFacts, { paint }: Output): string {
       'tuning',
       [tuning.summary, ...tuning.evidence.map((item) => paint.dim(`for ${item.for}: ${item.text}`))].join('\n'),
     ],
+    ['pretraining', published],
     ['trained here', training && JSON.stringify(training)],
   ];
   return formatFacts(

@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ConfigError } from '../base/errors.ts';
 import { writeFileAtomic } from '../base/files.ts';
 import type { FindResult } from '../pipeline/index.ts';
-import { diffPlans, explainDiff, type Plan, sketchBlend, sketchLr } from '../recipe/index.ts';
+import { diffPlans, explainDiff, type Plan, parseCluster, sketchBlend, sketchLr } from '../recipe/index.ts';
 import { planFigure } from '../report/index.ts';
 import {
   type CommonOptions,
@@ -23,7 +23,9 @@ import { formatTable } from './table.ts';
 
 interface PlanOptions extends CommonOptions {
   diff?: string | true;
+  on?: string;
   plot?: string | true;
+  price?: number;
   strict?: boolean;
   findLr?: boolean;
   findMix?: boolean;
@@ -36,10 +38,11 @@ interface PlanOptions extends CommonOptions {
 export function planCommand(output: Output): Command {
   const command = declare(
     'plan',
-    'Show what a run would do: every number with its reason and source, and every pitfall that applies. Trains nothing, unless asked to find a learning rate or a blend by short probe runs.',
+    'Show what a run would do: every number with its reason and source, every pitfall that applies, what it costs. Trains nothing, unless asked to find a learning rate or a blend by short probe runs.',
     [
       'continuo plan continuo.yaml --plot plan.svg',
       'continuo plan --diff runs/first',
+      'continuo plan --on h100x8 --price 2.5',
       'continuo plan continuo.yaml --find-lr --probe-tokens 500k',
       'continuo plan continuo.yaml --find-mix --probe-shares 0.6,0.8,0.95 --tolerance 0.02',
     ].join('\n  '),
@@ -50,6 +53,16 @@ export function planCommand(output: Output): Command {
       "only what differs from a plan.json, or from the plan in a run folder (default: this run's own)",
     )
     .option('--plot [file]', 'LR and blend over the tokens, drawn here or into an .svg file')
+    .option(
+      '--on <gpus>',
+      'plan for these GPUs instead of this machine: time, money, memory of each, whether it fits (h100x8, a100-40, ...)',
+    )
+    .addOption(
+      new Option(
+        '--price <dollars>',
+        'US dollars an hour: of one of these GPUs, without --on of this machine (default for GPUs: a typical price)',
+      ).argParser(dollars),
+    )
     .addOption(strictOption());
   for (const option of probeOptions()) command.addOption(option);
   return withOptions(command, 'measure', 'threads', 'json', 'quiet', 'fresh').action(
@@ -58,7 +71,11 @@ export function planCommand(output: Output): Command {
       const stray = (['probeLrs', 'probeShares', 'probeTokens', 'tolerance'] as const).find((name) => name in options);
       if (stray) throw new ConfigError(`--${kebab(stray)}: belongs to --find-lr or --find-mix; give one of them.`);
       const { planRun, readPlan } = await import('../pipeline/index.ts');
-      const { plan, text, folder } = await planRun(config, pipelineOptions(options, output));
+      const { plan, text, folder } = await planRun(config, {
+        ...pipelineOptions(options, output),
+        on: options.on === undefined ? undefined : parseCluster(options.on),
+        pricePerHour: options.price,
+      });
       if (options.diff !== undefined) {
         const changes = diffPlans(readPlan(options.diff === true ? folder : options.diff), plan);
         output.print(options.json ? json(changes) : explainDiff(changes));
@@ -128,4 +145,11 @@ function plot(plan: Plan, file: string | true, output: Output): void {
   fs.mkdirSync(path.dirname(target), { recursive: true });
   writeFileAtomic(target, planFigure(plan));
   output.print(`written: ${target}`);
+}
+
+function dollars(text: string): number {
+  const value = Number(text.replace(/^\$/, ''));
+  if (text.trim() === '' || !Number.isFinite(value) || value < 0)
+    throw new InvalidArgumentError('Expected US dollars an hour, such as 2.5.');
+  return value;
 }

@@ -5,33 +5,63 @@ import { ConfigError } from '../base/errors.ts';
 import { fingerprint, sampleDigest } from '../base/hash.ts';
 import { describeModel, type ModelFacts, openModel } from '../checkpoint/index.ts';
 import { countMemory, findFamily } from '../nn/index.ts';
-import type { CorpusFacts, ModelFactsForPlan, PlanInputs, PretrainingFacts } from '../recipe/index.ts';
+import {
+  type CorpusFacts,
+  knownModel,
+  type ModelFactsForPlan,
+  type PlanInputs,
+  type PretrainingFacts,
+} from '../recipe/index.ts';
 import type { PreparedCorpus } from '../shards/index.ts';
 
-/** @throws ConfigError when the native engine cannot run this architecture */
-export function modelFacts(folder: string, name: string): ModelFactsForPlan {
+/**
+ * @param isNew its weights are random: nothing that is published is about it
+ * @throws ConfigError when the native engine cannot run this architecture
+ */
+export function modelFacts(folder: string, name: string, isNew = false): ModelFactsForPlan {
   const source = openModel(folder);
   try {
     const decoder = findFamily(source.config).parse(source.config);
     const facts = describeModel(source);
     if (facts.tokenizerProblem)
       throw new ConfigError(`${folder}: its tokenizer cannot be used: ${facts.tokenizerProblem}`);
+    const isInstruct = facts.tuning.kind === 'instruct';
+    const shape = {
+      modelType: facts.family,
+      hidden: decoder.hidden,
+      layers: decoder.numLayers,
+      vocab: decoder.vocabSize,
+      context: decoder.context,
+    };
+    const known = isNew ? undefined : knownModel(name, shape);
+    const recorded = recordedPretraining(facts);
+    const { tokenizer } = facts;
     return {
       name,
+      family: facts.family,
+      tokenizer: tokenizer && {
+        kind: tokenizer.kind,
+        vocabSize: tokenizer.vocabSize,
+        hasChatTemplate: tokenizer.chatTemplate,
+      },
       numParameters: facts.parameters.total,
       numNonEmbedding: facts.parameters.nonEmbedding,
       context: decoder.context,
       vocabSize: decoder.vocabSize,
       hidden: decoder.hidden,
+      numLayers: decoder.numLayers,
+      attentionWidth: decoder.numHeads * decoder.headDim,
       experts: decoder.experts && {
         num: decoder.experts.num,
         perToken: decoder.experts.perToken,
         numActive: facts.parameters.active,
         balanceLoss: decoder.experts.balanceLoss,
       },
-      isInstruct: facts.tuning.kind === 'instruct',
+      isInstruct,
       isInstructWhy: tuningReason(facts.tuning),
-      pretraining: pretrainingFacts(facts),
+      // What the checkpoint says of itself is of these very weights; the literature is of the model that it looks like.
+      pretraining: recorded ?? (known && publishedPretraining(known.pretraining, isInstruct)),
+      known: recorded || !known ? undefined : { names: known.names, base: known.base, instruct: known.instruct },
     };
   } finally {
     source.close();
@@ -62,20 +92,24 @@ export function modelDigest(folder: string): string {
 }
 
 /** What our own checkpoints record of their pretraining in config.json, under continuo.pretraining. */
-function pretrainingFacts(facts: ModelFacts): PretrainingFacts | undefined {
+function recordedPretraining(facts: ModelFacts): PretrainingFacts | undefined {
   const recorded = facts.training?.pretraining;
   if (!recorded || typeof recorded !== 'object') return undefined;
-  const number = (key: string): number | undefined => {
+  const number = (key: string, least = Number.MIN_VALUE): number | undefined => {
     const value = (recorded as Record<string, unknown>)[key];
-    return typeof value === 'number' && value > 0 ? value : undefined;
+    return typeof value === 'number' && value >= least ? value : undefined;
   };
   return {
-    finalLr: number('finalLr'),
+    finalLr: number('finalLr', 0),
     peakLr: number('peakLr'),
     tokens: number('tokens'),
     batchTokens: number('batchTokens'),
     source: "the model's config.json",
   };
+}
+
+function publishedPretraining(facts: PretrainingFacts, isInstruct: boolean): PretrainingFacts {
+  return isInstruct ? { ...facts, source: `${facts.source}; of its base model, instruction tuning came after` } : facts;
 }
 
 export function corpusFacts(corpus: PreparedCorpus): CorpusFacts {
@@ -88,5 +122,23 @@ export function corpusFacts(corpus: PreparedCorpus): CorpusFacts {
     numBytes: manifest.train.numBytes,
     heldOut: { numTokens: manifest.heldOut.numTokens, numDocuments: manifest.heldOut.numDocuments },
     ...(role === 'instruction' ? { hasChatMarkup: manifest.conversations?.byTemplate ?? false } : {}),
+    ...corpusStatistics(corpus),
+  };
+}
+
+/** What the text to train on is like. */
+function corpusStatistics({ manifest }: PreparedCorpus): Partial<CorpusFacts> {
+  const { train, languages } = manifest;
+  if (train.numTokens === 0) return {};
+  const bytes = Object.values(languages).reduce((sum, n) => sum + n, 0);
+  // A start and an end token a document.
+  const textTokens = train.numTokens - 2 * train.numDocuments;
+  return {
+    numCopies: train.numCopies,
+    numWords: train.numWords,
+    ...(train.numWords > 0 ? { tokensPerWord: Number((textTokens / train.numWords).toFixed(3)) } : {}),
+    languages: Object.fromEntries(
+      Object.entries(languages).map(([language, n]) => [language, Number((n / bytes).toFixed(3))]),
+    ),
   };
 }

@@ -8,6 +8,7 @@ import { cacheFolder } from '../base/package.ts';
 import { type Config, type CorpusRole, loadConfig } from '../config/index.ts';
 import { nativeInfo } from '../kernels/index.ts';
 import {
+  clusterSpeed,
   explainPlan,
   type HardwareFacts,
   type ModelFactsForPlan,
@@ -73,7 +74,7 @@ export async function prepare(
     const value = overrides.modelFolder ?? (await prepareModel(config, cache, say));
     return { value, reused: fs.readdirSync(cache).length === before };
   });
-  const facts = modelFacts(model, modelName(config, model));
+  const facts = modelFacts(model, modelName(config, model), config.model.kind === 'new');
   const corpora: PreparedCorpus[] = [];
   for (const corpus of config.corpora) {
     corpora.push(
@@ -101,8 +102,11 @@ export async function prepare(
     : undefined;
   const runFolder = overrides.runFolder ?? path.join(config.output, config.name);
   const inputs: PlanInputs = {
-    ...{ config, model: facts, hardware, shift },
+    ...{ config, model: facts, shift },
+    hardware: options.on ? clusterSpeed(facts, options.on) : hardware,
     corpora: corpora.map(corpusFacts),
+    on: options.on,
+    pricePerHour: options.pricePerHour,
     countMemory: memoryCounter(model),
   };
   // Precision and batch, by which findings are found again, do not depend on them.

@@ -1,6 +1,6 @@
 // What the pipeline takes and gives: the functions that commands call.
 import type { StepProfile } from '../engine/index.ts';
-import type { Plan } from '../recipe/index.ts';
+import type { Cluster, Plan } from '../recipe/index.ts';
 import type { RunSummary } from '../runs/index.ts';
 
 export interface PipelineOptions {
@@ -17,6 +17,10 @@ export interface PipelineOptions {
   strict?: boolean;
   /** False: the shift between domain and general text is not measured. */
   measure?: boolean;
+  /** GPUs to plan for instead of this machine. */
+  on?: Cluster;
+  /** US dollars an hour: of one of these GPUs, or of this machine. */
+  pricePerHour?: number;
   /** Training steps to trace. */
   profileSteps?: number;
   /** One line for people. */

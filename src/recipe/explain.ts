@@ -1,24 +1,29 @@
 // The page that `continuo plan` prints: plain text, at most 100 columns. It only words the plan; it derives nothing.
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
+import type { Advice } from './advisor.ts';
+import type { CostEstimate, GpuCost } from './cost.ts';
 import { formatLr, formatShare } from './learning-rates.ts';
 import { explainFinding } from './probes.ts';
 import { explainShift } from './shift.ts';
 import { sketchLr } from './sketch.ts';
-import type { Blend, Plan, PlanPhase, PlanWarning } from './types.ts';
+import type { Blend, Plan, PlanPhase, PlanWarning, PretrainingFacts } from './types.ts';
 
 const WIDTH = 100;
 const NAME_WIDTH = 24;
 /** Corpora that a page shows. */
 const MAX_ROWS = 20;
+/** Languages named for a corpus. */
+const MAX_LANGUAGES = 3;
 
 export function explainPlan(plan: Plan): string {
   return [
     ...header(plan),
     ...section('WHAT HAPPENS', whatHappens(plan)),
     ...section('LEARNING RATE', sketchLr(plan)),
-    ...section('TEXT', corporaTable(plan)),
+    ...section('TEXT', [...corporaTable(plan), ...statisticsTable(plan)]),
     ...shiftSection(plan),
     ...probeSection(plan),
+    ...(plan.advice ? section('ADVICE', adviceLines(plan.advice)) : []),
     ...section('CHECKS', explainChecks(plan)),
     ...section('COST', cost(plan)),
     ...section('WHY THESE NUMBERS', reasons(plan)),
@@ -35,8 +40,10 @@ function header(plan: Plan): string[] {
     '',
     ...labelled(
       'model',
-      `${model.name}: ${formatCount(model.numParameters)} parameters (${formatCount(model.numNonEmbedding)} without embeddings${active(model)}), context ${model.context}, ${kind}`,
+      `${model.name}: ${model.family === undefined ? '' : `${model.family}, `}${formatCount(model.numParameters)} parameters (${formatCount(model.numNonEmbedding)} without embeddings${active(model)}), context ${model.context}, ${kind}`,
     ),
+    ...(model.tokenizer ? labelled('tokens', tokenizer(model.tokenizer)) : []),
+    ...(model.pretraining ? labelled('before', `pretrained on ${describePretraining(model.pretraining)}`) : []),
     ...labelled(
       'run',
       `${plan.numSteps} steps of ${formatCount(plan.tokensPerStep)} tokens (${plan.sequencesPerStep} x ${plan.seqLen}) = ${formatCount(plan.totalTokens)} tokens, ${plan.precision}`,
@@ -47,6 +54,24 @@ function header(plan: Plan): string[] {
 function active({ experts }: Plan['model']): string {
   if (!experts) return '';
   return `; ${formatCount(experts.numActive)} for a token, which passes ${experts.perToken} of ${experts.num} experts`;
+}
+
+function tokenizer({ kind, vocabSize, hasChatTemplate }: NonNullable<Plan['model']['tokenizer']>): string {
+  return `${kind}, ${formatCount(vocabSize)} entries, ${hasChatTemplate ? 'with a chat template' : 'no chat template'}`;
+}
+
+/** What is known of the model's pretraining; what is not is said to be. */
+export function describePretraining({
+  tokens,
+  peakLr,
+  finalLr,
+  batchTokens,
+  source,
+  published,
+}: PretrainingFacts): string {
+  const count = (n: number | undefined) => (n === undefined ? 'unknown' : formatCount(n));
+  const lr = (n: number | undefined) => (n === undefined ? 'unknown' : formatLr(n));
+  return `${count(tokens)} tokens, peak LR ${lr(peakLr)}, final LR ${lr(finalLr)}, ${count(batchTokens)} tokens a step [${published ? 'published: ' : ''}${source}]`;
 }
 
 function whatHappens(plan: Plan): string[] {
@@ -137,6 +162,35 @@ export function explainChecks({ warnings }: Pick<Plan, 'warnings'>): string[] {
   return warnings.length > 0 ? warnings.flatMap(explainWarning) : ['No known pitfall.'];
 }
 
+/** What the text is, where the corpora say so. */
+function statisticsTable(plan: Plan): string[] {
+  const known = plan.corpora.slice(0, MAX_ROWS).filter((corpus) => corpus.tokensPerWord !== undefined);
+  if (known.length === 0) return [];
+  const rows = known.map((corpus) => [
+    shortName(corpus.name),
+    formatBytes(corpus.numBytes),
+    formatCount(corpus.numWords ?? 0),
+    (corpus.numBytes / corpus.numTokens).toFixed(2),
+    corpus.tokensPerWord!.toFixed(2),
+    formatCount(corpus.numCopies ?? 0),
+    Object.entries(corpus.languages ?? {})
+      .slice(0, MAX_LANGUAGES)
+      .map(([language, share]) => `${language} ${formatShare(share)}`)
+      .join(', '),
+  ]);
+  return ['', ...table(['corpus', 'size', 'words', 'bytes/token', 'tokens/word', 'copies', 'language'], rows)];
+}
+
+function adviceLines({ answer, agrees, summary, reasons: given }: Advice): string[] {
+  const name = { base: 'base', instruct: 'instruct', residual: 'base, then the instruct difference' }[answer];
+  return [
+    ...wrap(`Base or instruct: ${name}${agrees ? '' : ' (NOT what you gave)'}. That is, ${summary}.`, 0),
+    ...given.flatMap(({ answer: about, weight, text, source }) =>
+      wrap(`${weight > 0 ? '+' : ''}${weight} ${about}: ${text} [${source}]`, 2, 5),
+    ),
+  ];
+}
+
 function explainWarning(warning: PlanWarning): string[] {
   const mark = { error: 'ERROR', warning: 'WARNING', note: 'note' }[warning.severity];
   return [
@@ -148,21 +202,69 @@ function explainWarning(warning: PlanWarning): string[] {
 }
 
 function cost(plan: Plan): string[] {
-  const { seconds, memory } = plan.expected;
+  const { seconds, memory, cost: estimate } = plan.expected;
+
   const parts = [
     `parameters with gradients and moments ${formatBytes(memory.stateBytes)}`,
     `activations ${formatBytes(memory.activationBytes)}`,
     `program ${formatBytes(memory.programBytes)}`,
   ];
-  return [
+  const here = [
     ...labelled(
       'time',
       seconds === undefined
         ? 'not estimated (the training speed here is not known yet)'
-        : `about ${formatSeconds(seconds)}`,
+        : `about ${formatSeconds(seconds)}${estimate?.here ? `, ${formatDollars(estimate.here.dollars)} at ${formatDollars(estimate.here.pricePerHour)} an hour` : ''}`,
     ),
     ...labelled('memory', `about ${formatBytes(memory.totalBytes)}: ${parts.join(', ')}`),
   ];
+  if (!estimate) return here;
+  return [
+    ...labelled('work', work(estimate)),
+    ...(estimate.gpus.isAsked ? onGpus(estimate.gpus) : [...here, ...labelled('or', compareGpu(estimate.gpus))]),
+  ];
+}
+
+function work({ trainFlops, evalFlops }: CostEstimate): string {
+  const share = evalFlops / (trainFlops + evalFlops);
+  return `${(trainFlops + evalFlops).toExponential(2).replace('e+', 'e')} operations: 6 a parameter in a matrix and token, attention, and ${formatShare(share)} for measuring`;
+}
+
+function onGpus(gpus: GpuCost): string[] {
+  const { numGpus, gpu, numBusy, fits, leastGpus, recompute } = gpus;
+  const parts = [
+    `its part of the parameters with gradients and moments ${formatBytes(gpus.stateBytes)}`,
+    `activations of one sequence ${formatBytes(gpus.activationBytes)}${recompute ? ' with layers run again' : ''}`,
+  ];
+  const advice =
+    leastGpus === undefined
+      ? 'No number of them is enough: the activations of one sequence alone are too large; lower training.seqLen'
+      : `${leastGpus} would be enough`;
+  return [
+    ...labelled('on', `${numGpus} x ${gpu}${numBusy < numGpus ? `, ${numBusy} of them busy` : ''}`),
+    ...labelled('time', `about ${formatSeconds(gpus.seconds)}`),
+    ...labelled(
+      'money',
+      `about ${formatDollars(gpus.dollars)}: ${formatDollars(gpus.pricePerHour)} a GPU and hour; give yours with --price`,
+    ),
+    ...labelled(
+      'memory',
+      `about ${formatBytes(gpus.totalBytes)} of the ${formatBytes(gpus.memoryBytes)} of each GPU: ${parts.join(', ')}. ${fits ? 'It fits' : `It DOES NOT FIT. ${advice}`}.`,
+    ),
+    ...(gpus.note ? labelled('note', gpus.note) : []),
+    ...labelled('sources', gpus.sources.join('; ')),
+  ];
+}
+
+function compareGpu(gpus: GpuCost): string {
+  const fit = gpus.fits ? '' : `; it would not fit on one, but on ${gpus.leastGpus ?? 'no number of them'}`;
+  return `about ${formatSeconds(gpus.seconds)} and ${formatDollars(gpus.dollars)} on one ${gpus.gpu}, ${formatDollars(gpus.pricePerHour)} an hour and ${formatShare(gpus.utilisation)} of its peak assumed${fit}${gpus.note ? `; ${gpus.note}` : ''} (--on h100x8 for others)`;
+}
+
+/** "$0.03", "$1,234". */
+function formatDollars(dollars: number): string {
+  if (dollars >= 100) return `$${Math.round(dollars).toLocaleString('en-US')}`;
+  return `$${dollars >= 0.095 || dollars === 0 ? dollars.toFixed(2) : dollars.toPrecision(1)}`;
 }
 
 function reasons(plan: Plan): string[] {

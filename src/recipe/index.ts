@@ -1,7 +1,9 @@
 // The door of the recipe layer: facts in, plan out.
+export { type Advice, type AdviceAnswer, type AdviceReason, adviseModel } from './advisor.ts';
 export { type BlendCorpus, normalizeWeights, type PhaseDemand, resolveBlends, splitWhole } from './blends.ts';
+export { type CostEstimate, clusterSpeed, type GpuCost } from './cost.ts';
 export { diffPlans, explainDiff, type PlanChange } from './diff.ts';
-export { explainChecks, explainPlan } from './explain.ts';
+export { describePretraining, explainChecks, explainPlan } from './explain.ts';
 export {
   type Forecast,
   type ForecastPoint,
@@ -16,6 +18,8 @@ export {
   type ObservedRun,
   predictCurve,
 } from './forecast/index.ts';
+export { type Cluster, GPUS, type Gpu, parseCluster } from './hardware.ts';
+export { KNOWN_MODELS, type KnownFacts, type KnownModel, knownModel, type ModelShape } from './known-models.ts';
 export { assumedPeakLr, formatLr, formatShare } from './learning-rates.ts';
 export { estimateMemory, type MemoryEstimate } from './memory.ts';
 export { blendAt, jobPhases, shareInPhase } from './phases.ts';

@@ -1,10 +1,11 @@
-// What learning rates a model was pretrained with: recorded facts first, an assumption by size otherwise, and which of the two it is.
+// What learning rates a model was pretrained with: recorded or published facts first, an assumption by size otherwise, and which of them
+// it is.
 import { formatCount } from '../base/units.ts';
 import type { ModelFactsForPlan, Reason } from './types.ts';
 
 export interface LrFact {
   lr: number;
-  /** Read from the model's own files. */
+  /** Read from the model's own files, or published by those who trained it. */
   isRecorded: boolean;
   why: string;
   source: string;
@@ -25,8 +26,7 @@ export function assumedPeakLr(numParameters: number): number {
 
 export function pretrainingPeakLr(model: ModelFactsForPlan): LrFact {
   const { peakLr, finalLr, source = '' } = model.pretraining ?? {};
-  if (peakLr)
-    return { lr: peakLr, isRecorded: true, why: 'the peak LR of pretraining, as recorded with the model', source };
+  if (peakLr) return { lr: peakLr, isRecorded: true, why: `the peak LR of pretraining, as ${found(model)}`, source };
   if (finalLr)
     return {
       lr: finalLr / FINAL_OVER_PEAK,
@@ -37,7 +37,7 @@ export function pretrainingPeakLr(model: ModelFactsForPlan): LrFact {
   return {
     lr: assumedPeakLr(model.numParameters),
     isRecorded: false,
-    why: `ASSUMED: the model does not record the LRs of its pretraining; this is a usual peak at ${formatCount(model.numParameters)} parameters`,
+    why: `ASSUMED: ${unknown(model)} the LRs of its pretraining; this is a usual peak at ${formatCount(model.numParameters)} parameters`,
     source: 'assumption',
   };
 }
@@ -48,24 +48,47 @@ export function pretrainingFinalLr(model: ModelFactsForPlan): LrFact {
     return {
       lr: finalLr,
       isRecorded: true,
-      why: 'the LR at which pretraining ended, as recorded with the model',
+      why: `the LR at which pretraining ended, as ${found(model)}`,
       source,
+    };
+  if (peakLr && finalLr === 0)
+    return {
+      lr: rounded(peakLr * FINAL_OVER_PEAK),
+      isRecorded: false,
+      why:
+        `pretraining ended at an LR of 0, from which nothing can go on. A tenth of its peak (${formatLr(peakLr)}) is taken: where most ` +
+        'schedules end, and what the training of SmolLM3 on longer sequences took after such an end (peak 2e-4, then 2e-5)',
+      source: `huggingface/smollm, smollm3/long_context_4k_to_32k.yaml; that it is right for your text: assumption. Peak: ${source}`,
     };
   if (peakLr)
     return {
-      lr: peakLr * FINAL_OVER_PEAK,
+      lr: rounded(peakLr * FINAL_OVER_PEAK),
       isRecorded: false,
-      why: `a tenth of the recorded peak LR of pretraining (${formatLr(peakLr)}); the final LR itself is not recorded`,
-      source: 'assumption',
+      why: `a tenth of the ${model.pretraining?.published ? 'published' : 'recorded'} peak LR of pretraining (${formatLr(peakLr)}); the final LR itself is not ${model.pretraining?.published ? 'published' : 'recorded'}`,
+      source: model.pretraining?.published ? `assumption. Peak: ${source}` : 'assumption',
     };
   return {
     lr: Number((assumedPeakLr(model.numParameters) * FINAL_OVER_PEAK).toPrecision(2)),
     isRecorded: false,
     why:
-      'ASSUMED: the model does not record the LR at which its pretraining ended; this is a tenth of a usual peak at ' +
+      `ASSUMED: ${unknown(model)} the LR at which its pretraining ended; this is a tenth of a usual peak at ` +
       `${formatCount(model.numParameters)} parameters. If you know the true one, set recipe.peakLr to it`,
     source: 'assumption',
   };
+}
+
+function found({ pretraining }: ModelFactsForPlan): string {
+  return pretraining?.published ? 'published' : 'recorded with the model';
+}
+
+/** "the model does not record", or whose authors do not publish it. */
+function unknown({ known }: ModelFactsForPlan): string {
+  return known ? `the authors of ${known.names.join(' or ')} do not publish` : 'the model does not record';
+}
+
+/** A tenth of a decimal without the noise of binary fractions. */
+function rounded(lr: number): number {
+  return Number(lr.toPrecision(12));
 }
 
 /** The geometric middle of final and peak LR. */

@@ -4,7 +4,9 @@
 import { ConfigError } from '../base/errors.ts';
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import type { CommonOptions, Config, LoraConfig, PresetName } from '../config/index.ts';
+import { adviseModel } from './advisor.ts';
 import { type BlendCorpus, splitWhole } from './blends.ts';
+import { estimateCost } from './cost.ts';
 import { bothSources, chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemory, type MemoryEstimate } from './memory.ts';
 import { type Blending, explainCaps, makePhases, tokensOf } from './phases.ts';
@@ -214,12 +216,16 @@ export function makePlan(given: PlanInputs): Plan {
     presetTitle: PRESETS[config.recipe.preset].title,
     model: {
       name: model.name,
+      ...(model.family === undefined ? {} : { family: model.family }),
+      ...(model.tokenizer && { tokenizer: model.tokenizer }),
       numParameters: model.numParameters,
       numNonEmbedding: model.numNonEmbedding,
       context: model.context,
       isInstruct: model.isInstruct,
       isInstructWhy: model.isInstructWhy,
       ...(model.experts && { experts: model.experts }),
+      ...(model.pretraining && { pretraining: model.pretraining }),
+      ...(model.known && { known: model.known }),
     },
     corpora: inputs.corpora.map((corpus) => ({ ...corpus })),
     ...{ numSteps, tokensPerStep, seqLen, sequencesPerStep, sequencesPerMicroBatch, totalTokens, precision },
@@ -239,7 +245,7 @@ export function makePlan(given: PlanInputs): Plan {
     ...(shift && { shift }),
     ...(probes && { probes }),
   };
-  if (hardware?.tokensPerSecond) {
+  if (hardware?.tokensPerSecond && !inputs.on) {
     const numEvals = 1 + Math.ceil(numSteps / plan.evaluation.everySteps);
     plan.expected.seconds = Math.round(
       (totalTokens + numEvals * evalTokens * FORWARD_SHARE) / hardware.tokensPerSecond,
@@ -261,6 +267,10 @@ export function makePlan(given: PlanInputs): Plan {
       batchTokens: tokensPerStep,
       source: `continuo ${config.name}`,
     };
+  plan.expected.cost = estimateCost(inputs, plan);
+  if (inputs.on) plan.expected.seconds = Math.round(plan.expected.cost.gpus.seconds);
+  const advice = adviseModel({ model, corpora: inputs.corpora, preset: plan.preset });
+  if (advice) plan.advice = advice;
   plan.warnings = findPitfalls(inputs, plan);
   return plan;
 }

@@ -1,21 +1,29 @@
 // The words of the recipe: facts that go into a plan, and the plan that comes out. A plan is complete (no default is left open) and is
 // plain data: it is written to plan.json as it stands.
+
 import type { Config, CorpusRole, Precision, PresetName } from '../config/index.ts';
+import type { Advice } from './advisor.ts';
+import type { CostEstimate } from './cost.ts';
+import type { Cluster } from './hardware.ts';
 import type { MemoryEstimate } from './memory.ts';
 import type { ProbeResults } from './probes.ts';
 import type { Schedule, ScheduleDesign } from './schedules.ts';
 import type { Shift } from './shift.ts';
 
 export interface PretrainingFacts {
-  /** LR of the last step of pretraining. */
+  /** LR of the last step of pretraining; 0 where the schedule ended there. */
   finalLr?: number;
   peakLr?: number;
   /** Tokens seen. */
   tokens?: number;
   /** Tokens an optimizer step. */
   batchTokens?: number;
+  /** Length of its sequences, before an extension of the context. */
+  seqLen?: number;
   /** Where these were read, e.g. "config.json". */
   source: string;
+  /** Found in the literature (known-models.ts), not in the checkpoint's own files. */
+  published?: boolean;
 }
 
 /** What decides how much memory training takes. */
@@ -44,6 +52,9 @@ export interface ExpertFacts {
 
 export interface ModelFactsForPlan {
   name: string;
+  /** config.json's model_type. */
+  family?: string;
+  tokenizer?: { kind: string; vocabSize: number; hasChatTemplate: boolean };
   numParameters: number;
   numNonEmbedding: number;
   /** Longest sequence that it was trained on, tokens. */
@@ -51,11 +62,16 @@ export interface ModelFactsForPlan {
   vocabSize: number;
   /** Width of the residual stream. */
   hidden: number;
+  /** Layers, and heads times width of a head: what attention costs. Absent: attention is not counted. */
+  numLayers?: number;
+  attentionWidth?: number;
   experts?: ExpertFacts;
   isInstruct: boolean;
   /** Why it is taken for an instruct or a base model. */
   isInstructWhy: string;
   pretraining?: PretrainingFacts;
+  /** As which known model it was recognised, and the hub ids of that one's base and tuned version. */
+  known?: { names: string[]; base?: string; instruct?: string };
 }
 
 export interface CorpusFacts {
@@ -68,6 +84,14 @@ export interface CorpusFacts {
   heldOut: { numTokens: number; numDocuments: number };
   /** Of instruction text: whether it is conversations, written by the model's chat template. */
   hasChatMarkup?: boolean;
+  /** Documents of these whose text stands earlier in the corpus as well; they are kept. */
+  numCopies?: number;
+  /** Words between spaces. */
+  numWords?: number;
+  /** Tokens of the text, without those that separate documents, a word. */
+  tokensPerWord?: number;
+  /** Language -> share of the bytes, largest first; "unknown" where there is no clear sign. */
+  languages?: Record<string, number>;
 }
 
 export interface HardwareFacts {
@@ -82,6 +106,10 @@ export interface PlanInputs {
   model: ModelFactsForPlan;
   corpora: readonly CorpusFacts[];
   hardware?: HardwareFacts;
+  /** GPUs that the plan is for, instead of this machine. */
+  on?: Cluster;
+  /** US dollars an hour: of one of these GPUs, or of this machine. */
+  pricePerHour?: number;
   /** Counts the bytes of weights, gradients and moments, and of activations. */
   countMemory: (shape: TrainingShape) => { stateBytes: number; activationBytes: number };
   /** Between the domain and what the model knows, where it was measured. */
@@ -138,7 +166,17 @@ export interface Plan {
   presetTitle: string;
   model: Pick<
     ModelFactsForPlan,
-    'name' | 'numParameters' | 'numNonEmbedding' | 'context' | 'isInstruct' | 'isInstructWhy' | 'experts'
+    | 'name'
+    | 'family'
+    | 'tokenizer'
+    | 'numParameters'
+    | 'numNonEmbedding'
+    | 'context'
+    | 'isInstruct'
+    | 'isInstructWhy'
+    | 'experts'
+    | 'pretraining'
+    | 'known'
   >;
   corpora: CorpusFacts[];
   numSteps: number;
@@ -180,16 +218,21 @@ export interface Plan {
     /** Whole tokens; they add up to totalTokens. */
     tokensByCorpus: Record<string, number>;
     epochsByCorpus: Record<string, number>;
+    /** Of training and measuring, on this machine or on the GPUs that the plan is for. */
     seconds?: number;
+    /** On this machine. */
     memory: MemoryEstimate;
+    cost?: CostEstimate;
   };
+  /** Whether to train the base or the instruct model; absent where there is no such question. */
+  advice?: Advice;
   warnings: PlanWarning[];
   /** Between the domain and what the model knows, where it was measured. */
   shift?: Shift;
   /** What probe runs found; the plan follows it where the configuration says "found". */
   probes?: ProbeResults;
   /** What the trained model's configuration shall record about this run, where the run is a pretraining. */
-  recordsPretraining?: Required<PretrainingFacts>;
+  recordsPretraining?: Required<Omit<PretrainingFacts, 'seqLen' | 'published'>>;
 }
 
 // --- What a preset gives to the planner

@@ -17,6 +17,7 @@ import {
   type Document,
   findInputFiles,
   type InputFile,
+  type Language,
   readFiles,
 } from '../corpus/index.ts';
 import { type ChatMessage, loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
@@ -74,6 +75,8 @@ export interface ShardManifest {
   numTokens: number;
   /** UTF-8 bytes of the text. */
   numBytes: number;
+  /** Words between spaces. */
+  numWords: number;
 }
 
 export interface CorpusManifest {
@@ -82,8 +85,11 @@ export interface CorpusManifest {
   fingerprint: string;
   name: string;
   role: EvalSetRef['role'];
-  train: ShardManifest;
+  /** numCopies: documents whose text stands earlier in the shard as well; they stay in it. */
+  train: ShardManifest & { numCopies: number };
   heldOut: ShardManifest;
+  /** Language -> UTF-8 bytes of all documents that begin in it, largest first; "unknown" where there is no clear sign. */
+  languages: Record<string, number>;
   dtype: ShardDtype;
   vocabSize: number;
   tokenizerDigest: string;
@@ -244,7 +250,7 @@ interface Stage {
 
 type BuiltShards = Pick<
   CorpusManifest,
-  'train' | 'heldOut' | 'partChars' | 'limitTokens' | 'conversations' | 'removed'
+  'train' | 'heldOut' | 'languages' | 'partChars' | 'limitTokens' | 'conversations' | 'removed'
 >;
 
 async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
@@ -269,6 +275,7 @@ async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
     return {
       train,
       heldOut,
+      languages: Object.fromEntries([...staged.languages].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))),
       ...(staged.partChars === undefined ? {} : { partChars: staged.partChars }),
       ...(train.numTokens >= limit && !whole ? { limitTokens: limit } : {}),
       ...(staged.numConversations > 0
@@ -326,6 +333,9 @@ interface Staged {
   hashes: Column<Float64Array>;
   lengths: Column<Uint32Array>;
   numBytes: Column<Uint32Array>;
+  numWords: Column<Uint32Array>;
+  /** Bytes by language. */
+  languages: Map<Language, number>;
   continues: Column<Uint8Array>;
   /** Content hash of the whole document of each piece; empty where documents are not cut. */
   documentHashes: Column<Float64Array>;
@@ -360,6 +370,8 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
     hashes: new Column(Float64Array),
     lengths: new Column(Uint32Array),
     numBytes: new Column(Uint32Array),
+    numWords: new Column(Uint32Array),
+    languages: new Map<Language, number>(),
     continues: new Column(Uint8Array),
     documentHashes: new Column(Float64Array),
   };
@@ -403,6 +415,9 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
         staged.hashes.push(result.hashes[i]);
         staged.lengths.push(ids.length);
         staged.numBytes.push(result.numBytes[i]);
+        staged.numWords.push(result.numWords[i]);
+        const language = result.languages[i];
+        staged.languages.set(language, (staged.languages.get(language) ?? 0) + result.numBytes[i]);
         if (batch.documentHashes.length > 0) staged.documentHashes.push(batch.documentHashes[i]);
         numChars += batch.texts[i].length;
         staged.continues.push(batch.continues[i] ? 1 : 0);
@@ -559,6 +574,7 @@ function writeHeldOut({ folder, tokenizer, reader, staged }: ShardSource, docume
     numDocuments: documents.length,
     numTokens: writer.numTokens - documents.length,
     numBytes: documents.reduce((sum, i) => sum + numBytes[i], 0),
+    numWords: documents.reduce((sum, i) => sum + staged.numWords.array()[i], 0),
   };
 }
 
@@ -567,29 +583,41 @@ function writeTraining(
   { folder, tokenizer, reader, staged }: ShardSource,
   isKept: (i: number) => boolean,
   limit: number,
-): ShardManifest {
+): ShardManifest & { numCopies: number } {
   const prefix = path.join(folder, 'train');
   const writer = new ShardWriter(prefix, tokenizer.vocabSize, reader.hasMask && staged.numConversations > 0);
   const numBytes = staged.numBytes.array();
+  const numWords = staged.numWords.array();
   const continues = staged.continues.array();
   const hashes = new Column(Float64Array);
   const append = (ids: ArrayLike<number>, answers?: Uint8Array) => {
     const room = Math.min(ids.length, limit - writer.numTokens);
     writer.append(room === ids.length ? ids : Array.from(ids).slice(0, room), answers?.subarray(0, room));
   };
+  const seen = new Set<number>();
+  let numCopies = 0;
   let bytes = 0;
+  let words = 0;
   for (let i = 0; i < numBytes.length && writer.numTokens < limit; i++) {
     if (!isKept(i)) continue;
     const joins = i > 0 && continues[i] === 1 && isKept(i - 1);
     if (!joins) {
       writer.beginDocument();
-      hashes.push(documentHash(staged, i));
+      const hash = documentHash(staged, i);
+      hashes.push(hash);
+      // What follows a held-out part is no document of its own.
+      if (continues[i] === 0) {
+        if (seen.has(hash)) numCopies++;
+        seen.add(hash);
+      }
       append([tokenizer.documentStart], Uint8Array.of(0));
     }
     const before = writer.numTokens;
     const [first, length] = reader.documentRange(i);
     append(reader.read(first, length), reader.readMask(first, length));
-    bytes += Math.round(numBytes[i] * (length > 0 ? (writer.numTokens - before) / length : 1));
+    const written = length > 0 ? (writer.numTokens - before) / length : 1;
+    bytes += Math.round(numBytes[i] * written);
+    words += Math.round(numWords[i] * written);
     const goesOn = i + 1 < numBytes.length && continues[i + 1] === 1 && isKept(i + 1);
     if (goesOn && writer.numTokens < limit) continue;
     append([tokenizer.documentEnd]);
@@ -597,5 +625,6 @@ function writeTraining(
   }
   writer.finish();
   writeHashes(prefix, hashes.array());
-  return { prefix: 'train', numDocuments: writer.numDocuments, numTokens: writer.numTokens, numBytes: bytes };
+  const { numDocuments, numTokens } = writer;
+  return { prefix: 'train', numDocuments, numTokens, numBytes: bytes, numWords: words, numCopies };
 }

@@ -4,6 +4,7 @@ import { workerData } from 'node:worker_threads';
 import { isUserError } from '../base/errors.ts';
 import { hashFraction } from '../base/hash.ts';
 import { serveBatches } from '../base/worker-pool.ts';
+import { countWords, guessLanguage, type Language } from '../corpus/index.ts';
 import { type ChatMessage, encodeConversation, loadTokenizer } from '../tokenizer/index.ts';
 
 export interface TokenizeRequest {
@@ -19,6 +20,10 @@ export interface TokenizedBatch {
   lengths: Float64Array;
   /** UTF-8 bytes a text. */
   numBytes: Float64Array;
+  /** Words a text. */
+  numWords: Float64Array;
+  /** Language of each text's beginning. */
+  languages: Language[];
   /** First 53 bits of each text's SHA-256, as a number in [0, 1). */
   hashes: Float64Array;
   /** For each id, 1 where it bears loss when only answers do; absent where no text of the batch is a conversation. */
@@ -56,6 +61,8 @@ serveBatches(({ texts, conversations }: TokenizeRequest) => {
     ids,
     lengths: Float64Array.from(encoded, (list) => list.length),
     numBytes: Float64Array.from(texts, (text) => Buffer.byteLength(text)),
+    numWords: Float64Array.from(texts, countWords),
+    languages: texts.map(guessLanguage),
     hashes: Float64Array.from(texts, hashFraction),
     refused,
     ...(conversations.size > 0 ? { answers: answersOf(encoded, said) } : {}),

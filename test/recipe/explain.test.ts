@@ -1,7 +1,7 @@
 import * as path from 'node:path';
 import { expect, it } from 'vitest';
-import { explainPlan, makePlan } from '../../src/recipe/index.ts';
-import { corpus, HANDBOOK, inputs, newModelInputs, QA, WEB } from './facts.ts';
+import { explainPlan, knownModel, type ModelFactsForPlan, makePlan, parseCluster } from '../../src/recipe/index.ts';
+import { corpus, HANDBOOK, inputs, MODEL, newModelInputs, QA, WEB } from './facts.ts';
 
 it('words a plan as in the golden file', async () => {
   const plan = makePlan({
@@ -22,6 +22,11 @@ it('stays within 100 columns, whatever the plan', () => {
     makePlan(inputs([HANDBOOK, WEB], 'budget: { tokens: 9M }\nrecipe: naive')),
     makePlan(inputs([HANDBOOK, WEB], 'budget: { tokens: 9M }\nrecipe: { preset: reuse-dont-retrain, switchAt: 0.02 }')),
     makePlan(newModelInputs([WEB])),
+    makePlan({ ...inputs([HANDBOOK, WEB]), on: parseCluster('t4x64'), pricePerHour: 0.5 }),
+    makePlan({
+      ...inputs([HANDBOOK, WEB]),
+      model: { ...MODEL, ...knownModelFacts('allenai/OLMo-2-1124-13B-Instruct') },
+    }),
   ];
   for (const plan of plans) {
     const page = explainPlan(plan);
@@ -29,6 +34,26 @@ it('stays within 100 columns, whatever the plan', () => {
     for (const warning of plan.warnings) expect(page).toContain(`${warning.id}:`);
     for (const reason of plan.reasons) expect(page).toContain(reason.what);
   }
+});
+
+function knownModelFacts(id: string): Partial<ModelFactsForPlan> {
+  const { names, base, instruct, pretraining } = knownModel(id)!;
+  return { name: id, numParameters: 13e9, isInstruct: true, pretraining, known: { names, base, instruct } };
+}
+
+it('shows what the text is like, and what GPUs cost', () => {
+  const german = {
+    ...HANDBOOK,
+    numCopies: 12,
+    numWords: 2_500_000,
+    tokensPerWord: 1.6,
+    languages: { de: 0.92, unknown: 0.08 },
+  };
+  const page = explainPlan(makePlan({ ...inputs([german, WEB]), on: parseCluster('h100x8') }));
+  expect(page).toContain('handbook  15.3 MiB  2.5M   4.00         1.60         12      de 92 %, unknown 8 %');
+  expect(page).toMatch(/ {2}on {6}8 x H100 SXM\n {2}time {4}about/);
+  expect(page).toContain('It fits.');
+  expect(page).not.toContain('program 128 MiB');
 });
 
 it('marks the switch at its step', () => {

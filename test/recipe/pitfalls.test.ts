@@ -73,6 +73,18 @@ describe('each rule fires where it should, and only there', () => {
     expect(ids(inputs())).not.toContain(id);
   });
 
+  it('lr-of-larger-steps', () => {
+    const id = 'lr-of-larger-steps';
+    // 1,048,576 tokens a step in pretraining, 16,384 here: an eighth of the LR.
+    const model = { ...MODEL, pretraining: { ...MODEL.pretraining!, batchTokens: 2 ** 20 } };
+    const found = find(inputs([HANDBOOK, WEB], undefined, model), id)!;
+    expect(found.evidence).toContain('16.4k tokens a step, pretraining had 1.05M');
+    expect(found.fix).toContain('recipe.peakLr to about 2.5e-5');
+    expect(ids(inputs())).not.toContain(id);
+    const given = 'budget: { tokens: 4M }\nrecipe: { preset: reuse-dont-retrain, peakLr: 5e-5 }';
+    expect(ids(inputs([HANDBOOK, WEB], given, model))).not.toContain(id);
+  });
+
   it('too-many-epochs', () => {
     const small = corpus('handbook', 'domain', 500_000);
     const warning = find(inputs([small, WEB]), 'too-many-epochs')!;

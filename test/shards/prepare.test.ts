@@ -125,6 +125,22 @@ describe('prepareCorpus', () => {
     expect(train.length + heldOut.size + corpus.manifest.removed.heldOutCopies).toBe(1500);
   });
 
+  it('counts words, copies that stay, and languages', async () => {
+    const sentence =
+      'It is the same with the other parts of the pump, which are not to be removed before they are cold.';
+    const unlike = Array.from({ length: 300 }, (_, i) => `${i} ${sentence}`);
+    const repeated = Array.from({ length: 40 }, () => `again: ${sentence}`);
+    const file = writeJsonl(path.join(folder, 'statistics.jsonl'), [...unlike, ...repeated, 'qwer '.repeat(200)]);
+    const { manifest, trainPrefix, heldOutPrefix } = await prepare('statistics', file);
+    const train = documents(trainPrefix).map(textOf);
+    const numWords = (all: string[]) => all.reduce((sum, text) => sum + text.trim().split(/\s+/).length, 0);
+    expect(manifest.train.numWords).toBe(numWords(train));
+    expect(manifest.heldOut.numWords).toBe(numWords(documents(heldOutPrefix).map(textOf)));
+    expect(manifest.train.numCopies).toBe(train.length - new Set(train).size);
+    const bytes = [...unlike, ...repeated].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+    expect(manifest.languages).toEqual({ en: bytes, unknown: 1000 });
+  });
+
   it('holds parts of a single book out, and joins the rest again', async () => {
     const book = `${words(5, 60_000)}\nEnd.`;
     fs.mkdirSync(path.join(folder, 'book'), { recursive: true });
@@ -132,6 +148,7 @@ describe('prepareCorpus', () => {
     const corpus = await prepare('book', path.join(folder, 'book'));
     const { manifest } = corpus;
     expect(manifest.partChars).toBeGreaterThan(10_000);
+    expect(manifest.train.numCopies).toBe(0);
     const heldOut = documents(corpus.heldOutPrefix).map(textOf);
     const train = documents(corpus.trainPrefix).map(textOf);
     expect(heldOut).toHaveLength(8);

@@ -120,6 +120,31 @@ export const tooFewSteps: Pitfall = {
   },
 };
 
+/** Presets whose LR does not come from the model's pretraining. */
+const OWN_LR: ReadonlySet<string> = new Set(['from-scratch', 'instruct-domain']);
+/** Steps smaller by this factor want half the LR. */
+const MIN_BATCH_RATIO = 4;
+
+export const lrOfLargerSteps: Pitfall = {
+  id: 'lr-of-larger-steps',
+  severity: 'warning',
+  source: 'Malladi et al. 2022 (arXiv 2205.10287): with Adam, the LR goes with the square root of the batch',
+  check({ config, model }, plan) {
+    const { batchTokens } = model.pretraining ?? {};
+    const { options } = config.recipe;
+    const isGiven = 'peakLr' in options && options.peakLr !== undefined;
+    if (OWN_LR.has(plan.preset) || isGiven || !batchTokens) return undefined;
+    const ratio = batchTokens / plan.tokensPerStep;
+    if (ratio < MIN_BATCH_RATIO) return undefined;
+    const scaled = formatLr(Number((plan.schedule.peakLr / Math.sqrt(ratio)).toPrecision(2)));
+    return {
+      message: 'The LR comes from a pretraining with much larger steps; for these it may be too high.',
+      evidence: `peak LR ${formatLr(plan.schedule.peakLr)}, ${formatCount(plan.tokensPerStep)} tokens a step, pretraining had ${formatCount(batchTokens)}`,
+      fix: `Set recipe.peakLr to about ${scaled}, or raise training.batchTokens where the budget allows; watch the general loss over the first steps.`,
+    };
+  },
+};
+
 export const embeddingLrAbovePeak: Pitfall = {
   id: 'embedding-lr-above-peak',
   severity: 'warning',

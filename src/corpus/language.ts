@@ -1,0 +1,106 @@
+// Which natural language a text is in, cheaply: by its script where that decides, by its most frequent small words otherwise. For the
+// statistics of a corpus, not for filtering: where the sign is not clear, as in code, tables and short texts, it says "unknown".
+
+/** ISO 639-1. */
+export type Language = (typeof LANGUAGES)[number] | 'unknown';
+
+const LANGUAGES = [
+  ...(['en', 'de', 'fr', 'es', 'it', 'pt', 'nl', 'sv', 'da', 'pl', 'cs', 'tr', 'fi', 'id', 'ro'] as const),
+  ...(['ru', 'uk', 'bg', 'el', 'he', 'ar', 'fa', 'hi', 'th', 'ko', 'ja', 'zh'] as const),
+] as const;
+
+/** Function words, nearly all of them among the most frequent of their language. Those that two languages share count for both. */
+const SMALL_WORDS: Partial<Record<Language, string>> = {
+  en: 'the of and to in is that it for was on as with be by this are which from or an have not at you his her they we',
+  de: 'der die und das in den von zu mit sich ist auf für nicht ein eine im dem des auch es an werden aus er hat dass sie',
+  fr: 'de la le et les des en un une du dans est que pour qui au par plus ne pas sur ce il sont avec se ou cette',
+  es: 'de la que el en y los del se las por un para con no una su al es lo como más pero sus le o este fue',
+  it: 'di e il la che in un a per del è una sono con non si della le da i al nel dei alla più gli ha anche',
+  pt: 'de a o que e do da em um para com não uma os no se na por mais as dos como mas ao ele das à seu',
+  nl: 'de het een van en in is dat op te zijn met voor niet aan er om ook als dan maar door werd bij naar wordt',
+  sv: 'och i att det som en på är av för med den till inte om ett han men var jag från vi så kan har de',
+  da: 'og i at det er en til på af for med den som der ikke de et har var han men fra vi jeg kan blev også',
+  pl: 'w i na z do się nie że jest to o jak po od za przez dla oraz ale są który jego tym był być co',
+  cs: 'a v se na je že to s z do o i jako ve pro by ale po jsou si od za který byl tak k nebo této',
+  tr: 've bir bu için ile de da olarak daha çok olan en gibi kadar sonra var ne o ise ama değil her',
+  fi: 'ja on ei se että oli hän mutta myös kun niin joka ovat tai sen ole jos kuin mitä vain nyt sekä',
+  id: 'yang dan di dari untuk dengan ini itu pada dalam tidak adalah oleh akan ke atau sebagai juga ada telah bisa',
+  ro: 'de și în la a cu pe care din nu este un o mai că pentru se sau ce prin fost sunt au dar lui',
+  ru: 'и в не на что с по как это он к но из у от за для его она был же так бы или то все',
+  uk: 'і в не на що з у та як це він до але за від для його вона був бути або є які про',
+  bg: 'на и в да се за от е с не по са като това си но че до при той към или един която',
+  ar: 'في من على إلى أن عن مع هذا كان التي ما لا هو أو كما بعد هذه الذي قد بين',
+  fa: 'و در به از که این را با است برای آن یک می تا بر شد بود های هم خود',
+};
+
+const PROFILES = Object.entries(SMALL_WORDS).map(([language, words]) => ({
+  language: language as Language,
+  words: new Set(words.split(' ')),
+}));
+
+/** Characters that are looked at: a page is enough. */
+const MAX_CHARS = 1500;
+/** Fewer letters than these, or words in a script with spaces, say nothing. */
+const MIN_LETTERS = 40;
+const MIN_WORDS = 12;
+/** Small words are a fourth to a half of running text in these languages; the second-best has at most two thirds of the best's. Assumptions. */
+const MIN_SHARE = 0.15;
+const MARGIN = 1.5;
+
+const SCRIPTS: readonly (readonly [Language | 'latin' | 'cyrillic' | 'arabic' | 'kana' | 'han', RegExp])[] = [
+  ['latin', /\p{Script=Latin}/gu],
+  ['cyrillic', /\p{Script=Cyrillic}/gu],
+  ['arabic', /\p{Script=Arabic}/gu],
+  ['kana', /[\p{Script=Hiragana}\p{Script=Katakana}]/gu],
+  ['han', /\p{Script=Han}/gu],
+  ['ko', /\p{Script=Hangul}/gu],
+  ['el', /\p{Script=Greek}/gu],
+  ['he', /\p{Script=Hebrew}/gu],
+  ['hi', /\p{Script=Devanagari}/gu],
+  ['th', /\p{Script=Thai}/gu],
+];
+
+/** The language of the beginning of a text. */
+export function guessLanguage(text: string): Language {
+  const start = text.slice(0, MAX_CHARS);
+  const letters = new Map(SCRIPTS.map(([script, pattern]) => [script, start.match(pattern)?.length ?? 0]));
+  const total = [...letters.values()].reduce((sum, n) => sum + n, 0);
+  if (total < MIN_LETTERS) return 'unknown';
+  const [script, count] = [...letters].reduce((best, next) => (next[1] > best[1] ? next : best));
+  const east = letters.get('kana')! + letters.get('han')!;
+  // Japanese mixes kana and Chinese characters; Chinese has no kana.
+  if (east > total / 2) return letters.get('kana')! > east / 20 ? 'ja' : 'zh';
+  if (count <= total / 2) return 'unknown';
+  return script === 'latin' || script === 'cyrillic' || script === 'arabic'
+    ? bySmallWords(start)
+    : (script as Language);
+}
+
+function bySmallWords(text: string): Language {
+  const words = text.toLowerCase().match(/[\p{L}\p{M}]+/gu) ?? [];
+  if (words.length < MIN_WORDS) return 'unknown';
+  let best: { language: Language; hits: number } = { language: 'unknown', hits: 0 };
+  let second = 0;
+  for (const profile of PROFILES) {
+    let hits = 0;
+    for (const word of words) if (profile.words.has(word)) hits++;
+    if (hits > best.hits) {
+      second = best.hits;
+      best = { language: profile.language, hits };
+    } else if (hits > second) second = hits;
+  }
+  return best.hits >= MIN_SHARE * words.length && best.hits >= MARGIN * second ? best.language : 'unknown';
+}
+
+/** Runs of characters between spaces, as `wc -w` counts them; of little meaning in scripts without spaces. */
+export function countWords(text: string): number {
+  let numWords = 0;
+  let isInside = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    const isSpace = code === 32 || (code >= 9 && code <= 13) || code === 0xa0 || code === 0x3000 || code === 0x2028;
+    if (!isSpace && !isInside) numWords++;
+    isInside = !isSpace;
+  }
+  return numWords;
+}
