@@ -46,11 +46,13 @@ export function adviseModel({ model, corpora, preset }: AdviceFacts): Advice | u
   if (preset === 'from-scratch') return undefined;
   const tokens = (role: CorpusFacts['role']) =>
     corpora.reduce((sum, corpus) => sum + (corpus.role === role ? corpus.numTokens : 0), 0);
+  // Without a domain corpus, general text takes its place.
+  const learned = tokens('domain') || tokens('general');
   const siblings = { base: hasBase(model), instruct: hasInstruct(model) };
   const reasons = [
-    ...ofData(tokens('domain'), siblings.instruct),
-    ...ofModel(model, tokens('domain'), siblings),
-    ...ofInstructionText(model, tokens('domain'), tokens('instruction')),
+    ...ofData(learned, siblings.instruct),
+    ...ofModel(model, learned, siblings),
+    ...ofInstructionText(model, learned, tokens('instruction')),
   ].sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
   const possible: AdviceAnswer[] = [
     ...(siblings.base ? (['base'] as const) : []),
@@ -75,7 +77,7 @@ function hasInstruct({ isInstruct, known }: ModelFactsForPlan): boolean {
 }
 
 function ofData(domain: number, hasInstructSibling: boolean): AdviceReason[] {
-  const size = `${formatCount(domain)} domain tokens`;
+  const size = `${formatCount(domain)} tokens to learn`;
   if (domain < TINY_TOKENS && hasInstructSibling)
     return [
       {

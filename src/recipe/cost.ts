@@ -57,7 +57,7 @@ export function countWork(inputs: PlanInputs, plan: Plan): Work {
 }
 
 export interface GpuCost {
-  /** The user asked for these; else they are one H100, to compare. */
+  /** The user asked for these; else they are to compare. */
   isAsked: boolean;
   gpu: string;
   numGpus: number;
@@ -88,20 +88,23 @@ export interface GpuCost {
 export interface CostEstimate extends Work {
   /** This machine, at the speed that the plan's time is of. Absent where the plan is for GPUs. */
   here?: { pricePerHour: number; dollars: number };
-  /** The GPUs that were asked about, else one H100, to compare. */
+  /** The GPUs that were asked about, else one H100 or as many as are needed, to compare. */
   gpus: GpuCost;
 }
 
-/** What a plan costs on this machine, and on the GPUs of `inputs.on` or on one H100. */
+/** What a plan costs on this machine, and on the GPUs of `inputs.on` or on H100s. */
 export function estimateCost(inputs: PlanInputs, plan: Plan): CostEstimate {
   const work = countWork(inputs, plan);
   const { on, pricePerHour } = inputs;
   const { seconds } = plan.expected;
   const isHerePriced = !on && pricePerHour !== undefined && seconds !== undefined;
+  const costOn = (cluster: Cluster) => costOnGpus(inputs, plan, work, cluster, on ? pricePerHour : undefined);
+  const one = costOn(on ?? { gpu: DEFAULT_GPU, count: 1 });
   return {
     ...work,
     ...(isHerePriced ? { here: { pricePerHour, dollars: (seconds / 3600) * pricePerHour } } : {}),
-    gpus: costOnGpus(inputs, plan, work, on ?? { gpu: DEFAULT_GPU, count: 1 }, on ? pricePerHour : undefined),
+    // What nobody asked about is compared with as many as it fits on.
+    gpus: on || one.fits || !one.leastGpus ? one : costOn({ gpu: DEFAULT_GPU, count: one.leastGpus }),
   };
 }
 

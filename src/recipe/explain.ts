@@ -227,7 +227,8 @@ function cost(plan: Plan): string[] {
 
 function work({ trainFlops, evalFlops }: CostEstimate): string {
   const share = evalFlops / (trainFlops + evalFlops);
-  return `${(trainFlops + evalFlops).toExponential(2).replace('e+', 'e')} operations: 6 a parameter in a matrix and token, attention, and ${formatShare(share)} for measuring`;
+  const measuring = share >= 0.001 ? `; ${formatShare(share)} of it for measuring` : '';
+  return `${(trainFlops + evalFlops).toExponential(2).replace('e+', 'e')} operations: 6 a token and parameter in a matrix, and attention${measuring}`;
 }
 
 function onGpus(gpus: GpuCost): string[] {
@@ -257,8 +258,12 @@ function onGpus(gpus: GpuCost): string[] {
 }
 
 function compareGpu(gpus: GpuCost): string {
-  const fit = gpus.fits ? '' : `; it would not fit on one, but on ${gpus.leastGpus ?? 'no number of them'}`;
-  return `about ${formatSeconds(gpus.seconds)} and ${formatDollars(gpus.dollars)} on one ${gpus.gpu}, ${formatDollars(gpus.pricePerHour)} an hour and ${formatShare(gpus.utilisation)} of its peak assumed${fit}${gpus.note ? `; ${gpus.note}` : ''} (--on h100x8 for others)`;
+  const where = gpus.numGpus === 1 ? `one ${gpus.gpu}` : `${gpus.numGpus} x ${gpus.gpu}, the fewest that it fits on`;
+  const remarks = [
+    ...(gpus.fits ? [] : ['it would not fit on any number of them']),
+    ...(gpus.note === undefined ? [] : [gpus.note]),
+  ];
+  return `about ${formatSeconds(gpus.seconds)} and ${formatDollars(gpus.dollars)} on ${where}, ${formatDollars(gpus.pricePerHour)} an hour each and ${formatShare(gpus.utilisation)} of the peak assumed${remarks.map((remark) => `; ${remark}`).join('')} (--on h100x8 for others)`;
 }
 
 /** "$0.03", "$1,234". */

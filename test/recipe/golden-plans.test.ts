@@ -6,6 +6,7 @@ import { loadConfig, parseConfig } from '../../src/config/index.ts';
 import {
   type CorpusFacts,
   explainPlan,
+  knownModel,
   lrAt,
   type ModelFactsForPlan,
   makePlan,
@@ -22,6 +23,12 @@ const memoryOf =
     stateBytes: numParameters * (ema ? 20 : 16),
     activationBytes: (batch * seqLen * bytesPerToken) / (recompute ? 6 : 1),
   });
+
+/** What the table of known models says, as a plan's first stage takes it. */
+function published(id: string): Pick<ModelFactsForPlan, 'name' | 'pretraining' | 'known'> {
+  const { names, base, instruct, pretraining } = knownModel(id)!;
+  return { name: id, pretraining, known: { names, base, instruct } };
+}
 
 function facts(
   name: string,
@@ -43,6 +50,8 @@ function demo(): PlanInputs {
     context: 512,
     vocabSize: 8192,
     hidden: 256,
+    numLayers: 8,
+    attentionWidth: 256,
     isInstruct: false,
     isInstructWhy: 'probably: its name, base-en-8m, contains "base"',
     pretraining: { finalLr: 2e-4, peakLr: 2e-3, tokens: 10e6, batchTokens: 8192, source: "the model's config.json" },
@@ -61,12 +70,14 @@ function demo(): PlanInputs {
 /** Six lines: what most users write. */
 function smollm2(): PlanInputs {
   const model: ModelFactsForPlan = {
-    name: 'HuggingFaceTB/SmolLM2-135M',
+    ...published('HuggingFaceTB/SmolLM2-135M'),
     numParameters: 134_515_008,
     numNonEmbedding: 106_203_456,
     context: 8192,
     vocabSize: 49_152,
     hidden: 576,
+    numLayers: 30,
+    attentionWidth: 576,
     isInstruct: false,
     isInstructWhy: 'probably: no chat template',
   };
@@ -113,6 +124,8 @@ function paper(): PlanInputs {
     context: 4096,
     vocabSize: 256_000,
     hidden: 6144,
+    numLayers: 32,
+    attentionWidth: 6144,
     isInstruct: false,
     isInstructWhy: 'probably: no chat template',
     pretraining: {
