@@ -51,15 +51,7 @@ export function pretrainingFinalLr(model: ModelFactsForPlan): LrFact {
       why: `the LR at which pretraining ended, as ${found(model)}`,
       source,
     };
-  if (peakLr && finalLr === 0)
-    return {
-      lr: rounded(peakLr * FINAL_OVER_PEAK),
-      isRecorded: false,
-      why:
-        `pretraining ended at an LR of 0, from which nothing can go on. A tenth of its peak (${formatLr(peakLr)}) is taken: where most ` +
-        'schedules end, and what the training of SmolLM3 on longer sequences took after such an end (peak 2e-4, then 2e-5)',
-      source: `huggingface/smollm, smollm3/long_context_4k_to_32k.yaml; that it is right for your text: assumption. Peak: ${source}`,
-    };
+  if (peakLr && finalLr === 0) return afterZero(model, peakLr);
   if (peakLr)
     return {
       lr: rounded(peakLr * FINAL_OVER_PEAK),
@@ -74,6 +66,33 @@ export function pretrainingFinalLr(model: ModelFactsForPlan): LrFact {
       `ASSUMED: ${unknown(model)} the LR at which its pretraining ended; this is a tenth of a usual peak at ` +
       `${formatCount(model.numParameters)} parameters. If you know the true one, set recipe.peakLr to it`,
     source: 'assumption',
+  };
+}
+
+/**
+ * Pretraining ended at an LR of 0. A tenth of its peak, for steps of its size; for smaller ones, less by the square root of their size
+ * (Malladi et al. 2022), but not below what is usual at this number of parameters, where the rule would leave too little to learn with.
+ */
+function afterZero(model: ModelFactsForPlan, peakLr: number): LrFact {
+  const { pretraining, stepTokens, numParameters } = model;
+  const tenth = peakLr * FINAL_OVER_PEAK;
+  const before = pretraining?.batchTokens;
+  const why =
+    `pretraining ended at an LR of 0, from which nothing can go on. A tenth of its peak (${formatLr(peakLr)}) is where most schedules end, ` +
+    'and what the training of SmolLM3 on longer sequences took after such an end (peak 2e-4, then 2e-5)';
+  const source = `huggingface/smollm, smollm3/long_context_4k_to_32k.yaml; that it is right for your text: assumption. Peak: ${pretraining?.source}`;
+  if (!before || !stepTokens || stepTokens >= before) return { lr: rounded(tenth), isRecorded: false, why, source };
+  const scaled = tenth * Math.sqrt(stepTokens / before);
+  const usual = Math.min(tenth, assumedPeakLr(numParameters) * FINAL_OVER_PEAK);
+  const rule = `with steps of ${formatCount(stepTokens)} tokens instead of ${formatCount(before)}, Adam wants the square root of that less`;
+  return {
+    lr: Number(Math.max(scaled, usual).toPrecision(2)),
+    isRecorded: false,
+    why:
+      scaled >= usual
+        ? `${why}: ${formatLr(tenth)}; ${rule}`
+        : `${why}: ${formatLr(tenth)}; ${rule} (${formatLr(Number(scaled.toPrecision(2)))}), but this is usual at ${formatCount(numParameters)} parameters`,
+    source: `Malladi et al. 2022 (arXiv 2205.10287); ${source}`,
   };
 }
 

@@ -44,7 +44,7 @@ export function makePlan(given: PlanInputs): Plan {
   const inputs = resolveFound(given);
   const { config, model, hardware, shift, probes } = inputs;
   const corpora = trainable(inputs);
-  const design = designOf(config, inputs, corpora);
+  const draft = designOf(config, inputs, corpora);
   const options: CommonOptions = config.recipe.options;
   const blending: Blending = { maxEpochs: options.maxEpochs ?? DEFAULT_MAX_EPOCHS, boost: weaknessBoost(options) };
   const reasons: Reason[] = [];
@@ -54,8 +54,8 @@ export function makePlan(given: PlanInputs): Plan {
   };
 
   const seqLen = take(chooseSeqLen(inputs));
-  const budgetTokens = tokensOfBudget(inputs, design, corpora, blending);
-  const sequencesPerStep = take(chooseBatch(inputs, design, seqLen, budgetTokens));
+  const budgetTokens = tokensOfBudget(inputs, draft, corpora, blending);
+  const sequencesPerStep = take(chooseBatch(inputs, draft, seqLen, budgetTokens));
   const tokensPerStep = sequencesPerStep * seqLen;
   const numSteps = config.budget.kind === 'steps' ? config.budget.steps : Math.floor(budgetTokens! / tokensPerStep);
   if (numSteps < 1)
@@ -65,6 +65,9 @@ export function makePlan(given: PlanInputs): Plan {
   const totalTokens = numSteps * tokensPerStep;
   reasons.push(explainSteps(inputs, numSteps, tokensPerStep, totalTokens));
 
+  // The batch follows from the draft's fewest steps and blends; an LR may follow from the batch.
+  const sized = { ...inputs, model: { ...model, stepTokens: tokensPerStep } };
+  const design = designOf(config, sized, corpora);
   const schedule = makeSchedule(design.lr, numSteps);
   const phases = makePhases(design, schedule, tokensPerStep, corpora, blending);
   if (phases.length < design.phases.length)
@@ -271,7 +274,7 @@ export function makePlan(given: PlanInputs): Plan {
   if (inputs.on) plan.expected.seconds = Math.round(plan.expected.cost.gpus.seconds);
   const advice = adviseModel({ model, corpora: inputs.corpora, preset: plan.preset });
   if (advice) plan.advice = advice;
-  plan.warnings = findPitfalls(inputs, plan);
+  plan.warnings = findPitfalls(sized, plan);
   return plan;
 }
 
@@ -417,7 +420,7 @@ function chooseBatch({ config, model }: PlanInputs, design: Design, seqLen: numb
     : Math.max(1, 2 ** Math.floor(Math.log2(target / seqLen)));
   const why = isBound
     ? "pretraining's batch: only the LR schedule and the data change"
-    : `${budgetTokens === undefined ? 'a small step, since the budget is in steps' : `so that the budget makes ${design.minSteps} steps or more, from ${formatCount(MIN_BATCH_TOKENS)} to ${formatCount(most)} tokens a step`}${pretrained ? ` (pretraining had ${formatCount(pretrained)}; the LR is not rescaled for that)` : ''}`;
+    : `${budgetTokens === undefined ? 'a small step, since the budget is in steps' : `so that the budget makes ${design.minSteps} steps or more, from ${formatCount(MIN_BATCH_TOKENS)} to ${formatCount(most)} tokens a step`}${pretrained ? ` (pretraining had ${formatCount(pretrained)}${model.pretraining?.finalLr === 0 ? '' : '; the LR is not rescaled for that'})` : ''}`;
   return {
     value: sequences,
     reason: {

@@ -70,6 +70,8 @@ export interface ModelFactsForPlan {
   /** Why it is taken for an instruct or a base model. */
   isInstructWhy: string;
   pretraining?: PretrainingFacts;
+  /** Tokens a step of the run that is planned, once they are known: an LR belongs to steps of a size. */
+  stepTokens?: number;
   /** As which known model it was recognised, and the hub ids of that one's base and tuned version. */
   known?: { names: string[]; base?: string; instruct?: string };
 }

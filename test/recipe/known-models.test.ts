@@ -71,11 +71,20 @@ it('starts at a tenth of the peak where pretraining ended at 0, and says why', (
   const { pretraining } = knownModel('HuggingFaceTB/SmolLM2-135M')!;
   const model = { ...MODEL, pretraining };
   expect(pretrainingFinalLr(model)).toMatchObject({ lr: 3e-4, isRecorded: false });
-  const plan = makePlan(inputs([HANDBOOK, WEB], undefined, model));
-  expect(plan.schedule.peakLr).toBe(3e-4);
+  // Steps of a 64th: an eighth of the LR. MODEL has 8M parameters, for which 1.8e-4 is usual; SmolLM2 5.8e-5.
+  const small = { ...model, numParameters: 135e6 };
+  expect(pretrainingFinalLr({ ...small, stepTokens: 2 ** 16 }).lr).toBe(7.5e-5);
+  expect(pretrainingFinalLr({ ...small, stepTokens: 2 ** 14 }).lr).toBe(5.8e-5);
+  expect(pretrainingFinalLr({ ...small, stepTokens: 2 ** 14 }).why).toContain(
+    'less (3.8e-5), but this is usual at 135M',
+  );
+  const plan = makePlan(inputs([HANDBOOK, WEB], undefined, small));
+  expect(plan.tokensPerStep).toBe(16_384);
+  expect(plan.schedule.peakLr).toBe(5.8e-5);
   const reason = plan.reasons.find(({ what }) => what === 'peak LR')!;
   expect(reason.why).toContain('ended at an LR of 0');
   expect(reason.source).toContain('long_context_4k_to_32k.yaml');
+  expect(plan.warnings.map(({ id }) => id)).not.toContain('lr-of-larger-steps');
   expect(plan.warnings.map(({ id }) => id)).not.toContain('lr-above-pretraining-final');
 });
 

@@ -136,6 +136,9 @@ export const lrOfLargerSteps: Pitfall = {
     if (OWN_LR.has(plan.preset) || isGiven || !batchTokens) return undefined;
     const ratio = batchTokens / plan.tokensPerStep;
     if (ratio < MIN_BATCH_RATIO) return undefined;
+    // Where pretraining ended at 0, the size of the steps is in the start LR already.
+    if (model.pretraining?.finalLr === 0 && plan.schedule.peakLr <= pretrainingFinalLr(model).lr * 1.001)
+      return undefined;
     const scaled = formatLr(Number((plan.schedule.peakLr / Math.sqrt(ratio)).toPrecision(2)));
     return {
       message: 'The LR comes from a pretraining with much larger steps; for these it may be too high.',
