@@ -83,9 +83,12 @@ function mine(numQueries, threads) {
   const near = path.join(temporary, `qa-${numQueries}.jsonl`);
   fs.writeFileSync(near, lines(examples.map(({ text }) => text)));
   const out = path.join(temporary, 'mined.jsonl');
-  const peak = path.join(temporary, 'peak');
+  const usage = path.join(temporary, 'usage');
   const preload = `import fs from 'node:fs';
-    process.on('exit', () => fs.writeFileSync(${JSON.stringify(peak)}, fs.readFileSync('/proc/self/status')));`;
+    process.on('exit', () => {
+      const { userCPUTime, systemCPUTime } = process.resourceUsage();
+      fs.writeFileSync(${JSON.stringify(usage)}, (userCPUTime + systemCPUTime) + ' ' + fs.readFileSync('/proc/self/status'));
+    });`;
   const start = performance.now();
   const { stdout, stderr, status } = spawnSync(
     process.execPath,
@@ -103,7 +106,8 @@ function mine(numQueries, threads) {
   );
   if (status !== 0) throw new Error(stderr);
   const seconds = (performance.now() - start) / 1000;
-  const peakBytes = Number(/^VmHWM:\s+(\d+) kB$/m.exec(fs.readFileSync(peak, 'utf8'))[1]) * 1024;
+  const used = fs.readFileSync(usage, 'utf8');
+  const peakBytes = Number(/^VmHWM:\s+(\d+) kB$/m.exec(used)[1]) * 1024;
   const summary = JSON.parse(stdout);
   const mined = fs.readFileSync(out, 'utf8');
   // The first texts.length lines of what is searched are the texts as they are.
@@ -115,6 +119,8 @@ function mine(numQueries, threads) {
     threads,
     numQueries: summary.numQueries,
     seconds: round(seconds, 2),
+    // Of all threads: what remains comparable where other programs run.
+    cpuSeconds: round(Number.parseInt(used, 10) / 1e6, 2),
     megabytesPerSecond: round(numBytes / 1e6 / seconds, 2),
     documentsPerSecond: round(summary.numDocuments / seconds, 0),
     peakBytes,
@@ -128,11 +134,12 @@ const results = numbers(options.queries).flatMap((numQueries) =>
   numbers(options.threads).map((threads) => mine(numQueries, threads)),
 );
 printTable([
-  ['examples', 'threads', 'seconds', 'MB/s', 'documents/s', 'peak', 'mined', 'sources found'],
+  ['examples', 'threads', 'seconds', 'CPU s', 'MB/s', 'documents/s', 'peak', 'mined', 'sources found'],
   ...results.map((r) => [
     r.numQueries,
     r.threads,
     r.seconds,
+    r.cpuSeconds,
     r.megabytesPerSecond,
     r.documentsPerSecond,
     gib(r.peakBytes),
