@@ -25,7 +25,7 @@ import { readFiles } from './read.ts';
 import type { CorpusSpec, Document, InputFile, ReadCounts } from './types.ts';
 
 export const MAX_QUERIES = 100_000;
-/** Words of all queries: 80 MB, and up to 320 MB of postings. */
+/** Words of all queries: up to 240 MB, and 320 MB of postings. */
 const MAX_QUERY_WORDS = 20_000_000;
 /** Neighbours of all queries, 24 bytes each: 480 MB. */
 const MAX_NEIGHBOURS = 20_000_000;

@@ -9,7 +9,7 @@ import type { PipelineOptions } from './types.ts';
 
 /** As in the paper that mines documents near its QA set (Parmar et al. 2024, arXiv 2407.07263, appendix). */
 const DEFAULT_NEIGHBOURS = 50;
-/** In the demo's text: 88 % of what belongs together reaches it, and one document in 2900 that does not (docs/LOG.md). */
+/** In the demo's text: 88 % of what belongs together reaches it, and one document in 2700 that does not (docs/LOG.md). */
 const DEFAULT_MIN_SCORE = 0.03;
 
 export interface MineRequest {
