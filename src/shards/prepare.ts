@@ -35,7 +35,7 @@ import { tokenizeBatches } from './tokenize-pool.ts';
 import type { EvalSetRef } from './types.ts';
 
 /** Raise it when the same input would give other shards: caches of older versions are then left alone. */
-const STAGE_VERSION = 3;
+const STAGE_VERSION = 4;
 /** Text a batch, in characters: large enough to hide the hand-over, small enough to share out a small corpus. */
 const BATCH_CHARS = 1 << 20;
 const MANIFEST = 'manifest.json';
