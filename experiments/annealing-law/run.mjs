@@ -36,11 +36,15 @@ if (options.help) {
 const here = import.meta.dirname;
 const root = path.resolve(here, '../..');
 const folder = path.resolve(options.folder);
+/** `steps`: share of the part's. Each has an order of samples of its own. */
 const SHAPES = {
-  'cosine-long': { schedule: 'cosine', steps: 1 },
-  'cosine-short': { schedule: 'cosine', steps: 0.7 },
-  wsd: { schedule: 'wsd', decay: 'linear', decayShare: 0.25, steps: 0.85 },
+  'cosine-long': { seed: 1, steps: 1, shape: { schedule: 'cosine' } },
+  'cosine-short': { seed: 2, steps: 0.7, shape: { schedule: 'cosine' } },
+  'wsd-short': { seed: 4, steps: 0.6, shape: { schedule: 'wsd', decay: 'linear', decayShare: 0.25 } },
+  wsd: { seed: 3, steps: 0.85, shape: { schedule: 'wsd', decay: 'linear', decayShare: 0.25 } },
 };
+const FITTED = ['cosine-long', 'cosine-short'];
+const FORECAST = ['wsd-short', 'wsd'];
 const PARTS = {
   new: {
     title: 'From random weights',
@@ -71,9 +75,9 @@ const SETS = ['postgres-docs', 'english'];
  * Trains one run with the real command, unless it exists, and reads it. The recipe for new models knows cosines alone: the WSD run
  * starts from the same random weights by name.
  */
-function runOf(partName, shapeName, seed) {
+function runOf(partName, shapeName) {
   const part = PARTS[partName];
-  const { steps, ...shape } = SHAPES[shapeName];
+  const { seed, steps, shape } = SHAPES[shapeName];
   const fromScratch = partName === 'new' && shape.schedule === 'cosine';
   const recipe = fromScratch
     ? { preset: 'from-scratch', blend: part.blend, ...part.lr }
@@ -104,11 +108,13 @@ function runOf(partName, shapeName, seed) {
 }
 
 const scoresOf = (run, set) => run.evals.map(({ step, sets }) => ({ step, loss: sets[set].lossNats }));
-const curveOf = (run, set) => ({ lr: run.schedule, heldOut: scoresOf(run, set) });
 
-/** Figures of a forecast of the WSD run's scores after its first twentieth, which no law describes from random weights. */
+/** Of a run, whose scores no law describes from random weights. */
+const EARLY = 0.05;
+
+/** Figures of a forecast of the WSD run's scores after its first steps. */
 function judge(predicted, run, set) {
-  const from = run.schedule.length / 20;
+  const from = EARLY * run.schedule.length;
   const scores = scoresOf(run, set).filter(({ step }) => step >= from);
   const values = scores.map(({ step }) => predicted(step));
   const measured = scores.map(({ loss }) => loss);
@@ -124,51 +130,70 @@ const header = (cells) => {
 
 const LAMBDAS = [0.98, 0.99, 0.995, 0.998, 0.999];
 
-function heldOutSchedule(name, runs) {
-  const { title } = PARTS[name];
-  const [long, short, wsd] = runs;
-  console.log(`\n## ${title}: the WSD run from the two cosine runs\n`);
-  header(['held-out set', 'fitted', 'MAE', 'R2', 'error at the end', 'inside 90 %']);
-  const charts = [];
-  for (const set of SETS) {
-    const line = (fitted, predicted, interval) => {
-      const { mae, r2, end, scores } = judge(predicted, wsd, set);
-      const inside =
-        interval && scores.filter(({ step, loss }) => interval(step).low <= loss && loss <= interval(step).high);
-      const held = inside ? `${inside.length} of ${scores.length}` : '';
-      row([set, fitted, fixed(mae), fixed(r2), fixed(end), held]);
-    };
-    const longScores = scoresOf(long, set);
-    line('nothing: the longer cosine run at the same step', (step) => valueAt(longScores, step));
-    if (name === 'new') {
-      const curves = [long, short].map((run) => {
-        const scores = scoresOf(run, set).filter(({ step }) => step >= run.schedule.length / 20);
-        return { lr: run.schedule, steps: scores.map(({ step }) => step), losses: scores.map(({ loss }) => loss) };
-      });
-      for (const [label, lambdas] of [
-        ['the law, lambda 0.999', [0.999]],
-        ['the law, lambda of the best fit', LAMBDAS],
-      ]) {
-        const { law } = fitAnnealingLaw(curves, { lambdas });
-        const curve = predictCurve(law, wsd.schedule);
-        const { l0, a, alpha, c, lambda } = law;
-        const values = { L0: l0, A: a, alpha, C: c, lambda };
-        const text = Object.entries(values).map(([key, value]) => `${key} ${Number(value.toPrecision(3))}`);
-        line(`${label}: ${text.join(', ')}`, (step) => curve[step]);
-      }
-    }
-    const steps = Array.from({ length: wsd.schedule.length }, (_, i) => i + 1);
-    const inputs = { runs: [long, short].map((run) => curveOf(run, set)), lr: wsd.schedule, steps };
-    const { points, why } = forecastLoss({ ...inputs, s1Before: name === 'new' ? 0 : undefined });
-    if (!points) {
-      row([set, 'forecastLoss', `none: ${why}`, '', '', '']);
-      continue;
-    }
-    const at = (step) => points[step - 1];
-    line('the law with priors (forecastLoss)', (step) => at(step).loss, at);
-    charts.push({ set, points, runs });
+function heldOutSchedules(name, runs) {
+  const fitted = FITTED.map((shape) => runs[shape]);
+  console.log(`\n## ${PARTS[name].title}\n`);
+  for (const { law, set, label } of name === 'new' ? plainLaws(fitted) : []) {
+    const { l0, a, alpha, c, lambda } = law;
+    const values = Object.entries({ L0: l0, A: a, alpha, C: c, lambda });
+    console.log(
+      `${set}, ${label}: ${values.map(([key, value]) => `${key} ${Number(value.toPrecision(3))}`).join(', ')}\n`,
+    );
   }
-  return charts;
+  header([
+    'run',
+    'held-out set',
+    "S1 over the longer cosine's",
+    'fitted',
+    'MAE',
+    'R2',
+    'error at the end',
+    'inside 90 %',
+  ]);
+  return FORECAST.flatMap((shape) => SETS.map((set) => heldOutSchedule(name, fitted, runs[shape], set)));
+}
+
+/** The first law, by the paper's lambda and by the one that fits the cosine runs best. */
+function plainLaws(fitted) {
+  return SETS.flatMap((set) => {
+    const curves = fitted.map((run) => {
+      const scores = scoresOf(run, set).filter(({ step }) => step >= EARLY * run.schedule.length);
+      return { lr: run.schedule, steps: scores.map(({ step }) => step), losses: scores.map(({ loss }) => loss) };
+    });
+    return [
+      { set, label: 'the law, lambda 0.999', law: fitAnnealingLaw(curves).law },
+      { set, label: 'the law, best lambda', law: fitAnnealingLaw(curves, { lambdas: LAMBDAS }).law },
+    ];
+  });
+}
+
+function heldOutSchedule(name, fitted, wsd, set) {
+  const area = (run) => run.schedule.reduce((sum, lr) => sum + lr, 0);
+  const ratio = fixed(area(wsd) / area(fitted[0]), 2);
+  const line = (label, predicted, interval) => {
+    const { mae, r2, end, scores } = judge(predicted, wsd, set);
+    const inside =
+      interval && scores.filter(({ step, loss }) => interval(step).low <= loss && loss <= interval(step).high);
+    const held = inside ? `${inside.length} of ${scores.length}` : '';
+    row([wsd.name, set, ratio, label, fixed(mae), fixed(r2), fixed(end), held]);
+  };
+  const longScores = scoresOf(fitted[0], set);
+  line('nothing: the longer cosine at the same step', (step) => valueAt(longScores, step));
+  if (name === 'new')
+    for (const { label, law } of plainLaws(fitted).filter((fit) => fit.set === set)) {
+      const curve = predictCurve(law, wsd.schedule);
+      line(label, (step) => curve[step]);
+    }
+  const steps = Array.from(wsd.schedule, (_, i) => i + 1);
+  const runs = fitted.map((run) => ({ lr: run.schedule, heldOut: scoresOf(run, set) }));
+  const { points, why } = forecastLoss({ runs, lr: wsd.schedule, steps, s1Before: name === 'new' ? 0 : undefined });
+  if (!points) {
+    row([wsd.name, set, ratio, `forecastLoss: none, ${why}`, '', '', '', '']);
+    return { set, fitted, wsd, points: [] };
+  }
+  const at = (step) => points[step - 1];
+  line('forecastLoss', (step) => at(step).loss, at);
+  return { set, fitted, wsd, points };
 }
 
 function valueAt(scores, step) {
@@ -207,16 +232,20 @@ function withinRuns(runs) {
 
 function draw(name, charts) {
   const { title } = PARTS[name];
-  for (const { set, points, runs } of charts) {
+  for (const { set, fitted, wsd, points } of charts) {
+    const isShown =
+      (run) =>
+      ({ step }) =>
+        name === 'continued' || step >= EARLY * run.schedule.length;
     const measured = (run, color, label) => ({
       label,
       color,
       points: scoresOf(run, set)
-        .filter(({ step }) => name === 'continued' || step >= run.schedule.length / 20)
+        .filter(isShown(run))
         .map(({ step, loss }) => ({ x: step, y: loss })),
       dots: true,
     });
-    const shown = points.filter(({ step }) => name === 'continued' || step >= runs[2].schedule.length / 20);
+    const shown = points.filter(isShown(wsd));
     const forecast = {
       label: 'forecast',
       color: 0,
@@ -227,15 +256,15 @@ function draw(name, charts) {
     };
     const [width, height] = [760, 360];
     const chart = lineChart({
-      id: `${name}-${set}`,
+      id: `${wsd.name}-${set}`,
       description: `${title}: held-out loss of ${set} in two cosine runs and a WSD run, and the forecast of the latter`,
       xLabel: 'step',
       yLabel: 'held-out loss, nats per token',
       series: [
-        measured(runs[0], 6, 'cosine'),
-        measured(runs[1], 1, 'cosine, shorter'),
+        measured(fitted[0], 6, 'cosine'),
+        measured(fitted[1], 1, 'cosine, shorter'),
         forecast,
-        measured(runs[2], 0, 'WSD'),
+        measured(wsd, 0, 'WSD'),
       ],
       labelsAtEnds: true,
       x: { include: 0 },
@@ -252,7 +281,7 @@ function draw(name, charts) {
         '</svg>',
       ].join(''),
     );
-    const file = path.join(here, `${name}-${set}.svg`);
+    const file = path.join(here, `${wsd.name}-${set}.svg`);
     fs.writeFileSync(file, `${svg}\n`);
     console.error(`drawn: ${file}`);
   }
@@ -260,11 +289,16 @@ function draw(name, charts) {
 
 const started = performance.now();
 const parts = Object.keys(PARTS).filter((name) => !options.only || name === options.only);
-const trained = parts.map((name) => [name, Object.keys(SHAPES).map((shape, i) => runOf(name, shape, i + 1))]);
+const trained = parts.map((name) => [
+  name,
+  Object.fromEntries(Object.keys(SHAPES).map((shape) => [shape, runOf(name, shape)])),
+]);
 console.error(`trained or reused in ${Math.round((performance.now() - started) / 1000)} s`);
 for (const [name, runs] of trained) {
-  const charts = heldOutSchedule(name, runs);
+  const charts = heldOutSchedules(name, runs);
   if (options.draw) draw(name, charts);
 }
-// A new model with a named folder is taken for a trained one: its forecast is none of this.
-withinRuns(trained.flatMap(([name, runs]) => (name === 'new' ? runs.slice(0, 2) : runs)));
+// A new model that is named by its folder counts as a trained one: its own forecast is none of this.
+withinRuns(
+  trained.flatMap(([name, runs]) => (name === 'new' ? FITTED : Object.keys(SHAPES)).map((shape) => runs[shape])),
+);

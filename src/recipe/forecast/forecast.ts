@@ -60,20 +60,25 @@ const MIN_MOVEMENT = 1e-6;
 /** Huber's constant: 95 % efficiency on normal residuals. In log loss it is above the 1e-3 that suits curves without noise. */
 const HUBER_SIGMAS = 1.345;
 /** Scatter of a held-out loss around a smooth law, relative: what the runs of docs/LOG.md leave. */
-const HELD_OUT_SD = 0.003;
+const HELD_OUT_SD = 0.004;
 /** An interval that reaches further than the scores have moved, and than this share of the loss, is no forecast. */
 const MAX_HALF_WIDTH = 0.02;
-/** S2 is computed for these decays and interpolated between them: short runs want a shorter memory than the paper's 0.999. */
-const LAMBDAS = [0.98, 0.99, 0.995, 0.998, 0.999, 0.9995];
-const LOG_FORGET = LAMBDAS.map((lambda) => Math.log(1 - lambda));
+/**
+ * 1 - lambda in units of one over the run's steps: S2 is computed for these and interpolated between them. The paper has 20 to 60 (0.999 in runs of
+ * 20,000 to 60,000 steps), our shorter runs fit best with 6 to 60: a fall of the LR works over a share of the run, not over so many steps.
+ */
+const FORGETTING = [2, 5, 10, 20, 50, 100];
+const LOG_FORGETTING = FORGETTING.map(Math.log);
+/** Lambda is at least this, in runs of a few steps. */
+const MIN_LAMBDA = 0.5;
 /** Where pretraining's area is unknown, in multiples of the run's. Assumption; it hardly matters (see above). */
 const ASSUMED_S1_BEFORE = 20;
 
 /** Losses with their intervals, or why there are none. Unusable input determines no forecast; nothing is thrown. */
 export function forecastLoss({ runs, lr, s1Before, steps }: ForecastInputs): Forecast {
-  const target = scheduleOf(lr);
+  const target = scheduleOf(lr, lr.length);
   const observations = runs
-    .flatMap((run) => observe(run, run.lr === lr ? target : scheduleOf(run.lr), s1Before === 0))
+    .flatMap((run) => observe(run, run.lr === lr ? target : scheduleOf(run.lr, lr.length), s1Before === 0))
     .toSorted((a, b) => a.step - b.step);
   const scores = observations.filter(({ isHeldOut }) => isHeldOut).map(({ logLoss }) => logLoss);
   const enough = observations.length - scores.length >= MIN_BINS ? MIN_SCORES.withTraining : MIN_SCORES.alone;
@@ -82,7 +87,7 @@ export function forecastLoss({ runs, lr, s1Before, steps }: ForecastInputs): For
   const moved = Math.max(...scores) - Math.min(...scores);
   if (moved < MIN_MOVEMENT) return { why: 'its score has not moved' };
   const total = target.s1.at(-1)!;
-  const scene = { isNew: s1Before === 0, s1Before: s1Before ?? ASSUMED_S1_BEFORE * total, total };
+  const scene = { isNew: s1Before === 0, s1Before: s1Before ?? ASSUMED_S1_BEFORE * total, total, numSteps: lr.length };
   const fitted = fitLaw(observations, scene);
   if (!fitted) return { why: 'the law does not fit what was measured' };
   const inflation = scatter(fitted.best.residuals) * pastMisses(observations, scene);
@@ -98,7 +103,7 @@ export function forecastLoss({ runs, lr, s1Before, steps }: ForecastInputs): For
   return { points };
 }
 
-/** Where a schedule is, as the law sees it: S2 by LAMBDAS. */
+/** Where a schedule is, as the law sees it: S2 by FORGETTING. */
 interface Place {
   s1: number;
   s2: readonly number[];
@@ -117,10 +122,15 @@ interface Scene {
   isNew: boolean;
   s1Before: number;
   total: number;
+  numSteps: number;
 }
 
-function scheduleOf(lr: ArrayLike<number>): { s1: Float64Array; s2: Float64Array[]; numWarmup: number } {
-  const areas = LAMBDAS.map((lambda) => lrAreas(lr, lambda));
+/** @param numSteps of the run to forecast */
+function scheduleOf(
+  lr: ArrayLike<number>,
+  numSteps: number,
+): { s1: Float64Array; s2: Float64Array[]; numWarmup: number } {
+  const areas = FORGETTING.map((x) => lrAreas(lr, Math.max(MIN_LAMBDA, 1 - x / numSteps)));
   return { s1: areas[0]!.s1, s2: areas.map(({ s2 }) => s2), numWarmup: numWarmupSteps(lr) };
 }
 
@@ -128,11 +138,11 @@ function at({ s1, s2 }: ReturnType<typeof scheduleOf>, step: number): Place {
   return { s1: s1[step]!, s2: s2.map((values) => values[step]!) };
 }
 
-function interpolateS2(s2: readonly number[], logForget: number): number {
-  const next = LOG_FORGET.findIndex((x) => x < logForget);
-  const i = next < 0 ? LOG_FORGET.length - 2 : Math.max(0, next - 1);
-  const [from, to] = [LOG_FORGET[i]!, LOG_FORGET[i + 1]!];
-  const share = Math.max(0, Math.min(1, (from - logForget) / (from - to)));
+function interpolateS2(s2: readonly number[], logForgetting: number): number {
+  const next = LOG_FORGETTING.findIndex((x) => x > logForgetting);
+  const i = next < 0 ? LOG_FORGETTING.length - 2 : Math.max(0, next - 1);
+  const [from, to] = [LOG_FORGETTING[i]!, LOG_FORGETTING[i + 1]!];
+  const share = Math.max(0, Math.min(1, (logForgetting - from) / (to - from)));
   return s2[i]! * (1 - share) + s2[i + 1]! * share;
 }
 
@@ -144,20 +154,20 @@ interface Model {
   starts: number[][];
 }
 
-/** Parameters 0 to 4: level, log G, log alpha, log C, log (1 - lambda); then, in continued pretraining, B, log E, log beta; then level and log ratio of the held-out loss. */
+/** Parameters 0 to 4: level, log G, log alpha, log C, log ((1 - lambda) steps); then, in continued pretraining, B, log E, log beta; then level and log ratio of the held-out loss. */
 function modelOf(observations: readonly Observation[], scene: Scene): Model {
-  const { isNew, s1Before, total } = scene;
+  const { isNew, s1Before, total, numSteps } = scene;
   const end = observations.reduce((a, b) => (b.s1 > a.s1 ? b : a));
   const isBoth = new Set(observations.map((o) => o.isHeldOut)).size === 2;
   const [first, level] = [Math.exp(observations[0]!.logLoss), Math.exp(end.logLoss)];
   // G is what is left to remove after this area.
   const reference = isNew ? end.s1 : s1Before;
-  const origin = isNew ? end : { s1: 0, s2: LAMBDAS.map(() => 0) };
+  const origin = isNew ? end : { s1: 0, s2: FORGETTING.map(() => 0) };
   const iTie = isNew ? 5 : 8;
   const lawOf = (p: Float64Array): LossLaw => {
     const alpha = Math.exp(p[2]!);
     const a = Math.exp(p[1]! + alpha * Math.log(reference));
-    const forget = Math.exp(p[4]!);
+    const forget = Math.exp(p[4]!) / numSteps;
     return {
       l0: isNew ? p[0]! : p[0]! - Math.exp(p[1]!),
       a,
@@ -174,15 +184,15 @@ function modelOf(observations: readonly Observation[], scene: Scene): Model {
     const loss = ({ s1, s2 }: Place): number => lossAt(law, s1, interpolateS2(s2, p[4]!));
     return isBoth && isHeldOut ? p[iTie]! + Math.exp(p[iTie + 1]!) * (loss(place) - loss(origin)) : loss(place);
   };
-  // Assumptions, wide ones. Alpha and C: published fits and ours lie between 0.16 and 0.6, and near 0.5. 1 - lambda: 0.001 in the paper, 0.005
-  // fits the embedded base's pretraining best. The shift moves on the scale of the run. The ratio: held-out documents of a corpus that is
+  // Assumptions, wide ones. Alpha and C: published fits and ours lie between 0.16 and 0.6, and near 0.5. lambda: see
+  // FORGETTING. The shift moves on the scale of the run. The ratio: held-out documents of a corpus that is
   // read once moved by 0.87 to 1.07 of its training loss on our runs.
   const priors: Model['priors'] = [
     isNew ? { mean: 0.6 * level, sd: 0.3 * level } : undefined,
     { mean: Math.log(0.3 * level), sd: isNew ? 1 : 0.7 },
     { mean: Math.log(0.4), sd: isNew ? 0.6 : 0.3 },
     { mean: Math.log(TYPICAL_C), sd: 0.7 },
-    { mean: Math.log(0.004), sd: 0.8 },
+    { mean: Math.log(10), sd: 1 },
     ...(isNew
       ? []
       : [
@@ -190,11 +200,11 @@ function modelOf(observations: readonly Observation[], scene: Scene): Model {
           { mean: Math.log(5), sd: 1.2 },
           { mean: Math.log(0.5), sd: 0.3 },
         ]),
-    ...(isBoth ? [undefined, isNew ? { mean: 0, sd: 0.05 } : { mean: -0.05, sd: 0.12 }] : []),
+    ...(isBoth ? [undefined, isNew ? { mean: -0.05, sd: 0.1 } : { mean: -0.05, sd: 0.12 }] : []),
   ];
   const scores = observations.filter((o) => o.isHeldOut);
   const tie = [Math.exp(scores.at(isNew ? -1 : 0)?.logLoss ?? 0), 0];
-  const common = [Math.log(TYPICAL_C), Math.log(0.004)];
+  const common = [Math.log(TYPICAL_C), Math.log(10)];
   const starts = isNew
     ? [0.2, 0.5, 1].map((alpha) => [0.6 * level, Math.log(0.3 * level), Math.log(alpha), ...common])
     : [2, 10, 50].map((e) => {
