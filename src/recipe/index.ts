@@ -17,6 +17,7 @@ export {
   type MeasuredCurve,
   type ObservedRun,
   predictCurve,
+  pretrainingArea,
 } from './forecast/index.ts';
 export { type Cluster, GPUS, type Gpu, parseCluster } from './hardware.ts';
 export { KNOWN_MODELS, type KnownFacts, type KnownModel, knownModel, type ModelShape } from './known-models.ts';

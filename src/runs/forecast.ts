@@ -1,5 +1,5 @@
 // What a run's held-out scores will be at its end, from what it had recorded at some step.
-import { forecastLoss } from '../recipe/index.ts';
+import { forecastLoss, pretrainingArea } from '../recipe/index.ts';
 import type { EvalScore, Run } from './types.ts';
 
 /** Of one held-out set. Bits per byte throughout. */
@@ -30,6 +30,7 @@ const NUM_POINTS = 40;
  */
 export function forecastRun(run: Run, madeAt: number): RunForecast | undefined {
   const { plan, schedule: lr, metrics } = run;
+  const pretraining = plan?.model.pretraining;
   const numSteps = lr?.length ?? 0;
   if (!lr || madeAt >= numSteps) return undefined;
   const numPoints = Math.min(NUM_POINTS, numSteps - madeAt);
@@ -51,8 +52,7 @@ export function forecastRun(run: Run, madeAt: number): RunForecast | undefined {
         },
       ],
       lr,
-      // From random weights, or after a pretraining of unknown area.
-      s1Before: plan?.recordsPretraining ? 0 : undefined,
+      s1Before: plan?.recordsPretraining ? 0 : pretraining && pretrainingArea(pretraining),
       steps,
     });
     const scale = bitsPerByte / lossNats;

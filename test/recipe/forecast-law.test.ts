@@ -10,6 +10,7 @@ import {
   lrCurve,
   type MeasuredCurve,
   predictCurve,
+  pretrainingArea,
 } from '../../src/recipe/index.ts';
 
 const cosine = (numSteps: number, peakLr: number, warmupSteps = 0) =>
@@ -73,6 +74,14 @@ describe('areas of a schedule', () => {
   it('of a constant LR have no annealing, of a rise a negative one', () => {
     expect(lrAreas(new Float64Array(100).fill(1e-3)).s2.every((x) => x === 0)).toBe(true);
     expect(lrAreas([1, 1, 2, 2]).s2.at(-1)).toBeLessThan(0);
+  });
+
+  it('of a pretraining come from its tokens and its LRs, or are unknown', () => {
+    const facts = { tokens: 9_994_240, batchTokens: 8192, peakLr: 2e-3, finalLr: 2e-4, source: 'config.json' };
+    const schedule = lrCurve({ kind: 'cosine', numSteps: 1220, peakLr: 2e-3, floorLr: 2e-4, warmupSteps: 24 });
+    expect(pretrainingArea(facts)! / lrAreas(schedule).s1.at(-1)!).toBeCloseTo(1, 1);
+    expect(pretrainingArea({ ...facts, finalLr: 0 })).toBeCloseTo(1.22, 10);
+    expect(pretrainingArea({ ...facts, tokens: undefined })).toBeUndefined();
   });
 
   it('take an empty schedule', () => {

@@ -1,4 +1,5 @@
 // What the laws see of a schedule: its forward area S1 and its annealing area S2 (Tissue et al. 2024, arXiv 2408.11029).
+import type { PretrainingFacts } from '../types.ts';
 
 export interface LrAreas {
   /** Sum of the LRs; index: steps done, so one more value than steps. */
@@ -37,4 +38,13 @@ export function numWarmupSteps(lr: ArrayLike<number>): number {
   let step = 0;
   while (step + 1 < lr.length && lr[step + 1]! > lr[step]!) step++;
   return step;
+}
+
+/**
+ * S1 of a pretraining: its steps times the mean of peak and final LR, as of a cosine or a straight line; one that stayed at its peak has up to
+ * twice as much. Undefined where a part of that is unknown.
+ */
+export function pretrainingArea({ tokens, batchTokens, peakLr, finalLr }: PretrainingFacts): number | undefined {
+  if (!tokens || !batchTokens || !peakLr || finalLr === undefined) return undefined;
+  return ((tokens / batchTokens) * (peakLr + finalLr)) / 2;
 }

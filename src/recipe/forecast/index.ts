@@ -8,5 +8,5 @@ export {
   type MeasuredCurve,
   predictCurve,
 } from './annealing-law.ts';
-export { ANNEALING_LAMBDA, type LrAreas, lrAreas } from './areas.ts';
+export { ANNEALING_LAMBDA, type LrAreas, lrAreas, pretrainingArea } from './areas.ts';
 export { type Forecast, type ForecastInputs, type ForecastPoint, forecastLoss, type ObservedRun } from './forecast.ts';
