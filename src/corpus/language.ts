@@ -33,13 +33,20 @@ const SMALL_WORDS: Partial<Record<Language, string>> = {
   fa: 'و در به از که این را با است برای آن یک می تا بر شد بود های هم خود',
 };
 
-const PROFILES = Object.entries(SMALL_WORDS).map(([language, words]) => ({
-  language: language as Language,
-  words: new Set(words.split(' ')),
-}));
+/** Word -> the languages that have it among theirs, as indices of LANGUAGES. */
+const LANGUAGES_OF_WORD = new Map<string, number[]>();
+for (const [language, words] of Object.entries(SMALL_WORDS))
+  for (const word of words.split(' ')) {
+    const known = LANGUAGES_OF_WORD.get(word);
+    const index = LANGUAGES.indexOf(language as (typeof LANGUAGES)[number]);
+    if (known) known.push(index);
+    else LANGUAGES_OF_WORD.set(word, [index]);
+  }
 
-/** Characters that are looked at: a page is enough. */
-const MAX_CHARS = 1500;
+/** Texts of a batch that are looked at. */
+const MAX_SAMPLED = 64;
+/** Characters that are looked at: a third of a page is enough. */
+const MAX_CHARS = 1000;
 /** Fewer letters than these, or words in a script with spaces, say nothing. */
 const MIN_LETTERS = 40;
 const MIN_WORDS = 12;
@@ -47,49 +54,81 @@ const MIN_WORDS = 12;
 const MIN_SHARE = 0.15;
 const MARGIN = 1.5;
 
-const SCRIPTS: readonly (readonly [Language | 'latin' | 'cyrillic' | 'arabic' | 'kana' | 'han', RegExp])[] = [
-  ['latin', /\p{Script=Latin}/gu],
-  ['cyrillic', /\p{Script=Cyrillic}/gu],
-  ['arabic', /\p{Script=Arabic}/gu],
-  ['kana', /[\p{Script=Hiragana}\p{Script=Katakana}]/gu],
-  ['han', /\p{Script=Han}/gu],
-  ['ko', /\p{Script=Hangul}/gu],
-  ['el', /\p{Script=Greek}/gu],
-  ['he', /\p{Script=Hebrew}/gu],
-  ['hi', /\p{Script=Devanagari}/gu],
-  ['th', /\p{Script=Thai}/gu],
-];
+const SCRIPTS = ['latin', 'cyrillic', 'arabic', 'kana', 'han', 'ko', 'el', 'he', 'hi', 'th'] as const;
+
+/** Index into SCRIPTS by Unicode's blocks, without rare extensions; -1 for digits, signs, spaces and other scripts. */
+function scriptOf(code: number): number {
+  if (code < 0x41) return -1;
+  if (code < 0x80) return (code | 0x20) >= 0x61 && (code | 0x20) <= 0x7a ? 0 : -1;
+  if (code < 0x370) return code >= 0xc0 && code !== 0xd7 && code !== 0xf7 && code < 0x2b0 ? 0 : -1;
+  if (code < 0x400) return 6;
+  if (code < 0x530) return 1;
+  if (code < 0x590) return -1;
+  if (code < 0x600) return 7;
+  if (code < 0x780) return 2;
+  if (code < 0x900) return -1;
+  if (code < 0x980) return 8;
+  if (code >= 0xe00 && code < 0xe80) return 9;
+  if (code >= 0x1100 && code < 0x1200) return 5;
+  if (code >= 0x1e00 && code < 0x1f00) return 0;
+  if (code >= 0x1f00 && code < 0x2000) return 6;
+  if (code >= 0x3040 && code < 0x3100) return 3;
+  if (code >= 0x3400 && code < 0xa000) return 4;
+  if (code >= 0xac00 && code < 0xd7b0) return 5;
+  return -1;
+}
 
 /** The language of the beginning of a text. */
 export function guessLanguage(text: string): Language {
   const start = text.slice(0, MAX_CHARS);
-  const letters = new Map(SCRIPTS.map(([script, pattern]) => [script, start.match(pattern)?.length ?? 0]));
-  const total = [...letters.values()].reduce((sum, n) => sum + n, 0);
+  const letters = new Uint32Array(SCRIPTS.length);
+  let total = 0;
+  for (let i = 0; i < start.length; i++) {
+    const script = scriptOf(start.charCodeAt(i));
+    if (script < 0) continue;
+    letters[script]!++;
+    total++;
+  }
   if (total < MIN_LETTERS) return 'unknown';
-  const [script, count] = [...letters].reduce((best, next) => (next[1] > best[1] ? next : best));
-  const east = letters.get('kana')! + letters.get('han')!;
+  const kana = letters[SCRIPTS.indexOf('kana')]!;
+  const east = kana + letters[SCRIPTS.indexOf('han')]!;
   // Japanese mixes kana and Chinese characters; Chinese has no kana.
-  if (east > total / 2) return letters.get('kana')! > east / 20 ? 'ja' : 'zh';
-  if (count <= total / 2) return 'unknown';
-  return script === 'latin' || script === 'cyrillic' || script === 'arabic'
-    ? bySmallWords(start)
-    : (script as Language);
+  if (east > total / 2) return kana > east / 20 ? 'ja' : 'zh';
+  const most = letters.indexOf(Math.max(...letters));
+  const script = SCRIPTS[most]!;
+  if (letters[most]! <= total / 2 || script === 'kana' || script === 'han') return 'unknown';
+  return script === 'latin' || script === 'cyrillic' || script === 'arabic' ? bySmallWords(start) : script;
 }
 
 function bySmallWords(text: string): Language {
   const words = text.toLowerCase().match(/[\p{L}\p{M}]+/gu) ?? [];
   if (words.length < MIN_WORDS) return 'unknown';
-  let best: { language: Language; hits: number } = { language: 'unknown', hits: 0 };
-  let second = 0;
-  for (const profile of PROFILES) {
-    let hits = 0;
-    for (const word of words) if (profile.words.has(word)) hits++;
-    if (hits > best.hits) {
-      second = best.hits;
-      best = { language: profile.language, hits };
-    } else if (hits > second) second = hits;
+  const hits = new Uint32Array(LANGUAGES.length);
+  for (const word of words) for (const index of LANGUAGES_OF_WORD.get(word) ?? []) hits[index]!++;
+  const ordered = hits.toSorted();
+  const [second, best] = [ordered.at(-2)!, ordered.at(-1)!];
+  if (best < MIN_SHARE * words.length || best < MARGIN * second) return 'unknown';
+  return LANGUAGES[hits.indexOf(best)]!;
+}
+
+/**
+ * Bytes by language, from at most MAX_SAMPLED of the texts, evenly chosen: looking at all would cost as much as tokenising short ones.
+ * @param numBytes of each text
+ */
+export function countLanguages(texts: readonly string[], numBytes: ArrayLike<number>): Map<Language, number> {
+  const stride = Math.ceil(texts.length / MAX_SAMPLED);
+  const bytes = new Map<Language, number>();
+  let sampled = 0;
+  let total = 0;
+  for (let i = 0; i < texts.length; i++) {
+    total += numBytes[i]!;
+    if (i % stride !== 0) continue;
+    const language = guessLanguage(texts[i]!);
+    bytes.set(language, (bytes.get(language) ?? 0) + numBytes[i]!);
+    sampled += numBytes[i]!;
   }
-  return best.hits >= MIN_SHARE * words.length && best.hits >= MARGIN * second ? best.language : 'unknown';
+  for (const [language, n] of bytes) bytes.set(language, Math.round((n / sampled) * total));
+  return bytes;
 }
 
 /** Runs of characters between spaces, as `wc -w` counts them; of little meaning in scripts without spaces. */
@@ -98,7 +137,7 @@ export function countWords(text: string): number {
   let isInside = false;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    const isSpace = code === 32 || (code >= 9 && code <= 13) || code === 0xa0 || code === 0x3000 || code === 0x2028;
+    const isSpace = code <= 32 || (code >= 0xa0 && (code === 0xa0 || code === 0x3000 || code === 0x2028));
     if (!isSpace && !isInside) numWords++;
     isInside = !isSpace;
   }

@@ -88,7 +88,7 @@ export interface CorpusManifest {
   /** numCopies: documents whose text stands earlier in the shard as well; they stay in it. */
   train: ShardManifest & { numCopies: number };
   heldOut: ShardManifest;
-  /** Language -> UTF-8 bytes of all documents that begin in it, largest first; "unknown" where there is no clear sign. */
+  /** Language -> about how many UTF-8 bytes of all documents begin in it, from a sample, largest first; "unknown" where there is no clear sign. */
   languages: Record<string, number>;
   dtype: ShardDtype;
   vocabSize: number;
@@ -398,6 +398,8 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
     reading: for await (const { batch, result } of stream) {
       for (const bad of batch.bad) removed.write(bad);
       numEmpty += batch.numEmpty;
+      for (const [language, bytes] of result.languages)
+        staged.languages.set(language, (staged.languages.get(language) ?? 0) + bytes);
       let at = 0;
       for (let i = 0; i < batch.texts.length; i++) {
         const ids = result.ids.subarray(at, at + result.lengths[i]);
@@ -416,8 +418,6 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
         staged.lengths.push(ids.length);
         staged.numBytes.push(result.numBytes[i]);
         staged.numWords.push(result.numWords[i]);
-        const language = result.languages[i];
-        staged.languages.set(language, (staged.languages.get(language) ?? 0) + result.numBytes[i]);
         if (batch.documentHashes.length > 0) staged.documentHashes.push(batch.documentHashes[i]);
         numChars += batch.texts[i].length;
         staged.continues.push(batch.continues[i] ? 1 : 0);

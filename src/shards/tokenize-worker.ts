@@ -4,7 +4,7 @@ import { workerData } from 'node:worker_threads';
 import { isUserError } from '../base/errors.ts';
 import { hashFraction } from '../base/hash.ts';
 import { serveBatches } from '../base/worker-pool.ts';
-import { countWords, guessLanguage, type Language } from '../corpus/index.ts';
+import { countLanguages, countWords, type Language } from '../corpus/index.ts';
 import { type ChatMessage, encodeConversation, loadTokenizer } from '../tokenizer/index.ts';
 
 export interface TokenizeRequest {
@@ -22,8 +22,8 @@ export interface TokenizedBatch {
   numBytes: Float64Array;
   /** Words a text. */
   numWords: Float64Array;
-  /** Language of each text's beginning. */
-  languages: Language[];
+  /** Bytes by language. */
+  languages: Map<Language, number>;
   /** First 53 bits of each text's SHA-256, as a number in [0, 1). */
   hashes: Float64Array;
   /** For each id, 1 where it bears loss when only answers do; absent where no text of the batch is a conversation. */
@@ -57,12 +57,13 @@ serveBatches(({ texts, conversations }: TokenizeRequest) => {
     ids.set(list, at);
     at += list.length;
   }
+  const numBytes = Float64Array.from(texts, (text) => Buffer.byteLength(text));
   const result: TokenizedBatch = {
     ids,
     lengths: Float64Array.from(encoded, (list) => list.length),
-    numBytes: Float64Array.from(texts, (text) => Buffer.byteLength(text)),
+    numBytes,
     numWords: Float64Array.from(texts, countWords),
-    languages: texts.map(guessLanguage),
+    languages: countLanguages(texts, numBytes),
     hashes: Float64Array.from(texts, hashFraction),
     refused,
     ...(conversations.size > 0 ? { answers: answersOf(encoded, said) } : {}),

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { countWords, guessLanguage } from '../../src/corpus/index.ts';
+import { countLanguages, countWords, guessLanguage } from '../../src/corpus/index.ts';
 
 /** Plain sentences written for this test, a few dozen words each. */
 const TEXTS: Record<string, string> = {
@@ -36,6 +36,16 @@ it('says unknown where nothing is clear: code, numbers, names, short and mixed t
   for (const text of ['', 'The pump is off.', '1 2 3 4 5 6 7 8 9 10 '.repeat(20), code, names])
     expect(guessLanguage(text), text).toBe('unknown');
   expect(guessLanguage(`${TEXTS.en} ${TEXTS.de}`)).toBe('unknown');
+});
+
+it('counts bytes by language, of few texts exactly and of many from a sample', () => {
+  const texts = [TEXTS.en!, TEXTS.en!, TEXTS.de!, '1 2 3'];
+  const few = countLanguages(texts, [100, 100, 50, 5]);
+  expect(Object.fromEntries(few)).toEqual({ en: 200, de: 50, unknown: 5 });
+  // 640 texts, every tenth is looked at: of these, every other one is German.
+  const many = Array.from({ length: 640 }, (_, i) => (i % 20 === 0 ? TEXTS.de! : TEXTS.en!));
+  const ofMany = countLanguages(many, new Float64Array(640).fill(100));
+  expect(Object.fromEntries(ofMany)).toEqual({ de: 32_000, en: 32_000 });
 });
 
 it('counts words between spaces', () => {
