@@ -212,6 +212,7 @@ export interface ShardReader {
   readonly hasMask: boolean;
   /** Bytes of the mask of tokens first .. first+length-1: 1 where one bears loss when only answers do. All 1 without a mask. */
   readMask(first: number, length: number): Uint8Array;
+  /** Closes the files. Ranges of documents stay known once one was asked for. */
   close(): void;
 }
 

@@ -82,20 +82,23 @@ export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; st
   const names = [...byCorpus.keys()];
   for (const phase of phases) checkBlend(phase, names);
   const heldOut = new HeldOutTexts(options.shards.filter((shard) => shard.split === 'heldOut'));
-  const readers: ShardReader[] = [];
-  try {
-    const used = names.filter((name) => phases.some((phase) => (phase.blend[name] ?? 0) > 0));
-    const streams = used.map((name) => {
-      const shards = byCorpus.get(name)!.map((shard) => {
+  const used = names.filter((name) => phases.some((phase) => (phase.blend[name] ?? 0) > 0));
+  const streams = used.map((name) => openStream(name, byCorpus.get(name)!));
+  return writeOrder(phases, streams, { seqLen, folder, sequencesPerFile });
+
+  /** Closes its shards again: a stream asks for ranges of documents alone, and thousands of corpora would be too many open files. */
+  function openStream(name: string, shards: typeof train): CorpusStream {
+    const readers: ShardReader[] = [];
+    try {
+      const opened = shards.map((shard) => {
         const reader = openShard(shard.prefix);
         readers.push(reader);
         return { shard: shard.index, reader, copies: heldOut.copiesIn(shard, reader.numDocuments) };
       });
-      return new CorpusStream(name, shards, seqLen, seed);
-    });
-    return writeOrder(phases, streams, { seqLen, folder, sequencesPerFile });
-  } finally {
-    for (const reader of readers) reader.close();
+      return new CorpusStream(name, opened, seqLen, seed);
+    } finally {
+      for (const reader of readers) reader.close();
+    }
   }
 }
 

@@ -123,7 +123,7 @@ describe('continuo mine', () => {
   });
 });
 
-describe('killed', () => {
+describe('killed or disturbed', () => {
   const folder = at('killed');
   const main = path.join(import.meta.dirname, '../../dist/cli/main.js');
   beforeAll(() => {
@@ -131,29 +131,55 @@ describe('killed', () => {
     for (const name of ['qa.jsonl', 'web.jsonl.gz']) fs.copyFileSync(at(name), path.join(folder, name));
   });
 
-  /** Runs the command in a process of its own that ends as by `kill -9` where `hook` says so. */
-  function runWith(hook: string): { signal: string | null; left: string[] } {
+  /** Runs the command in a process of its own, after `hook`, which may call die(): the end by `kill -9`. */
+  function runWith(hook: string, from = 'web.jsonl.gz') {
     const script = `import fs from 'node:fs'; import { syncBuiltinESMExports } from 'node:module';
       const die = () => process.kill(process.pid, 'SIGKILL');
       ${hook}
       syncBuiltinESMExports();`;
     const preload = `data:text/javascript,${encodeURIComponent(script)}`;
-    const args = ['mine', '--near', 'qa.jsonl', '--from', 'web.jsonl.gz', '--out', 'mined.jsonl'];
-    const { signal } = spawnSync(process.execPath, ['--import', preload, main, ...args], { cwd: folder });
-    return { signal, left: fs.readdirSync(folder).filter((name) => !['qa.jsonl', 'web.jsonl.gz'].includes(name)) };
+    const args = ['mine', '--near', 'qa.jsonl', '--from', from, '--out', 'mined.jsonl'];
+    const { signal, status, stderr } = spawnSync(process.execPath, ['--import', preload, main, ...args], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    return {
+      signal,
+      status,
+      stderr,
+      left: fs.readdirSync(folder).filter((name) => !['qa.jsonl', 'web.jsonl.gz'].includes(name)),
+    };
   }
 
   const afterLine = (label: string) => `const write = process.stderr.write.bind(process.stderr);
     process.stderr.write = (text, ...rest) => (text.startsWith('${label}') ? die() : write(text, ...rest));`;
 
   test.each(['counting words', 'scoring documents', 'fetching texts'])('after %s: nothing is left', (label) => {
-    expect(runWith(afterLine(label))).toEqual({ signal: 'SIGKILL', left: [] });
+    expect(runWith(afterLine(label))).toMatchObject({ signal: 'SIGKILL', left: [] });
   });
 
   test('just before the result is renamed: it is absent, and the next run clears up', () => {
     const { signal, left } = runWith('fs.renameSync = die;');
     expect(signal).toBe('SIGKILL');
     expect(left).toEqual([expect.stringMatching(/^mined\.jsonl\.\d+-1\.tmp$/)]);
-    expect(runWith('')).toEqual({ signal: null, left: ['mined.jsonl'] });
+    expect(runWith('')).toMatchObject({ signal: null, status: 0, left: ['mined.jsonl'] });
+  });
+
+  test.each([
+    ['counting words', `${JSON.stringify({ text: 'Another text.' })}\n`],
+    ['scoring documents', `${JSON.stringify({ text: 'Another text.' })}\n`.repeat(4)],
+  ])('files that change after %s are seen, and nothing is left', (label, content) => {
+    fs.rmSync(path.join(folder, 'mined.jsonl'), { force: true });
+    fs.writeFileSync(path.join(folder, 'web.jsonl'), zlib.gunzipSync(fs.readFileSync(at('web.jsonl.gz'))));
+    const { status, stderr, left } = runWith(
+      `const write = process.stderr.write.bind(process.stderr);
+      process.stderr.write = (text, ...rest) => {
+        if (text.startsWith('${label}')) fs.writeFileSync('web.jsonl', ${JSON.stringify(content)});
+        return write(text, ...rest);
+      };`,
+      'web.jsonl',
+    );
+    expect(stderr).toMatch(/web\.jsonl: the documents changed while they were read/);
+    expect({ status, left }).toEqual({ status: 3, left: ['web.jsonl'] });
   });
 });
