@@ -67,6 +67,14 @@ describe('the best LR', () => {
     expect(explainFinding(found, 'x').join('\n')).toContain('The general loss decides');
   });
 
+  test('a general loss that rises by a power of the LR: the tolerance is met where the power says', () => {
+    const power = points(1.2e-3, 0).map(({ x, scores }) => ({
+      x,
+      scores: { ...scores!, general: 1.7 * (1 + 0.018 * (x / 5e-4) ** 1.4) },
+    }));
+    expect(findPeakLr(FRAME, power).best).toBe(Number((5e-4 * (1 / 1.8) ** (1 / 1.4)).toPrecision(2)));
+  });
+
   test('nothing within the tolerance: what loses least, and it is said', () => {
     const worse = points(4e-4, 0.01).map(({ x, scores }) => ({
       x,
