@@ -62,11 +62,17 @@ describe('the forecast of a run', () => {
   });
 
   test('says why a set has none', () => {
-    const { sets } = forecastRun(runOf({ recordedSteps: 10 }), 0)!;
-    expect(sets).toHaveLength(2);
-    for (const { points, why } of sets) {
-      expect(points).toEqual([]);
-      expect(why).toMatch(/scored 1 of the 4 times/);
+    const early = forecastRun(runOf(), 130)!.sets;
+    const rare = forecastRun(runOf({ evalEvery: 400 }), 200)!.sets;
+    for (const [sets, reason] of [
+      [early, /less than a third of the run/],
+      [rare, /scored 1 of the 2 times/],
+    ] as const) {
+      expect(sets).toHaveLength(2);
+      for (const { points, why } of sets) {
+        expect(points).toEqual([]);
+        expect(why).toMatch(reason);
+      }
     }
   });
 
