@@ -144,6 +144,17 @@ describe('inspect', () => {
   });
 });
 
+describe('plan', () => {
+  test('refuses a GPU that is not in the table, and a price that is none, before it reads anything', async () => {
+    const gpu = await continuo('plan', path.join(root, 'absent.yaml'), '--on', 'h10x8');
+    expect(gpu.code).toBe(2);
+    expect(gpu.err).toContain('--on: no GPU "h10x8" is known. Is h100 meant?');
+    const price = await continuo('plan', path.join(root, 'absent.yaml'), '--price', 'cheap');
+    expect(price.code).toBe(2);
+    expect(price.err).toContain('Expected US dollars an hour, such as 2.5.');
+  });
+});
+
 describe('report', () => {
   test('writes both files and prints the headline', async () => {
     const folder = writeRunFolder(path.join(root, 'run'));
