@@ -155,7 +155,7 @@ async function readQueries({ near, top }: MineOptions): Promise<{ queries: Query
   if (queries.numWords === 0)
     throw new DataError(
       files[0].path,
-      `no query: ${files.length} ${files.length === 1 ? 'file' : 'files'}, ${queries.ids.length} texts, none with a word. Expected texts such as question and answer examples.`,
+      `no query: ${formatFiles(files)}, ${queries.ids.length} texts, none with a word. Expected texts such as question and answer examples.`,
     );
   return { queries, numQueryCopies };
 }
@@ -170,7 +170,7 @@ async function countFeatures(stage: Stage, frequencies: Uint32Array): Promise<Re
   if (reading.numDocuments === 0)
     throw new DataError(
       stage.files[0].path,
-      `no document to mine: ${stage.files.length} files, ${reading.numEmptyDocuments} empty documents, ${reading.numBadRecords} bad records, no text.`,
+      `no document to mine: ${formatFiles(stage.files)}, ${reading.numEmptyDocuments} empty documents, ${reading.numBadRecords} bad records, no text.`,
     );
   return reading;
 }
@@ -275,6 +275,8 @@ function changed(stage: Stage): DataError {
     'the documents changed while they were read (files are read three times). Run the same command again when nothing writes to them.',
   );
 }
+
+const formatFiles = ({ length }: readonly InputFile[]): string => `${length} ${length === 1 ? 'file' : 'files'}`;
 
 interface TextBatch {
   ids: string[];

@@ -338,7 +338,7 @@ describe('hostile input', () => {
     await expect(mine(['?', '...'], ['a'])).rejects.toThrow(/no query: 1 file, 2 texts, none with a word/);
     await expect(mine([], ['a'])).rejects.toThrow(/no query: 1 file, 0 texts/);
     await expect(mine(['a query'], [])).rejects.toThrow(
-      /no document to mine: 1 files, 0 empty documents, 0 bad records/,
+      /no document to mine: 1 file, 0 empty documents, 0 bad records/,
     );
     await expect(mine(['a query'], path.join(folder, 'nowhere*.jsonl'))).rejects.toThrow(/matches no file/);
   });
