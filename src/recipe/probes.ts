@@ -48,6 +48,8 @@ interface Finding {
   holds: boolean;
   /** The tolerance, not the domain, decided. */
   isBound: boolean;
+  /** Points that the fits went through: those that did not diverge and left the domain better than it was. */
+  numFitted: number;
   /** Largest distance of a point from its fit, as a share; undefined where nothing was fitted. */
   misfit?: number;
 }
@@ -234,6 +236,7 @@ export function findPeakLr(frame: ProbeFrame, points: readonly ProbePoint[]): Lr
     points: sorted,
     best,
     ...choice.rest,
+    numFitted: usable.length,
     ...edge,
     ...(misfit !== undefined && { misfit }),
   };
@@ -271,6 +274,7 @@ export function findDomainShare(frame: ProbeFrame, points: readonly ProbePoint[]
     // Rounded down, towards more replay.
     best: Math.max(low, Math.floor(choice.x * 1000) / 1000),
     ...choice.rest,
+    numFitted: usable.length,
     ...edgeOf(choice.x, usable),
     ...(misfit !== undefined && { misfit }),
     ...(fits?.general && { fits: { domain: fits.domain.fit, general: fits.general.fit } }),
@@ -314,13 +318,16 @@ function edgeOf(x: number, usable: readonly ProbePoint[]): Pick<Finding, 'edge'>
   return {};
 }
 
-/** A curve for each role; undefined for fewer than three points. */
+/** Of a parabola, and of a R^s + b. */
+const NUM_FIT_PARAMETERS = 3;
+
+/** A curve for each role; undefined for fewer points than a curve has parameters. */
 function fitRoles<T extends { at: Curve }, G extends { at: Curve } = T>(
   points: readonly ProbePoint[],
   fitTo: (ys: number[]) => T,
   fitGeneral: (ys: number[]) => T | G = fitTo,
 ) {
-  if (points.length < 3) return undefined;
+  if (points.length < NUM_FIT_PARAMETERS) return undefined;
   const hasGeneral = points.every(({ scores }) => scores!.general !== undefined);
   return {
     domain: fitTo(points.map(({ scores }) => scores!.domain)),
@@ -488,7 +495,7 @@ export function probeTable(finding: LrFinding | MixFinding): { titles: string[];
 
 /** What follows from the table, a sentence a line. Bits per byte on held-out text. */
 export function explainFinding(finding: LrFinding | MixFinding, preset: string): string[] {
-  const { kind, numTokens, numSteps, runTokens, edge, holds, isBound, misfit, tolerance, points } = finding;
+  const { kind, numTokens, numSteps, runTokens, edge, holds, isBound, tolerance, points } = finding;
   const isLr = kind === 'lr';
   const what = isLr
     ? `peak LR ${formatLr(finding.best)}`
@@ -503,11 +510,7 @@ export function explainFinding(finding: LrFinding | MixFinding, preset: string):
       `The general loss decides: what is better for the domain costs more than ${formatShare(tolerance)} of it.`,
     );
   if (holds && edge && !(isBound && edge === 'lowest')) lines.push(edgeText(finding, isLr));
-  lines.push(
-    misfit === undefined
-      ? 'Taken from what was measured: too few probes, or none in the middle, for a fit.'
-      : `Read from ${isLr ? 'parabolas over log LR' : 'L = a R^s + b for each loss'}; no point lies further than ${(100 * misfit).toFixed(2)} % from it. One seed: differences of that size mean nothing.`,
-  );
+  lines.push(fitText(finding, isLr));
   if (numTokens < 0.7 * runTokens)
     lines.push(
       `True at this length: ${points.length} runs of ${numSteps} steps stand for one of ${formatCount(runTokens)} tokens. ${
@@ -522,6 +525,14 @@ export function explainFinding(finding: LrFinding | MixFinding, preset: string):
       : `To use it: recipe: { preset: ${preset}, replay: found }, or replay: ${foundReplay(finding).value}.`,
   );
   return lines;
+}
+
+function fitText({ misfit, numFitted }: Finding, isLr: boolean): string {
+  if (misfit === undefined) return 'Taken from what was measured: too few probes, or none in the middle, for a fit.';
+  const fits = `Read from ${isLr ? 'parabolas over log LR' : 'L = a R^s + b for each loss'};`;
+  if (numFitted <= NUM_FIT_PARAMETERS)
+    return `${fits} three points determine such curves, so nothing says how well they hold. One seed.`;
+  return `${fits} no point lies further than ${(100 * misfit).toFixed(2)} % from it. One seed: differences of that size mean nothing.`;
 }
 
 function edgeText({ edge, best }: Finding, isLr: boolean): string {

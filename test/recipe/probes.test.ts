@@ -155,6 +155,7 @@ describe('the best domain share', () => {
     expect(found.best).toBeCloseTo(exact, 2);
     expect(found.best).toBeLessThanOrEqual(exact);
     expect(found).toMatchObject({ holds: true, isBound: true });
+    expect(explainFinding(found, 'x').join('\n')).toContain('three points determine such curves');
   });
 
   test('all within the tolerance: the largest that was tried, never more', () => {
