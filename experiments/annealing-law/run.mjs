@@ -15,6 +15,7 @@ const USAGE = `Usage: node experiments/annealing-law/run.mjs [options]
   --folder PATH    where the runs go (default: runs/annealing-law)
   --threads N      of the engine (default: all cores)
   --only PART      new or continued (default: both)
+  --read           train nothing: only read the runs that lie in the folder
   --draw           write the charts beside this script
 
 Needs a build (npm run build). Trains for about 15 minutes on 2 cores.`;
@@ -24,6 +25,7 @@ const { values: options } = parseArgs({
     folder: { type: 'string', default: 'runs/annealing-law' },
     threads: { type: 'string' },
     only: { type: 'string' },
+    read: { type: 'boolean', default: false },
     draw: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -76,6 +78,8 @@ const SETS = ['postgres-docs', 'english'];
  * starts from the same random weights by name.
  */
 function runOf(partName, shapeName) {
+  const name = `${partName}-${shapeName}`;
+  if (options.read) return readRun(path.join(folder, name));
   const part = PARTS[partName];
   const { steps, shape } = SHAPES[shapeName];
   const fromScratch = partName === 'new' && shape.schedule === 'cosine';
@@ -86,7 +90,7 @@ function runOf(partName, shapeName) {
   const model = isNamed ? readRun(path.join(folder, 'new-cosine-long')).job.model : part.model;
   const corpus = (name, role) => ({ path: path.join(root, `data/demo/${name}.jsonl.gz`), role, heldOut: part.heldOut });
   const config = {
-    name: `${partName}-${shapeName}`,
+    name,
     model,
     corpora: { 'postgres-docs': corpus('postgres-docs', 'domain'), english: corpus('english', 'general') },
     recipe,
@@ -97,13 +101,13 @@ function runOf(partName, shapeName) {
     output: folder,
   };
   fs.mkdirSync(folder, { recursive: true });
-  const file = path.join(folder, `${config.name}.yaml`);
+  const file = path.join(folder, `${name}.yaml`);
   fs.writeFileSync(file, JSON.stringify(config, undefined, 2));
   const command = [path.join(root, 'dist/cli/main.js'), 'run', file, '--quiet'];
   if (options.threads) command.push('--threads', options.threads);
   const child = spawnSync(process.execPath, command, { stdio: ['ignore', 'ignore', 'inherit'] });
-  if (child.status !== 0) throw new Error(`continuo run (${config.name}) ended with code ${child.status}`);
-  return readRun(path.join(folder, config.name));
+  if (child.status !== 0) throw new Error(`continuo run (${name}) ended with code ${child.status}`);
+  return readRun(path.join(folder, name));
 }
 
 const scoresOf = (run, set) => run.evals.map(({ step, sets }) => ({ step, loss: sets[set].lossNats }));

@@ -22,8 +22,8 @@ export interface RunForecast {
 
 /** Points of a forecast, for a chart. */
 const NUM_POINTS = 40;
-/** Before this share of the run its course cannot be told: some texts are learned slowly, then fast (experiments/annealing-law). */
-const MIN_DONE = 1 / 3;
+/** Before this share of the run and this many steps its course cannot be told: some texts are learned slowly, then fast (experiments/annealing-law). */
+const MIN_DONE = { share: 1 / 3, steps: 40 };
 
 /**
  * The forecast at `madeAt` for the end of the run, by held-out set. The training loss of the corpus with the set's name is used as
@@ -44,7 +44,8 @@ export function forecastRun(run: Run, madeAt: number): RunForecast | undefined {
   const sets = names.map((name): SetForecast => {
     const scores = known.flatMap(({ step, sets }) => (sets[name] ? [{ step, ...sets[name] }] : []));
     const { role, bitsPerByte, lossNats } = scores.at(-1)!;
-    if (madeAt < MIN_DONE * numSteps) return { name, role, points: [], why: 'less than a third of the run is done' };
+    if (madeAt < Math.max(MIN_DONE.share * numSteps, MIN_DONE.steps))
+      return { name, role, points: [], why: `less than a third of the run, or than ${MIN_DONE.steps} steps, is done` };
     const lastStep = Math.min(madeAt, firstPassSteps(run, name));
     const { points = [], why } = forecastLoss({
       runs: [
