@@ -189,7 +189,9 @@ function heldOutSchedule(name, fitted, wsd, set) {
     }
   const steps = Array.from(wsd.schedule, (_, i) => i + 1);
   const runs = fitted.map((run) => ({ lr: run.schedule, heldOut: scoresOf(run, set) }));
-  const { points, why } = forecastLoss({ runs, lr: wsd.schedule, steps, s1Before: name === 'new' ? 0 : undefined });
+  const heldOutTokens = wsd.evals[0].sets[set].numTokens;
+  const s1Before = name === 'new' ? 0 : undefined;
+  const { points, why } = forecastLoss({ heldOutTokens, runs, lr: wsd.schedule, steps, s1Before });
   if (!points) {
     row([wsd.name, set, ratio, `forecastLoss: none, ${why}`, '', '', '', '']);
     return { set, fitted, wsd, points: [] };

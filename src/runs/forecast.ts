@@ -43,11 +43,12 @@ export function forecastRun(run: Run, madeAt: number): RunForecast | undefined {
   const names = [...new Set(known.flatMap(({ sets }) => Object.keys(sets)))];
   const sets = names.map((name): SetForecast => {
     const scores = known.flatMap(({ step, sets }) => (sets[name] ? [{ step, ...sets[name] }] : []));
-    const { role, bitsPerByte, lossNats } = scores.at(-1)!;
+    const { role, bitsPerByte, lossNats, numTokens } = scores.at(-1)!;
     if (madeAt < Math.max(MIN_DONE.share * numSteps, MIN_DONE.steps))
       return { name, role, points: [], why: `less than a third of the run, or than ${MIN_DONE.steps} steps, is done` };
     const lastStep = Math.min(madeAt, firstPassSteps(run, name));
     const { points = [], why } = forecastLoss({
+      heldOutTokens: numTokens,
       runs: [
         {
           lr,

@@ -25,6 +25,8 @@ export interface ObservedRun {
 }
 
 export interface ForecastInputs {
+  /** Size of the held-out set. */
+  heldOutTokens?: number;
   /** From the same weights, on the same blend and batch. */
   runs: readonly ObservedRun[];
   /** LR of each step of the run to forecast. */
@@ -59,8 +61,13 @@ const MIN_SCORES = { withTraining: 2, alone: 4 };
 const MIN_MOVEMENT = 1e-6;
 /** Huber's constant: 95 % efficiency on normal residuals. In log loss it is above the 1e-3 that suits curves without noise. */
 const HUBER_SIGMAS = 1.345;
-/** Scatter of a held-out loss around a smooth law, relative: what the runs of docs/LOG.md leave. */
-const HELD_OUT_SD = 0.004;
+/**
+ * Scatter of a held-out loss around a smooth law, relative: documents are learned one by one, so a small set moves in jerks. Assumption: 0.6
+ * over the root of its tokens, 0.8 % at 6k, at least 0.3 %; docs/LOG.md has how often intervals then held.
+ */
+const HELD_OUT_SCATTER = { perRootToken: 0.6, least: 0.003 };
+/** Where a set's size is not given. */
+const TYPICAL_HELD_OUT_TOKENS = 40_000;
 /** An interval that reaches further than the scores have moved, and than this share of the loss, is no forecast. */
 const MAX_HALF_WIDTH = 0.02;
 /**
@@ -75,10 +82,12 @@ const MIN_LAMBDA = 0.5;
 const ASSUMED_S1_BEFORE = 20;
 
 /** Losses with their intervals, or why there are none. Unusable input determines no forecast; nothing is thrown. */
-export function forecastLoss({ runs, lr, s1Before, steps }: ForecastInputs): Forecast {
+export function forecastLoss({ heldOutTokens, runs, lr, s1Before, steps }: ForecastInputs): Forecast {
+  const { perRootToken, least } = HELD_OUT_SCATTER;
+  const heldOutSd = Math.max(least, perRootToken / Math.sqrt(heldOutTokens ?? TYPICAL_HELD_OUT_TOKENS));
   const target = scheduleOf(lr, lr.length);
   const observations = runs
-    .flatMap((run) => observe(run, run.lr === lr ? target : scheduleOf(run.lr, lr.length), s1Before === 0))
+    .flatMap((run) => observe(run, run.lr === lr ? target : scheduleOf(run.lr, lr.length), s1Before === 0, heldOutSd))
     .toSorted((a, b) => a.step - b.step);
   const scores = observations.filter(({ isHeldOut }) => isHeldOut).map(({ logLoss }) => logLoss);
   const enough = observations.length - scores.length >= MIN_BINS ? MIN_SCORES.withTraining : MIN_SCORES.alone;
@@ -93,7 +102,7 @@ export function forecastLoss({ runs, lr, s1Before, steps }: ForecastInputs): For
   const inflation = scatter(fitted.best.residuals) * pastMisses(observations, scene);
   const points = steps.map((step) => {
     const { value, sd } = fitted.predict(at(target, step), true);
-    const half = Z90 * Math.hypot(sd * Math.sqrt(inflation), HELD_OUT_SD * value);
+    const half = Z90 * Math.hypot(sd * Math.sqrt(inflation), heldOutSd * value);
     return { step, loss: value, low: value - half, high: value + half };
   });
   const last = points.at(-1);
@@ -290,6 +299,7 @@ function observe(
   { lr, training = [], heldOut }: ObservedRun,
   schedule: ReturnType<typeof scheduleOf>,
   isNew: boolean,
+  heldOutSd: number,
 ): Observation[] {
   const last = Math.min(training.length, lr.length + 1);
   // From random weights, the first steps learn how frequent words are, faster than any power law.
@@ -300,7 +310,7 @@ function observe(
       ...at(schedule, step),
       step,
       logLoss: Math.log(loss),
-      sd: HELD_OUT_SD,
+      sd: heldOutSd,
       isHeldOut: true,
     }));
   const noise = noiseOf(training, from);
