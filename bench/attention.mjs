@@ -7,7 +7,7 @@ import * as path from 'node:path';
 import * as readline from 'node:readline';
 import { parseArgs } from 'node:util';
 import { loadNative, nativeInfo, nativeProblem } from '../dist/kernels/index.js';
-import { printTable, provenance, readRecord, round, saveRecord } from './lib/machine.mjs';
+import { fastest, printTable, provenance, readRecord, round, saveRecord } from './lib/machine.mjs';
 import { python, root } from './lib/models.mjs';
 
 const USAGE = `Usage: npm run bench -- attention [options]
@@ -87,17 +87,10 @@ function random(length) {
 }
 const zeros = (length, like = dtype) => (like === 'f32' ? new Float32Array(length) : new Uint16Array(length));
 
-/** Seconds a call: the best of several, as others' load only ever adds. */
+/** Seconds a call, after one that does not count. */
 function time(call) {
   call();
-  let best = Infinity;
-  const until = performance.now() + seconds * 1000;
-  for (let runs = 0; runs < 3 || performance.now() < until; runs++) {
-    const start = performance.now();
-    call();
-    best = Math.min(best, (performance.now() - start) / 1000);
-  }
-  return best;
+  return fastest(call, seconds);
 }
 
 /** Calls that attend as a model does, q, k and v beside one another in a row, and the arrays that they use. */

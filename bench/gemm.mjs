@@ -3,6 +3,7 @@
 import * as os from 'node:os';
 import { parseArgs } from 'node:util';
 import { loadNative, nativeInfo, nativeProblem } from '../dist/kernels/index.js';
+import { fastest } from './lib/machine.mjs';
 import { benchProducts, PRODUCTS } from './lib/products.mjs';
 
 const MODELS = [...Object.keys(PRODUCTS), 'decode'];
@@ -61,17 +62,10 @@ function random(length, dtype) {
 
 const zeros = (length, dtype) => (dtype === 'f32' ? new Float32Array(length) : new Uint16Array(length));
 
-/** Seconds a call: the best of several, as others' load only ever adds. */
+/** Seconds a call, after one that does not count. */
 function time(call) {
   call();
-  let best = Infinity;
-  const until = performance.now() + secondsEach * 1000;
-  for (let runs = 0; runs < 3 || performance.now() < until; runs++) {
-    const start = performance.now();
-    call();
-    best = Math.min(best, (performance.now() - start) / 1000);
-  }
-  return best;
+  return fastest(call, secondsEach);
 }
 
 function benchAttention(peak) {

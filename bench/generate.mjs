@@ -4,10 +4,10 @@ import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { parseArgs } from 'node:util';
 import { Rng } from '../dist/base/rng.js';
 import { gib, printTable, provenance, round, saveRecord } from './lib/machine.mjs';
 import { modelFolder, modelNamed, python, root } from './lib/models.mjs';
+import { readOptions } from './lib/options.mjs';
 
 const USAGE = `Usage: npm run bench -- generate [options]
 
@@ -27,23 +27,14 @@ const TOLERANCE = 0.05;
 /** Candidates that are compared. */
 const TOP = 20;
 
-const { values: options } = parseArgs({
-  options: {
-    models: { type: 'string', default: '135m' },
-    prompt: { type: 'string', default: '128' },
-    tokens: { type: 'string', default: '64' },
-    repeats: { type: 'string', default: '3' },
-    sequences: { type: 'string', default: '1,8' },
-    'no-peers': { type: 'boolean', default: false },
-    save: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const options = readOptions(USAGE, {
+  models: '135m',
+  prompt: '128',
+  tokens: '64',
+  repeats: '3',
+  sequences: '1,8',
+  'no-peers': false,
 });
-if (options.help) {
-  console.error(USAGE);
-  process.exit(0);
-}
 const say = (line) => process.stderr.write(`${line}\n`);
 const [promptLength, numTokens, repeats] = [options.prompt, options.tokens, options.repeats].map(Number);
 const cores = os.availableParallelism();

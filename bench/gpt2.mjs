@@ -4,9 +4,9 @@ import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { parseArgs } from 'node:util';
 import { gib, peakOf, printTable, provenance, round, saveRecord } from './lib/machine.mjs';
 import { modelFolder, modelNamed, python, root } from './lib/models.mjs';
+import { readOptions, refuse } from './lib/options.mjs';
 import { runStep, writeTokens } from './lib/step.mjs';
 
 const USAGE = `Usage: npm run bench -- gpt2 --llmc PATH [options]
@@ -26,22 +26,14 @@ const FLAGS = ['-Ofast', '-march=native', '-fopenmp', '-DOMP'];
 /** Relative; see bench/train.mjs. llm.c is compiled with -Ofast and sums losses in f32. */
 const TOLERANCE = { loss: 1e-5, norm: 1e-3 };
 
-const { values: options } = parseArgs({
-  options: {
-    llmc: { type: 'string' },
-    shapes: { type: 'string', default: '4x64,4x256,4x1024' },
-    steps: { type: 'string', default: '10' },
-    seconds: { type: 'string', default: '20' },
-    threads: { type: 'string', default: String(os.availableParallelism()) },
-    save: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const options = readOptions(USAGE, {
+  llmc: undefined,
+  shapes: '4x64,4x256,4x1024',
+  steps: '10',
+  seconds: '20',
+  threads: String(os.availableParallelism()),
 });
-if (options.help || !options.llmc) {
-  console.error(USAGE);
-  process.exit(options.help ? 0 : 2);
-}
+if (!options.llmc) refuse(USAGE);
 const say = (line) => process.stderr.write(`${line}\n`);
 const llmc = path.resolve(options.llmc);
 const compiler = process.env.CC ?? 'cc';

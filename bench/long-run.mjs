@@ -4,10 +4,10 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { parseArgs } from 'node:util';
 import { readRun } from '../dist/runs/index.js';
 import { gib, printTable, provenance, round, saveRecord } from './lib/machine.mjs';
 import { root } from './lib/models.mjs';
+import { readOptions } from './lib/options.mjs';
 
 const USAGE = `Usage: npm run bench -- long-run [options]
 
@@ -18,19 +18,10 @@ const USAGE = `Usage: npm run bench -- long-run [options]
 
 const TOKENS_PER_STEP = 256;
 
-const { values: options } = parseArgs({
-  options: {
-    steps: { type: 'string', default: '5000' },
-    threads: { type: 'string', default: String(os.availableParallelism()) },
-    save: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const options = readOptions(USAGE, {
+  steps: '5000',
+  threads: String(os.availableParallelism()),
 });
-if (options.help) {
-  console.error(USAGE);
-  process.exit(0);
-}
 const steps = Number(options.steps);
 const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-bench-'));
 process.on('exit', () => fs.rmSync(temporary, { recursive: true, force: true }));

@@ -3,9 +3,9 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { parseArgs } from 'node:util';
 import { gib, peakOf, printTable, provenance, round, saveRecord } from './lib/machine.mjs';
 import { MODEL_NAMES, modelFolder, modelNamed } from './lib/models.mjs';
+import { readOptions } from './lib/options.mjs';
 import { runStep, writeTokens } from './lib/step.mjs';
 
 const USAGE = `Usage: npm run bench -- lora [options]
@@ -22,23 +22,14 @@ const USAGE = `Usage: npm run bench -- lora [options]
 /** An adapter begins as zero, so the first loss is the full model's: equal but for the order of a sum. */
 const TOLERANCE = 1e-6;
 
-const { values: options } = parseArgs({
-  options: {
-    models: { type: 'string', default: 'tiny,135m' },
-    ranks: { type: 'string', default: '8,64' },
-    seq: { type: 'string', default: '1024' },
-    tokens: { type: 'string', default: '2048' },
-    seconds: { type: 'string', default: '15' },
-    threads: { type: 'string', default: String(os.availableParallelism()) },
-    save: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const options = readOptions(USAGE, {
+  models: 'tiny,135m',
+  ranks: '8,64',
+  seq: '1024',
+  tokens: '2048',
+  seconds: '15',
+  threads: String(os.availableParallelism()),
 });
-if (options.help) {
-  console.error(USAGE);
-  process.exit(0);
-}
 const seqLen = Number(options.seq);
 const batch = Math.max(1, Math.floor(Number(options.tokens) / seqLen));
 const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-bench-'));

@@ -4,10 +4,10 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { parseArgs } from 'node:util';
 import * as zlib from 'node:zlib';
 import { gib, printTable, provenance, round, saveRecord } from './lib/machine.mjs';
 import { root } from './lib/models.mjs';
+import { readOptions } from './lib/options.mjs';
 
 const USAGE = `Usage: npm run bench -- mine [options]
 
@@ -18,21 +18,12 @@ const USAGE = `Usage: npm run bench -- mine [options]
   --save           writes bench/results/mine.json
   --json           the record as the last line`;
 
-const { values: options } = parseArgs({
-  options: {
-    megabytes: { type: 'string', default: '100' },
-    queries: { type: 'string', default: '500,20000' },
-    threads: { type: 'string', default: [...new Set([1, os.availableParallelism()])].join(',') },
-    top: { type: 'string', default: '50' },
-    save: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const options = readOptions(USAGE, {
+  megabytes: '100',
+  queries: '500,20000',
+  threads: [...new Set([1, os.availableParallelism()])].join(','),
+  top: '50',
 });
-if (options.help) {
-  console.error(USAGE);
-  process.exit(0);
-}
 const numbers = (list) => list.split(',').map(Number);
 const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-bench-'));
 process.on('exit', () => fs.rmSync(temporary, { recursive: true, force: true }));

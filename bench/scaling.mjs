@@ -3,9 +3,9 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { parseArgs } from 'node:util';
 import { gib, peakOf, printTable, provenance, round, saveRecord } from './lib/machine.mjs';
 import { MODEL_NAMES, modelFolder, modelNamed } from './lib/models.mjs';
+import { readOptions, refuse } from './lib/options.mjs';
 import { runStep, writeTokens } from './lib/step.mjs';
 
 const PARTS = ['threads', 'length', 'run'];
@@ -20,24 +20,16 @@ const USAGE = `Usage: npm run bench -- scaling [options]
   --save           writes bench/results/scaling.json
   --json           the record as the last line`;
 
-const { values: options } = parseArgs({
-  options: {
-    parts: { type: 'string', default: PARTS.join(',') },
-    model: { type: 'string', default: '135m' },
-    seq: { type: 'string', default: '1024' },
-    lengths: { type: 'string', default: '512,2048,8192' },
-    steps: { type: 'string', default: '200' },
-    seconds: { type: 'string', default: '20' },
-    save: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const options = readOptions(USAGE, {
+  parts: PARTS.join(','),
+  model: '135m',
+  seq: '1024',
+  lengths: '512,2048,8192',
+  steps: '200',
+  seconds: '20',
 });
 const parts = options.parts.split(',');
-if (options.help || parts.some((part) => !PARTS.includes(part))) {
-  console.error(USAGE);
-  process.exit(options.help ? 0 : 2);
-}
+if (parts.some((part) => !PARTS.includes(part))) refuse(USAGE);
 const cores = os.availableParallelism();
 const model = modelNamed(options.model);
 const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-bench-'));

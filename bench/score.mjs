@@ -3,9 +3,9 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { parseArgs } from 'node:util';
 import { gib, peakOf, printTable, provenance, round, saveRecord } from './lib/machine.mjs';
 import { MODEL_NAMES, modelFolder, modelNamed } from './lib/models.mjs';
+import { readOptions } from './lib/options.mjs';
 import { runStep, writeTokens } from './lib/step.mjs';
 
 const USAGE = `Usage: npm run bench -- score [options]
@@ -21,22 +21,13 @@ const USAGE = `Usage: npm run bench -- score [options]
 /** Scoring's loss is the step's, computed by the same kernels: equal but for the order of a sum over tokens in f64. */
 const TOLERANCE = 1e-6;
 
-const { values: options } = parseArgs({
-  options: {
-    models: { type: 'string', default: 'tiny,135m' },
-    seq: { type: 'string', default: '1024' },
-    tokens: { type: 'string', default: '4096' },
-    seconds: { type: 'string', default: '15' },
-    threads: { type: 'string', default: String(os.availableParallelism()) },
-    save: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+const options = readOptions(USAGE, {
+  models: 'tiny,135m',
+  seq: '1024',
+  tokens: '4096',
+  seconds: '15',
+  threads: String(os.availableParallelism()),
 });
-if (options.help) {
-  console.error(USAGE);
-  process.exit(0);
-}
 const seqLen = Number(options.seq);
 const batch = Math.max(1, Math.floor(Number(options.tokens) / seqLen));
 const rows = batch * seqLen;

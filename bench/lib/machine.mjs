@@ -37,6 +37,18 @@ export function peakMemoryBytes() {
 /** What utilisation is measured against: the faster of the machine's f32 and bf16 multiply-adds, GFLOP/s. */
 export const peakOf = ({ bf16, f32 }) => Math.max(bf16, f32);
 
+/** Seconds a call: the best of several, as others' load only ever adds. No new call begins after `seconds`, but three are always made. */
+export function fastest(call, seconds) {
+  let best = Infinity;
+  const until = performance.now() + seconds * 1000;
+  for (let runs = 0; runs < 3 || performance.now() < until; runs++) {
+    const start = performance.now();
+    call();
+    best = Math.min(best, (performance.now() - start) / 1000);
+  }
+  return best;
+}
+
 export const gib = (bytes) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 export const round = (x, digits = 1) => (Number.isFinite(x) ? Number(x.toFixed(digits)) : null);
 

@@ -2,7 +2,7 @@
 // before it is timed, on all cores and on one, beside PyTorch's matmul.
 import { spawnSync } from 'node:child_process';
 import * as path from 'node:path';
-import { printTable, provenance, readRecord, round, saveRecord } from './machine.mjs';
+import { fastest, printTable, provenance, readRecord, round, saveRecord } from './machine.mjs';
 import { python, root } from './models.mjs';
 
 /** [tokens, outputs, inputs] of a step's linear layers; the last one of a model is its output layer, with the rows of a chunk of the loss. */
@@ -97,18 +97,6 @@ function check({ m, n, k, a, b, transA, transB }, c, what) {
     if (!(Math.abs(at(c, place) - sum) <= allowed))
       throw new Error(`${what}: element ${place} is ${at(c, place)}, in f64 ${sum}: not timing a wrong result`);
   }
-}
-
-/** Seconds a call: the best of several, as others' load only ever adds. */
-function fastest(call, seconds) {
-  let best = Infinity;
-  const until = performance.now() + seconds * 1000;
-  for (let runs = 0; runs < 3 || performance.now() < until; runs++) {
-    const start = performance.now();
-    call();
-    best = Math.min(best, (performance.now() - start) / 1000);
-  }
-  return best;
 }
 
 /** Seconds of each product by PyTorch, [shape][direction]. */

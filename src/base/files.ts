@@ -95,18 +95,22 @@ export function writeFileAtomic(file: string, data: string | Uint8Array): void {
   const temporary = `${file}.tmp-${process.pid}`;
   try {
     fs.mkdirSync(path.dirname(file), { recursive: true });
-    const fd = fs.openSync(temporary, 'w');
-    try {
-      fs.writeFileSync(fd, data);
-      fs.fsyncSync(fd);
-    } finally {
-      fs.closeSync(fd);
-    }
-    fs.renameSync(temporary, file);
+    fillAndRename(temporary, file, (fd) => fs.writeFileSync(fd, data));
   } catch (error) {
     fs.rmSync(temporary, { force: true });
     throw explainSystemError(error, file, 'writing it');
   }
+}
+
+function fillAndRename(temporary: string, file: string, fill: (fd: number) => void): void {
+  const fd = fs.openSync(temporary, 'w');
+  try {
+    fill(fd);
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+  fs.renameSync(temporary, file);
 }
 
 export function writeJsonAtomic(file: string, value: unknown): void {
@@ -172,14 +176,7 @@ export function writeFileInPieces(file: string, fill: (write: (bytes: Uint8Array
   beingFilled.add(path.basename(temporary));
   try {
     removeLeftOvers(file);
-    const fd = fs.openSync(temporary, 'w');
-    try {
-      fill((bytes) => writeAll(fd, bytes));
-      fs.fsyncSync(fd);
-    } finally {
-      fs.closeSync(fd);
-    }
-    fs.renameSync(temporary, file);
+    fillAndRename(temporary, file, (fd) => fill((bytes) => writeAll(fd, bytes)));
   } catch (error) {
     fs.rmSync(temporary, { force: true });
     throw explainSystemError(error, file, 'writing it');

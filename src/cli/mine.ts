@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { formatBytes, formatCount } from '../base/units.ts';
-import type { MineResult } from '../pipeline/index.ts';
+import type { MineRequest, MineResult } from '../pipeline/index.ts';
 import {
   type CommonOptions,
   collect,
@@ -13,18 +13,6 @@ import {
 } from './command.ts';
 import type { Output } from './output.ts';
 import { formatFacts } from './table.ts';
-
-interface MineOptions extends CommonOptions {
-  near: string[];
-  from: string[];
-  out: string;
-  top?: number;
-  minScore?: number;
-  field?: string;
-  nearField?: string;
-  maxBadShare?: number;
-  force?: boolean;
-}
 
 export function mineCommand(output: Output): Command {
   const command = declare(
@@ -41,7 +29,7 @@ export function mineCommand(output: Output): Command {
     .option('--near-field <name>', 'the same for the examples')
     .option('--max-bad-share <share>', 'go on where no more than this share cannot be read (default: 0.01)', number)
     .option('--force', 'overwrite the file if it exists');
-  return withOptions(command, 'threads', 'json', 'quiet').action(async (options: MineOptions) => {
+  return withOptions(command, 'threads', 'json', 'quiet').action(async (options: CommonOptions & MineRequest) => {
     const { mine } = await import('../pipeline/index.ts');
     const result = await mine(options, pipelineOptions(options, output));
     if (options.json) return output.print(json(result));

@@ -139,7 +139,6 @@ export async function saveCheckpoint(
     (old) => !context.always.includes(old.step) || old.step === step,
   );
   for (const old of passing.slice(0, -context.keep)) {
-    if (context.always.includes(old.step)) continue;
     fs.renameSync(old.folder, `${old.folder}.tmp`);
     fs.rmSync(`${old.folder}.tmp`, { recursive: true, force: true });
   }

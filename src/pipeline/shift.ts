@@ -9,7 +9,14 @@ import { formatCount, formatSeconds } from '../base/units.ts';
 import { openModel } from '../checkpoint/index.ts';
 import { pickKernels } from '../kernels/index.ts';
 import { loadDecoder } from '../nn/index.ts';
-import { assessShift, divergence, type HardwareFacts, type ModelFactsForPlan, type Shift } from '../recipe/index.ts';
+import {
+  assessShift,
+  divergence,
+  FORWARD_SHARE,
+  type HardwareFacts,
+  type ModelFactsForPlan,
+  type Shift,
+} from '../recipe/index.ts';
 import { openShard, type PreparedCorpus } from '../shards/index.ts';
 import { modelDigest } from './facts.ts';
 import { precisionOf } from './model.ts';
@@ -22,8 +29,6 @@ const VERSION = 1;
 const MAX_SCORED_TOKENS = 50_000;
 const MIN_SCORED_TOKENS = 10_000;
 const MAX_SCORING_SECONDS = 120;
-/** A forward pass is a third of a training step. */
-const FORWARD_SPEEDUP = 3;
 /** Share of the memory that the weights may take. */
 const MAX_MEMORY_SHARE = 0.5;
 
@@ -82,7 +87,7 @@ async function scoreCorpora(
   corpora: readonly PreparedCorpus[],
   options: PipelineOptions,
 ): Promise<Scores | string> {
-  const speed = (hardware.tokensPerSecond ?? 0) * FORWARD_SPEEDUP;
+  const speed = (hardware.tokensPerSecond ?? 0) / FORWARD_SHARE;
   const affordable = Math.floor((speed * MAX_SCORING_SECONDS) / corpora.length);
   if (affordable < MIN_SCORED_TOKENS)
     return speed > 0

@@ -1,5 +1,6 @@
 // What a plan costs: floating-point operations, and from them time, memory and money on a number of GPUs. Estimates for a decision, good
 // to about a third; this machine's own time is measured (plan.expected.seconds).
+import { FORWARD_SHARE, heldOutTokens, numEvaluations } from './evaluation.ts';
 import { type Cluster, DEFAULT_GPU, PRICE_SOURCE } from './hardware.ts';
 import type { HardwareFacts, ModelFactsForPlan, Plan, PlanInputs } from './types.ts';
 
@@ -10,8 +11,6 @@ export interface FlopsPerToken {
   attention: number;
 }
 
-/** A forward pass is a third of training: one product of three. */
-const FORWARD_SHARE = 1 / 3;
 /** To run the layers again on the way back costs one forward pass more. */
 const RECOMPUTE_FACTOR = 4 / 3;
 /** Share of the peak that training reaches. Llama 3 405B had 38 to 43 % on 8,192 to 16,384 H100s; the middle. */
@@ -47,12 +46,10 @@ export function countWork(inputs: PlanInputs, plan: Plan): Work {
     const { matrices, attention } = trainFlopsPerToken(inputs.model, plan.seqLen, isFrozen);
     return matrices + attention;
   };
-  const { everySteps, tokensPerSet } = plan.evaluation;
-  const heldOut = plan.corpora.reduce((sum, corpus) => sum + Math.min(corpus.heldOut.numTokens, tokensPerSet), 0);
-  const numEvals = (1 + Math.ceil(plan.numSteps / everySteps)) * (plan.ema === undefined ? 1 : 2);
+  const scored = heldOutTokens(plan.corpora, plan.evaluation.tokensPerSet) * (plan.ema === undefined ? 1 : 2);
   return {
     trainFlops: plan.totalTokens * ofToken(plan.lora !== undefined),
-    evalFlops: numEvals * heldOut * ofToken(false) * FORWARD_SHARE,
+    evalFlops: numEvaluations(plan) * scored * ofToken(false) * FORWARD_SHARE,
   };
 }
 

@@ -3,6 +3,7 @@ export { type Advice, type AdviceAnswer, type AdviceReason, adviseModel } from '
 export { type BlendCorpus, normalizeWeights, type PhaseDemand, resolveBlends, splitWhole } from './blends.ts';
 export { type CostEstimate, clusterSpeed, type GpuCost } from './cost.ts';
 export { diffPlans, explainDiff, type PlanChange } from './diff.ts';
+export { FORWARD_SHARE } from './evaluation.ts';
 export { describePretraining, explainChecks, explainPlan } from './explain.ts';
 export {
   type Forecast,
@@ -23,7 +24,7 @@ export { type Cluster, GPUS, type Gpu, parseCluster } from './hardware.ts';
 export { KNOWN_MODELS, type KnownFacts, type KnownModel, knownModel, type ModelShape } from './known-models.ts';
 export { assumedPeakLr, formatLr, formatShare } from './learning-rates.ts';
 export { estimateMemory, type MemoryEstimate } from './memory.ts';
-export { blendAt, jobPhases, shareInPhase } from './phases.ts';
+export { blendAt, blendOfStep, jobPhases, shareInPhase } from './phases.ts';
 export { findPitfalls, PITFALLS } from './pitfalls/index.ts';
 export { makePlan } from './plan.ts';
 export { peakLrByWidth } from './presets/from-scratch.ts';

@@ -121,6 +121,12 @@ export function blendAt({ blend, blendTo }: PlanPhase, share: number): Blend {
   );
 }
 
+/** The blend that a step draws from. */
+export function blendOfStep(phases: readonly PlanPhase[], step: number): Blend {
+  const phase = phases.findLast(({ firstStep }) => firstStep <= step)!;
+  return blendAt(phase, phase.numSteps > 1 ? (step - phase.firstStep) / (phase.numSteps - 1) : 0);
+}
+
 /** The phases as an engine's job has them: each with one blend. A blend that moves is cut into pieces. */
 export function jobPhases({
   phases,

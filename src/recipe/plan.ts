@@ -7,6 +7,7 @@ import type { CommonOptions, Config, LoraConfig, PresetName } from '../config/in
 import { adviseModel } from './advisor.ts';
 import { type BlendCorpus, splitWhole } from './blends.ts';
 import { estimateCost } from './cost.ts';
+import { FORWARD_SHARE, heldOutTokens, numEvaluations } from './evaluation.ts';
 import { bothSources, chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemory, type MemoryEstimate } from './memory.ts';
 import { type Blending, explainCaps, makePhases, tokensOf } from './phases.ts';
@@ -29,9 +30,8 @@ const MAX_BATCH_TOKENS = 524_288;
 const BATCH_TOKENS_OF_A_STEP_BUDGET = 16_384;
 /** Held-out tokens a set; the standard error of its mean loss is then near 0.01 nats. Assumption. */
 const EVAL_TOKENS = 100_000;
-/** Share of the training time that measuring may take. A token measured costs a third of a token trained. Assumption. */
+/** Share of the training time that measuring may take. Assumption. */
 const MAX_EVAL_SHARE = 0.1;
-const FORWARD_SHARE = 1 / 3;
 /** Share of the machine's memory that the estimate may fill: it is good to a tenth, and others need some. */
 const MAX_MEMORY_SHARE = 0.8;
 /** Steps of the grid on which the phases' shares of a run are found before its length is known. */
@@ -190,7 +190,7 @@ export function makePlan(given: PlanInputs): Plan {
       'assumption',
     ),
   );
-  const heldOut = inputs.corpora.reduce((sum, corpus) => sum + Math.min(corpus.heldOut.numTokens, tokensPerSet), 0);
+  const heldOut = heldOutTokens(inputs.corpora, tokensPerSet);
   const evalTokens = ema === undefined ? heldOut : 2 * heldOut;
   const evaluateEvery = take(chooseEvaluateEvery(config, numSteps, tokensPerStep, evalTokens));
   const checkpointEvery = take(
@@ -249,9 +249,8 @@ export function makePlan(given: PlanInputs): Plan {
     ...(probes && { probes }),
   };
   if (hardware?.tokensPerSecond && !inputs.on) {
-    const numEvals = 1 + Math.ceil(numSteps / plan.evaluation.everySteps);
     plan.expected.seconds = Math.round(
-      (totalTokens + numEvals * evalTokens * FORWARD_SHARE) / hardware.tokensPerSecond,
+      (totalTokens + numEvaluations(plan) * evalTokens * FORWARD_SHARE) / hardware.tokensPerSecond,
     );
     const value = `${formatCount(hardware.tokensPerSecond)} tokens/s, ${formatSeconds(plan.expected.seconds)}`;
     reasons.push({ what: 'time', value, why: 'training and measuring at this speed', source: hardware.source });

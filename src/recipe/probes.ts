@@ -8,6 +8,7 @@ import { ConfigError } from '../base/errors.ts';
 import { formatCount } from '../base/units.ts';
 import type { FoundName, FoundValue } from '../config/index.ts';
 import { normalizeWeights } from './blends.ts';
+import { heldOutTokens } from './evaluation.ts';
 import { formatLr, formatShare } from './learning-rates.ts';
 import { lrAt, type Schedule } from './schedules.ts';
 import type { Blend, Plan, PlanInputs, PlanPhase } from './types.ts';
@@ -184,10 +185,7 @@ export function checkMixable(plan: Plan): void {
 
 /** Trained and scored tokens of a series in which the base is scored once. */
 export function probeTokens(plan: Plan, numProbes: number, numSteps: number): { trained: number; scored: number } {
-  const heldOut = plan.corpora.reduce(
-    (sum, corpus) => sum + Math.min(corpus.heldOut.numTokens, plan.evaluation.tokensPerSet),
-    0,
-  );
+  const heldOut = heldOutTokens(plan.corpora, plan.evaluation.tokensPerSet);
   return { trained: numProbes * numSteps * plan.tokensPerStep, scored: (numProbes + 1) * heldOut };
 }
 

@@ -1,9 +1,9 @@
 // A plan's schedule and blend in characters, for a terminal.
 import { formatCount } from '../base/units.ts';
 import { formatLr } from './learning-rates.ts';
-import { blendAt } from './phases.ts';
+import { blendOfStep } from './phases.ts';
 import { lrAt } from './schedules.ts';
-import type { Plan, PlanPhase } from './types.ts';
+import type { Plan } from './types.ts';
 
 const WIDTH = 80;
 const PAGE_WIDTH = 100;
@@ -75,11 +75,6 @@ export function sketchBlend(plan: Plan): string[] {
     `      0${`${formatCount(plan.totalTokens)} tokens`.padStart(width)}`,
     `      ${[...legend, ...(other > 0 ? [`. ${other} more`] : [])].join('   ')}`,
   ];
-}
-
-function blendOfStep(phases: readonly PlanPhase[], step: number) {
-  const phase = phases.findLast(({ firstStep }) => firstStep <= step)!;
-  return blendAt(phase, phase.numSteps > 1 ? (step - phase.firstStep) / (phase.numSteps - 1) : 0);
 }
 
 /** Names of the corpora that give most tokens, in the order of the file. */

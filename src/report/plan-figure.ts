@@ -1,6 +1,6 @@
 // A plan as a picture that stands alone: LR above, blend below, over the tokens of the run.
 import { formatCount } from '../base/units.ts';
-import { blendAt, largestCorpora, lrAt, type Plan } from '../recipe/index.ts';
+import { blendOfStep, largestCorpora, lrAt, type Plan } from '../recipe/index.ts';
 import { escapeXml, lineChart, type Point } from './chart.ts';
 import { formatLr } from './format.ts';
 import { formatTicks, scaleOver } from './scale.ts';
@@ -61,11 +61,7 @@ function samples({ schedule, phases, numSteps, tokensPerStep }: Plan) {
   const even = Array.from({ length: POINTS }, (_, i) => Math.round((i / (POINTS - 1)) * (numSteps - 1)));
   return [...new Set([...edges, ...even])]
     .toSorted((a, b) => a - b)
-    .map((step) => {
-      const phase = phases.findLast(({ firstStep }) => firstStep <= step)!;
-      const share = phase.numSteps > 1 ? (step - phase.firstStep) / (phase.numSteps - 1) : 0;
-      return { tokens: step * tokensPerStep, lr: lrAt(schedule, step), blend: blendAt(phase, share) };
-    });
+    .map((step) => ({ tokens: step * tokensPerStep, lr: lrAt(schedule, step), blend: blendOfStep(phases, step) }));
 }
 
 /** Shares, stacked; each labelled at the right where it ends. */

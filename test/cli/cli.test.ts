@@ -2,30 +2,16 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseInstructionSets } from '../../src/base/machine.ts';
-import {
-  createProgram,
-  displayWidth,
-  formatFacts,
-  formatTable,
-  makePaint,
-  runCli,
-  wantsColor,
-} from '../../src/cli/index.ts';
+import { createProgram, displayWidth, formatFacts, formatTable, makePaint, wantsColor } from '../../src/cli/index.ts';
 import { temporaryFolder, writeRunFolder } from '../runs/fixture.ts';
+import { type Ran, runInProcess } from './in-process.ts';
 
 const root = temporaryFolder();
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
-async function continuo(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const [out, err]: [string[], string[]] = [[], []];
-  const output = {
-    print: (text: string) => out.push(`${text}\n`),
-    write: (text: string) => out.push(text),
-    note: (text: string) => err.push(text),
-    paint: makePaint(false),
-  };
-  const code = await runCli(args, output);
-  return { code, out: out.join('').replace(/\n$/, ''), err: err.join('\n') };
+async function continuo(...args: string[]): Promise<Ran> {
+  const ran = await runInProcess(args);
+  return { ...ran, out: ran.out.replace(/\n$/, '') };
 }
 
 const NAMES = [

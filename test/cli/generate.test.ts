@@ -3,11 +3,11 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { writeModelInto } from '../../src/checkpoint/index.ts';
-import { makePaint, runCli } from '../../src/cli/index.ts';
 import { exportTensors } from '../../src/nn/index.ts';
 import { loadTokenizer } from '../../src/tokenizer/index.ts';
 import { tinyConfig, tinyDecoder } from '../nn/fixtures.ts';
 import { temporaryFolder } from '../runs/fixture.ts';
+import { type Ran, runInProcess } from './in-process.ts';
 
 const root = temporaryFolder();
 const model = path.join(root, 'model');
@@ -20,16 +20,8 @@ beforeAll(() => {
 });
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
-async function generate(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const [out, err]: [string[], string[]] = [[], []];
-  const output = {
-    print: (text: string) => out.push(`${text}\n`),
-    write: (text: string) => out.push(text),
-    note: (text: string) => err.push(text),
-    paint: makePaint(false),
-  };
-  const code = await runCli(['generate', model, ...args], output);
-  return { code, out: out.join(''), err: err.join('\n') };
+async function generate(...args: string[]): Promise<Ran> {
+  return runInProcess(['generate', model, ...args]);
 }
 
 const SAMPLED = ['--temperature', '1.5', '--seed', '4', '--max-tokens', '20'];

@@ -4,8 +4,8 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import * as zlib from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { makePaint, runCli } from '../../src/cli/index.ts';
 import { temporaryFolder } from '../runs/fixture.ts';
+import { type Ran, runInProcess } from './in-process.ts';
 
 const root = temporaryFolder();
 const at = (name: string) => path.join(root, name);
@@ -32,16 +32,8 @@ beforeAll(() => {
   );
 });
 
-async function mine(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const [out, err]: [string[], string[]] = [[], []];
-  const output = {
-    print: (text: string) => out.push(`${text}\n`),
-    write: (text: string) => out.push(text),
-    note: (text: string) => err.push(text),
-    paint: makePaint(false),
-  };
-  const code = await runCli(['mine', ...args], output);
-  return { code, out: out.join(''), err: err.join('\n') };
+async function mine(...args: string[]): Promise<Ran> {
+  return runInProcess(['mine', ...args]);
 }
 
 const usual = (out: string) => ['--near', at('qa.jsonl'), '--from', at('web*.jsonl.gz'), '--out', at(out), '--quiet'];

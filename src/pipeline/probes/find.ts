@@ -6,6 +6,7 @@ import {
   DEFAULT_PROBE_SHARES,
   DEFAULT_TOLERANCE,
   explainFinding,
+  FORWARD_SHARE,
   findDomainShare,
   findPeakLr,
   formatLr,
@@ -49,9 +50,6 @@ export type FindResult =
     }
   /** Interrupted; the same command goes on. */
   | { finished: false };
-
-/** A forward pass is a third of a training step. */
-const FORWARD_SHARE = 1 / 3;
 
 export async function find(
   configFile: string,
