@@ -77,6 +77,8 @@ const phase = map(
     name: text('a name').optional(),
     ...blend,
     objective,
+    /** Tokens a sequence, where they are not training.seqLen. */
+    seqLen: whole.optional(),
     /** The blend at the phase's end: it moves there step by step. */
     to: map(blend).optional(),
     begins: map({

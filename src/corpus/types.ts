@@ -13,6 +13,8 @@ export interface Document {
   source: string;
   /** The record is a conversation; `text` is what is said in it. */
   messages?: Message[];
+  /** What else the record says that may be of use: url, title, language, path. */
+  metadata?: Record<string, unknown>;
 }
 
 /** A record that cannot be used, with the place and the reason. */

@@ -245,21 +245,18 @@ class Training {
   }
 
   /** The step's sequences, and in how many places something is predicted. */
-  private read(step: number): { sequences: Sequence[]; numTargets: number } {
-    const { sequencesPerStep } = this.reader.job.batch;
-    const sequences = Array.from({ length: sequencesPerStep }, (_, i) =>
-      this.reader.sequence(step * sequencesPerStep + i),
-    );
+  private read(step: number): { sequences: Sequence[]; sequencesPerMicroBatch: number; numTargets: number } {
+    const { firstSequence, sequencesPerStep, sequencesPerMicroBatch } = this.reader.stepAt(step);
+    const sequences = Array.from({ length: sequencesPerStep }, (_, i) => this.reader.sequence(firstSequence + i));
     let numTargets = 0;
     for (const { targets } of sequences) for (let t = 0; t < targets.length; t++) if (targets[t]! >= 0) numTargets++;
-    return { sequences, numTargets };
+    return { sequences, sequencesPerMicroBatch, numTargets };
   }
 
   private step(step: number): StepMetrics {
     const { job } = this.reader;
     const start = performance.now();
-    const { sequencesPerStep, sequencesPerMicroBatch } = job.batch;
-    const { sequences, numTargets } = phase('data', () => this.read(step));
+    const { sequences, sequencesPerMicroBatch, numTargets } = phase('data', () => this.read(step));
     if (numTargets === 0)
       throw new EngineError(
         `step ${step} has no token that bears loss: its sequences hold no part of an answer. Raise training.seqLen or training.batchTokens, or let every token bear loss (objective: all).`,
@@ -267,7 +264,7 @@ class Training {
     const byCorpus = new Map<string, { nats: number; tokens: number }>();
     const routers = this.decoder.config.experts && new RouterStep(job.routers ?? { balance: 0, z: 0 });
     let nats = 0;
-    for (let from = 0; from < sequencesPerStep; from += sequencesPerMicroBatch) {
+    for (let from = 0; from < sequences.length; from += sequencesPerMicroBatch) {
       const micro = sequences.slice(from, from + sequencesPerMicroBatch);
       const batch = phase('data', () => toBatch(micro));
       const weights = new Float32Array(batch.inputs.length).fill(1 / numTargets);
@@ -306,9 +303,9 @@ class Training {
     sequences: readonly Sequence[],
     byCorpus: Map<string, { nats: number; tokens: number }>,
   ): number {
-    const { seqLen } = this.reader.job.batch;
     let total = 0;
     sequences.forEach((sequence, row) => {
+      const seqLen = sequence.inputs.length;
       for (let t = 0; t < seqLen; t++) {
         if (sequence.targets[t]! < 0) continue;
         const corpus = this.reader.job.shards[sequence.shard[t]!]!.corpus;

@@ -2,6 +2,7 @@
 // to about a third; this machine's own time is measured (plan.expected.seconds).
 import { FORWARD_SHARE, heldOutTokens, numEvaluations } from './evaluation.ts';
 import { type Cluster, DEFAULT_GPU, PRICE_SOURCE } from './hardware.ts';
+import { longestSeqLen, meanSeqLen } from './phases.ts';
 import type { HardwareFacts, ModelFactsForPlan, Plan, PlanInputs } from './types.ts';
 
 export interface FlopsPerToken {
@@ -35,6 +36,17 @@ export function trainFlopsPerToken(model: ModelFactsForPlan, seqLen: number, isF
   return { matrices: (isFrozen ? 4 : 6) * passed, attention: 6 * numLayers * attentionWidth * seqLen };
 }
 
+function flopsPerToken(model: ModelFactsForPlan, seqLen: number, isFrozen = false): number {
+  const { matrices, attention } = trainFlopsPerToken(model, seqLen, isFrozen);
+  return matrices + attention;
+}
+
+/** What a token costs over the run, as a multiple of what it costs in sequences of the run's own length: 1 where no phase has another. */
+export function workOfLengths(model: ModelFactsForPlan, plan: Plan): number {
+  const isFrozen = plan.lora !== undefined;
+  return flopsPerToken(model, meanSeqLen(plan), isFrozen) / flopsPerToken(model, plan.seqLen, isFrozen);
+}
+
 export interface Work {
   trainFlops: number;
   /** All measurements of held-out text. */
@@ -42,14 +54,10 @@ export interface Work {
 }
 
 export function countWork(inputs: PlanInputs, plan: Plan): Work {
-  const ofToken = (isFrozen: boolean) => {
-    const { matrices, attention } = trainFlopsPerToken(inputs.model, plan.seqLen, isFrozen);
-    return matrices + attention;
-  };
   const scored = heldOutTokens(plan.corpora, plan.evaluation.tokensPerSet) * (plan.ema === undefined ? 1 : 2);
   return {
-    trainFlops: plan.totalTokens * ofToken(plan.lora !== undefined),
-    evalFlops: numEvaluations(plan) * scored * ofToken(false) * FORWARD_SHARE,
+    trainFlops: plan.totalTokens * flopsPerToken(inputs.model, meanSeqLen(plan), plan.lora !== undefined),
+    evalFlops: numEvaluations(plan) * scored * flopsPerToken(inputs.model, plan.seqLen) * FORWARD_SHARE,
   };
 }
 
@@ -113,7 +121,8 @@ function costOnGpus(
   { gpu, count }: Cluster,
   givenPrice: number | undefined,
 ): GpuCost {
-  const { lora, seqLen, ema } = plan;
+  const { lora, ema } = plan;
+  const seqLen = longestSeqLen(plan);
   const usable = gpu.memoryBytes * USABLE_SHARE;
   const countBytes = (recompute: boolean) => {
     const shape = { batch: 1, seqLen, precision: 'bf16' as const, lora, ema: ema !== undefined, recompute };
@@ -125,7 +134,8 @@ function costOnGpus(
   const least = countBytes(true);
   const recompute = !kept.fits;
   const { stateBytes, activationBytes, fits } = recompute ? least : kept;
-  const numBusy = Math.min(count, plan.sequencesPerStep);
+  const fewestSequences = plan.tokensPerStep / seqLen;
+  const numBusy = Math.min(count, fewestSequences);
   const flops = work.trainFlops * (recompute ? RECOMPUTE_FACTOR : 1) + work.evalFlops;
   const seconds = flops / (numBusy * gpu.peakFlops * UTILISATION);
   const pricePerHour = givenPrice ?? gpu.pricePerHour;
@@ -135,7 +145,7 @@ function costOnGpus(
       ? ['a model this narrow keeps a GPU less busy than assumed: expect several times this']
       : []),
     ...(numBusy < count
-      ? [`a step has only ${plan.sequencesPerStep} sequences, so ${count - numBusy} GPUs stand idle`]
+      ? [`a step has only ${fewestSequences} sequences, so ${count - numBusy} GPUs stand idle`]
       : []),
   ];
   return {

@@ -59,11 +59,11 @@ function union(a: Iterable<string>, b: Iterable<string>): Set<string> {
 }
 
 function describePhase(phase: PlanPhase): string {
-  const { name, firstStep, numSteps, numTokens, lrFrom, lrTo, blend } = phase;
+  const { name, firstStep, numSteps, numTokens, seqLen, lrFrom, lrTo, blend } = phase;
   const shares = Object.keys({ ...blend, ...phase.blendTo }).map(
     (corpus) => `${corpus} ${formatShare(shareInPhase(phase, corpus))}`,
   );
-  return `"${name}", steps ${firstStep}-${firstStep + numSteps - 1}, ${formatCount(numTokens)} tokens, LR ${formatLr(lrFrom)} -> ${formatLr(lrTo)}, ${shares.slice(0, 8).join(', ')}${shares.length > 8 ? `, ${shares.length - 8} more` : ''}`;
+  return `"${name}", steps ${firstStep}-${firstStep + numSteps - 1}, ${formatCount(numTokens)} tokens${seqLen ? ` in sequences of ${seqLen}` : ''}, LR ${formatLr(lrFrom)} -> ${formatLr(lrTo)}, ${shares.slice(0, 8).join(', ')}${shares.length > 8 ? `, ${shares.length - 8} more` : ''}`;
 }
 
 function trained({ expected }: Plan, name: string): string | undefined {

@@ -77,7 +77,7 @@ export function describePretraining({
 function whatHappens(plan: Plan): string[] {
   const rows = plan.phases.map((phase, i) => [
     String(i + 1),
-    phase.objective ? `${phase.name} (loss on answers)` : phase.name,
+    phaseName(phase),
     `${phase.firstStep}-${phase.firstStep + phase.numSteps - 1}`,
     formatCount(phase.numTokens),
     `${formatLr(phase.lrFrom)} -> ${formatLr(phase.lrTo)}`,
@@ -92,6 +92,11 @@ function whatHappens(plan: Plan): string[] {
       0,
     ),
   ];
+}
+
+function phaseName({ name, objective, seqLen }: PlanPhase): string {
+  const notes = [...(seqLen ? [`sequences of ${seqLen}`] : []), ...(objective ? ['loss on answers'] : [])];
+  return notes.length > 0 ? `${name} (${notes.join(', ')})` : name;
 }
 
 function firstNames(names: readonly string[]): string {

@@ -45,9 +45,9 @@ export function makePhases(
     const blend = blends[next++]!;
     const blendTo = phase.to ? blends[next++]! : undefined;
     const lrTo = lrAt(schedule, firstStep + numSteps - 1);
-    const { objective } = phase;
-    const isSame = !blendTo && previous && !previous.blendTo && previous.objective === objective;
-    if (isSame && isSameBlend(previous.blend, blend)) {
+    const { objective, seqLen } = phase;
+    const isAlike = previous?.objective === objective && previous?.seqLen === seqLen;
+    if (previous && isAlike && !blendTo && !previous.blendTo && isSameBlend(previous.blend, blend)) {
       previous.numSteps += numSteps;
       previous.numTokens += numSteps * tokensPerStep;
       previous.lrTo = lrTo;
@@ -61,6 +61,7 @@ export function makePhases(
         blend,
         ...(blendTo && !isSameBlend(blend, blendTo) ? { blendTo } : {}),
         ...(objective ? { objective } : {}),
+        ...(seqLen === undefined ? {} : { seqLen }),
         lrFrom: lrAt(schedule, firstStep),
         lrTo,
       });
@@ -127,13 +128,43 @@ export function blendOfStep(phases: readonly PlanPhase[], step: number): Blend {
   return blendAt(phase, phase.numSteps > 1 ? (step - phase.firstStep) / (phase.numSteps - 1) : 0);
 }
 
+export interface Batch {
+  seqLen: number;
+  sequencesPerStep: number;
+  sequencesPerMicroBatch: number;
+}
+
+/** The steps of a run cut into sequences of a length: as many tokens a step, and no more of them a pass where a sequence is none itself. */
+export function cutSteps(run: Batch, seqLen: number): Batch {
+  const sequencesPerStep = (run.sequencesPerStep * run.seqLen) / seqLen;
+  let sequencesPerMicroBatch = Math.max(1, Math.floor((run.sequencesPerMicroBatch * run.seqLen) / seqLen));
+  while (sequencesPerStep % sequencesPerMicroBatch !== 0) sequencesPerMicroBatch--;
+  return { seqLen, sequencesPerStep, sequencesPerMicroBatch };
+}
+
+/** Tokens of the longest sequence of the run. */
+export function longestSeqLen({ seqLen, phases }: Pick<Plan, 'seqLen' | 'phases'>): number {
+  return phases.reduce((longest, phase) => Math.max(longest, phase.seqLen ?? seqLen), 0);
+}
+
+/** Tokens a sequence, on average over the run's tokens. */
+export function meanSeqLen({ seqLen, phases }: Pick<Plan, 'seqLen' | 'phases'>): number {
+  const sum = (value: (phase: PlanPhase) => number) => phases.reduce((total, phase) => total + value(phase), 0);
+  return sum((phase) => phase.numTokens * (phase.seqLen ?? seqLen)) / sum((phase) => phase.numTokens);
+}
+
+export interface JobPhase extends Pick<PlanPhase, 'name' | 'firstStep' | 'numSteps' | 'blend' | 'objective'> {
+  batch?: Batch;
+}
+
 /** The phases as an engine's job has them: each with one blend. A blend that moves is cut into pieces. */
-export function jobPhases({
-  phases,
-}: Pick<Plan, 'phases'>): Pick<PlanPhase, 'name' | 'firstStep' | 'numSteps' | 'blend' | 'objective'>[] {
-  return phases.flatMap((phase) => {
+export function jobPhases(plan: Batch & Pick<Plan, 'phases'>): JobPhase[] {
+  return plan.phases.flatMap((phase) => {
     const { name, firstStep, numSteps, blend } = phase;
-    const more = phase.objective ? { objective: phase.objective } : {};
+    const more = {
+      ...(phase.objective ? { objective: phase.objective } : {}),
+      ...(phase.seqLen === undefined ? {} : { batch: cutSteps(plan, phase.seqLen) }),
+    };
     if (!phase.blendTo) return [{ name, firstStep, numSteps, blend, ...more }];
     const pieces = Math.min(GRADUAL_PIECES, numSteps);
     return Array.from({ length: pieces }, (_, i) => {

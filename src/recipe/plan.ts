@@ -6,11 +6,11 @@ import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import type { CommonOptions, Config, LoraConfig, PresetName } from '../config/index.ts';
 import { adviseModel } from './advisor.ts';
 import { type BlendCorpus, splitWhole } from './blends.ts';
-import { estimateCost } from './cost.ts';
+import { estimateCost, workOfLengths } from './cost.ts';
 import { FORWARD_SHARE, heldOutTokens, numEvaluations } from './evaluation.ts';
 import { bothSources, chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemory, type MemoryEstimate } from './memory.ts';
-import { type Blending, explainCaps, makePhases, tokensOf } from './phases.ts';
+import { type Batch, type Blending, cutSteps, explainCaps, makePhases, tokensOf } from './phases.ts';
 import { findPitfalls } from './pitfalls/index.ts';
 import { PRESETS } from './presets/index.ts';
 import { DEFAULT_MAX_EPOCHS, type Preset } from './presets/preset.ts';
@@ -55,7 +55,8 @@ export function makePlan(given: PlanInputs): Plan {
 
   const seqLen = take(chooseSeqLen(inputs));
   const budgetTokens = tokensOfBudget(inputs, draft, corpora, blending);
-  const sequencesPerStep = take(chooseBatch(inputs, draft, seqLen, budgetTokens));
+  const lengths = [...new Set([seqLen, ...draft.phases.flatMap((phase) => phase.seqLen ?? [])])];
+  const sequencesPerStep = take(chooseBatch(inputs, draft, lengths, budgetTokens));
   const tokensPerStep = sequencesPerStep * seqLen;
   const numSteps = config.budget.kind === 'steps' ? config.budget.steps : Math.floor(budgetTokens! / tokensPerStep);
   if (numSteps < 1)
@@ -107,16 +108,21 @@ export function makePlan(given: PlanInputs): Plan {
   );
   const lora = planLora(config.training.lora, reasons);
   const { ema } = config.training;
-  const memoryOf = (batch: number, recomputes: boolean) =>
-    estimateMemory(
-      inputs.countMemory({ batch, seqLen, precision, lora, ema: ema !== undefined, recompute: recomputes }),
-    );
+  /** Of the phase that needs most. */
+  const memoryOf = (sequencesPerMicroBatch: number, recompute: boolean) =>
+    lengths
+      .map((length) => cutSteps({ seqLen, sequencesPerStep, sequencesPerMicroBatch }, length))
+      .map(({ sequencesPerMicroBatch: batch, seqLen }) =>
+        estimateMemory(inputs.countMemory({ batch, seqLen, precision, lora, ema: ema !== undefined, recompute })),
+      )
+      .reduce((most, one) => (one.totalBytes > most.totalBytes ? one : most));
   const recompute = take(
     chooseRecompute(inputs, (recomputes) => memoryOf(config.training.microBatch ?? 1, recomputes)),
   );
   const sequencesPerMicroBatch = take(
     chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) => memoryOf(batch, recompute)),
   );
+  reasons.push(...explainLengths({ seqLen, sequencesPerStep, sequencesPerMicroBatch }, phases));
   const optimizer = {
     beta1: take(
       chosen(
@@ -250,7 +256,8 @@ export function makePlan(given: PlanInputs): Plan {
   };
   if (hardware?.tokensPerSecond && !inputs.on) {
     plan.expected.seconds = Math.round(
-      (totalTokens + numEvaluations(plan) * evalTokens * FORWARD_SHARE) / hardware.tokensPerSecond,
+      (totalTokens * workOfLengths(model, plan) + numEvaluations(plan) * evalTokens * FORWARD_SHARE) /
+        hardware.tokensPerSecond,
     );
     const value = `${formatCount(hardware.tokensPerSecond)} tokens/s, ${formatSeconds(plan.expected.seconds)}`;
     reasons.push({ what: 'time', value, why: 'training and measuring at this speed', source: hardware.source });
@@ -394,19 +401,47 @@ function totalFor(
   return high;
 }
 
-/** Sequences a step. */
-function chooseBatch({ config, model }: PlanInputs, design: Design, seqLen: number, budgetTokens: number | undefined) {
+/** Steps of phases with sequences of their own length may be so many longest sequences long before such lengths are refused. */
+const MAX_STEP_OF_LENGTHS = 4;
+
+/** The fewest tokens that sequences of each of these lengths make up exactly. @throws ConfigError for lengths that do not go together */
+function commonTokens(lengths: readonly number[]): number {
+  const divisor = (a: number, b: number): number => (b === 0 ? a : divisor(b, a % b));
+  const tokens = lengths.reduce((all, length) => (all / divisor(all, length)) * length);
+  if (tokens > MAX_STEP_OF_LENGTHS * Math.max(...lengths))
+    throw new ConfigError(
+      `recipe.phases: sequences of ${lengths.join(' and ')} tokens make up equal steps from ${tokens} tokens on alone. Choose lengths of which the longer are multiples of the shorter.`,
+    );
+  return tokens;
+}
+
+/**
+ * Sequences a step, of the first length; whole sequences of every length make up the step.
+ * @param lengths of the run's sequences, and of those of phases with their own
+ */
+function chooseBatch(
+  { config, model }: PlanInputs,
+  design: Design,
+  lengths: readonly number[],
+  budgetTokens: number | undefined,
+) {
+  const seqLen = lengths[0]!;
+  const unit = commonTokens(lengths);
   const tokens = (sequences: number) =>
     `${formatCount(sequences * seqLen)} tokens (${sequences} ${sequences === 1 ? 'sequence' : 'sequences'} of ${seqLen})`;
   const { batchTokens } = config.training;
   if (batchTokens !== undefined) {
-    if (batchTokens < seqLen)
+    if (batchTokens < unit)
       throw new ConfigError(
-        `training.batchTokens: expected at least one sequence (${seqLen} tokens), found ${batchTokens}. Raise it, or lower training.seqLen.`,
+        lengths.length === 1
+          ? `training.batchTokens: expected at least one sequence (${seqLen} tokens), found ${batchTokens}. Raise it, or lower training.seqLen.`
+          : `training.batchTokens: expected at least ${unit}, so that a step is made of whole sequences of ${lengths.join(' and of ')} tokens alike, found ${batchTokens}. Raise it, or lower the longest of recipe.phases.`,
       );
-    const sequences = Math.floor(batchTokens / seqLen);
+    const sequences = (Math.floor(batchTokens / unit) * unit) / seqLen;
     const why =
-      sequences * seqLen === batchTokens ? 'as you set it' : `as you set it (${batchTokens}), in whole sequences`;
+      sequences * seqLen === batchTokens
+        ? 'as you set it'
+        : `as you set it (${batchTokens}), in whole sequences${lengths.length === 1 ? '' : ' of every length'}`;
     return { value: sequences, reason: { what: 'tokens a step', value: tokens(sequences), why, source: FROM_FILE } };
   }
   const pretrained = model.pretraining?.batchTokens;
@@ -414,9 +449,10 @@ function chooseBatch({ config, model }: PlanInputs, design: Design, seqLen: numb
   const affordable = budgetTokens === undefined ? BATCH_TOKENS_OF_A_STEP_BUDGET : budgetTokens / design.minSteps;
   const target = Math.max(MIN_BATCH_TOKENS, Math.min(most, affordable));
   const isBound = target === pretrained;
-  const sequences = isBound
-    ? Math.max(1, Math.round(target / seqLen))
-    : Math.max(1, 2 ** Math.floor(Math.log2(target / seqLen)));
+  const units = isBound
+    ? Math.max(1, Math.round(target / unit))
+    : Math.max(1, 2 ** Math.floor(Math.log2(target / unit)));
+  const sequences = (units * unit) / seqLen;
   const why = isBound
     ? "pretraining's batch: only the LR schedule and the data change"
     : `${budgetTokens === undefined ? 'a small step, since the budget is in steps' : `so that the budget makes ${design.minSteps} steps or more, from ${formatCount(MIN_BATCH_TOKENS)} to ${formatCount(most)} tokens a step`}${pretrained ? ` (pretraining had ${formatCount(pretrained)}${model.pretraining?.finalLr === 0 ? '' : '; the LR is not rescaled for that'})` : ''}`;
@@ -429,6 +465,20 @@ function chooseBatch({ config, model }: PlanInputs, design: Design, seqLen: numb
       source: isBound ? bothSources('Parmar et al. 2024', model.pretraining!.source) : 'assumption',
     },
   };
+}
+
+/** Of phases whose sequences have a length of their own. */
+function explainLengths(run: Batch, phases: readonly PlanPhase[]): Reason[] {
+  return phases.flatMap(({ name, seqLen }) => {
+    if (seqLen === undefined) return [];
+    const { sequencesPerStep, sequencesPerMicroBatch } = cutSteps(run, seqLen);
+    return {
+      what: `sequence length, "${name}"`,
+      value: `${seqLen} tokens, ${sequencesPerStep} a step, ${sequencesPerMicroBatch} a pass`,
+      why: 'as you set it; a step has as many tokens in every phase, so an LR means the same',
+      source: FROM_FILE,
+    };
+  });
 }
 
 function explainSteps({ config }: PlanInputs, numSteps: number, tokensPerStep: number, totalTokens: number): Reason {

@@ -155,6 +155,8 @@ export interface PlanPhase {
   blendTo?: Blend;
   /** Of conversations, only what the assistant says bears loss; absent: every token does. */
   objective?: 'answers';
+  /** Where its sequences are not as long as the run's; a step has as many tokens. */
+  seqLen?: number;
   /** LR of its first and of its last step. */
   lrFrom: number;
   lrTo: number;
@@ -260,6 +262,8 @@ export interface DesignPhase {
   /** The blend at the phase's end, where it moves. */
   to?: BlendRule;
   objective?: 'answers';
+  /** Absent: the run's. */
+  seqLen?: number;
   begins: PhaseBegin;
 }
 

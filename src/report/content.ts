@@ -241,7 +241,7 @@ function phasesTable(run: Run): Table | undefined {
       { title: 'blend' },
     ],
     rows: phases.map((phase) => [
-      phase.name,
+      phase.seqLen ? `${phase.name} (sequences of ${phase.seqLen})` : phase.name,
       `${phase.firstStep + 1} to ${phase.firstStep + phase.numSteps}`,
       formatCount(phase.numTokens),
       `${formatLr(phase.lrFrom)} to ${formatLr(phase.lrTo)}`,

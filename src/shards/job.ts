@@ -8,7 +8,7 @@ import { fingerprint, sha256File } from '../base/hash.ts';
 import { openShard, type ShardReader } from './megatron.ts';
 import { compileEvalOrder, compileOrder, type OrderStatistics } from './order.ts';
 import { type OrderFile, readOrderFile } from './order-file.ts';
-import type { EvalSetRef, Job, JobPhase, JobShard, OrderFileRef, Sequence } from './types.ts';
+import type { EvalSetRef, Job, JobBatch, JobPhase, JobShard, OrderFileRef, Sequence } from './types.ts';
 
 const FORMAT_VERSION = 1;
 const JOB_FILE = 'job.json';
@@ -22,7 +22,7 @@ export interface JobOptions {
   model: string;
   precision: Job['precision'];
   seed: number;
-  batch: Job['batch'];
+  batch: JobBatch;
   optimizer: Job['optimizer'];
   lora?: Job['lora'];
   ema?: Job['ema'];
@@ -60,10 +60,11 @@ export async function compileJob(options: JobOptions): Promise<{ job: Job; stati
   let statistics: OrderStatistics | undefined;
   await writeFolderAtomic(options.folder, (folder) => {
     const order = compileOrder({
-      phases: options.phases.map(({ name, numSteps: n, blend }) => ({
+      phases: options.phases.map(({ name, numSteps: n, blend, batch: own = batch }) => ({
         name,
         blend,
-        numSequences: n * batch.sequencesPerStep,
+        numSequences: n * own.sequencesPerStep,
+        seqLen: own.seqLen,
       })),
       shards,
       seqLen,
@@ -125,13 +126,8 @@ function jobFingerprint(content: object): string {
 }
 
 function checkOptions({ batch, phases, numSteps, schedule, evaluation }: JobOptions): void {
-  for (const [key, value] of Object.entries({ ...batch, numSteps }))
-    if (!Number.isSafeInteger(value) || value < 1)
-      throw new ConfigError(`${key} is ${value}, expected a whole number of at least 1.`);
-  if (batch.sequencesPerStep % batch.sequencesPerMicroBatch !== 0)
-    throw new ConfigError(
-      `A step of ${batch.sequencesPerStep} sequences cannot be cut into micro-batches of ${batch.sequencesPerMicroBatch}.`,
-    );
+  checkWhole({ numSteps });
+  checkBatch(batch);
   if (schedule.length !== numSteps)
     throw new ConfigError(`The schedule has ${schedule.length} LRs for ${numSteps} steps.`);
   for (let i = 0; i < schedule.length; i++)
@@ -141,12 +137,35 @@ function checkOptions({ batch, phases, numSteps, schedule, evaluation }: JobOpti
   for (const phase of phases) {
     if (phase.firstStep !== step)
       throw new ConfigError(`Phase "${phase.name}" begins at step ${phase.firstStep}, expected ${step}.`);
+    if (phase.batch) {
+      checkBatch(phase.batch);
+      if (tokensOf(phase.batch) !== tokensOf(batch))
+        throw new ConfigError(
+          `Phase "${phase.name}" has ${tokensOf(phase.batch)} tokens a step, the job ${tokensOf(batch)}: every step of a job has as many.`,
+        );
+    }
     step += phase.numSteps;
   }
   if (step !== numSteps) throw new ConfigError(`The phases end at step ${step}, the job at ${numSteps}.`);
   const names = evaluation.sets.map((set) => set.name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new ConfigError(`Two held-out sets are called "${twice}".`);
+}
+
+const tokensOf = ({ seqLen, sequencesPerStep }: JobBatch): number => seqLen * sequencesPerStep;
+
+function checkWhole(values: object): void {
+  for (const [key, value] of Object.entries(values))
+    if (!Number.isSafeInteger(value) || value < 1)
+      throw new ConfigError(`${key} is ${value}, expected a whole number of at least 1.`);
+}
+
+function checkBatch(batch: JobBatch): void {
+  checkWhole(batch);
+  if (batch.sequencesPerStep % batch.sequencesPerMicroBatch !== 0)
+    throw new ConfigError(
+      `A step of ${batch.sequencesPerStep} sequences cannot be cut into micro-batches of ${batch.sequencesPerMicroBatch}.`,
+    );
 }
 
 function describeShards({ shards, evaluation }: JobOptions): JobShard[] {
@@ -179,7 +198,9 @@ function scheduleBytes(schedule: ArrayLike<number>): Buffer {
 
 export interface JobReader {
   readonly job: Job;
-  /** Sequence i of the whole run: step s consumes sequences s * sequencesPerStep and following. */
+  /** How a step is cut, and the first of its `sequencesPerStep` sequences. */
+  stepAt(step: number): JobBatch & { firstSequence: number };
+  /** Sequence i of the whole run. */
   sequence(i: number): Sequence;
   /** Sequence i of a held-out set, given as it stands in the job or by name. */
   evalSequence(set: EvalSetRef | string, i: number): Sequence;
@@ -207,26 +228,29 @@ export function openJob(folder: string): JobReader {
   const schedule = readSchedule(path.join(folder, job.schedule), job.numSteps);
   const shards = openShards(job.shards);
   const orderFiles = new OrderCache(folder);
-  const { seqLen } = job.batch;
-  const build = (ref: OrderFileRef, i: number, label: string, onlyAnswers = false): Sequence => {
+  const phases = layOut(job);
+  const build = (ref: OrderFileRef, i: number, label: string, seqLen: number, onlyAnswers = false): Sequence => {
     const segments = orderFiles.get(ref, seqLen).segments(i - ref.firstSequence);
     return buildSequence(segments, { shards, seqLen, onlyAnswers, file: path.join(folder, ref.file), label });
   };
   return {
     job,
+    stepAt(step) {
+      const { phase, firstSequence, batch } = phases.findLast((one) => one.phase.firstStep <= step)!;
+      return { ...batch, firstSequence: firstSequence + (step - phase.firstStep) * batch.sequencesPerStep };
+    },
     sequence(i) {
       const ref = job.order.find(
         ({ firstSequence, numSequences }) => i >= firstSequence && i < firstSequence + numSequences,
       );
       if (!ref) internal(`sequence ${i} is not in the job's order`);
-      const step = Math.floor(i / job.batch.sequencesPerStep);
-      const phase = job.phases.findLast(({ firstStep }) => firstStep <= step);
-      return build(ref, i, `sequence ${i}`, phase?.objective === 'answers');
+      const { phase, batch } = phases.findLast(({ firstSequence }) => firstSequence <= i)!;
+      return build(ref, i, `sequence ${i}`, batch.seqLen, phase.objective === 'answers');
     },
     evalSequence(set, i) {
       const known = job.evaluation.sets.find(({ name }) => name === (typeof set === 'string' ? set : set.name));
       if (!known) internal(`no held-out set "${typeof set === 'string' ? set : set.name}"`);
-      return build(known.order, i, `sequence ${i} of held-out set "${known.name}"`);
+      return build(known.order, i, `sequence ${i} of held-out set "${known.name}"`, job.batch.seqLen);
     },
     lrAt(step) {
       if (!(step >= 0 && step < schedule.length)) internal(`step ${step} of ${schedule.length}`);
@@ -236,6 +260,17 @@ export function openJob(folder: string): JobReader {
       for (const shard of shards) shard.close();
     },
   };
+}
+
+/** Each phase's batch and first sequence. */
+function layOut({ phases, batch }: Job): { phase: JobPhase; batch: JobBatch; firstSequence: number }[] {
+  let next = 0;
+  return phases.map((phase) => {
+    const own = phase.batch ?? batch;
+    const firstSequence = next;
+    next += phase.numSteps * own.sequencesPerStep;
+    return { phase, batch: own, firstSequence };
+  });
 }
 
 const REMEDY = 'Start the run again in a new folder, or remove the job folder so that it is compiled again.';

@@ -12,7 +12,7 @@ const SEGMENT_BYTES = 16;
 
 /** Gathers sequences and writes them as one file. */
 export class OrderFileBuilder {
-  private readonly seqLen: number;
+  readonly seqLen: number;
   private readonly starts: number[] = [0];
   private segments = Buffer.alloc(1 << 16);
   private numSegments = 0;

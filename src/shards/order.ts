@@ -8,13 +8,15 @@ import { HeldOutTexts } from './hashes.ts';
 import { openShard, type ShardReader } from './megatron.ts';
 import { OrderFileBuilder } from './order-file.ts';
 import { CorpusStream, packFirstFit } from './pack.ts';
-import type { OrderFileRef } from './types.ts';
+import type { OrderFileRef, Segment } from './types.ts';
 
 export const DEFAULT_SEQUENCES_PER_FILE = 16384;
 
 export interface OrderPhase {
   name: string;
   numSequences: number;
+  /** Pairs a sequence, where they are not the order's. */
+  seqLen?: number;
   /** Share of tokens by corpus; sums to 1. */
   blend: Record<string, number>;
 }
@@ -71,7 +73,8 @@ export function checkBlend(phase: OrderPhase, corpora: readonly string[]): void 
 
 /** Writes the order of all phases; a corpus goes on in the next phase where it stopped in the last one. */
 export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; statistics: OrderStatistics } {
-  const { phases, seqLen, seed, folder, sequencesPerFile = DEFAULT_SEQUENCES_PER_FILE } = options;
+  const { seqLen, seed, folder, sequencesPerFile = DEFAULT_SEQUENCES_PER_FILE } = options;
+  const phases = options.phases.map((phase) => ({ seqLen, ...phase }));
   const train = options.shards.map((shard, i) => ({ ...shard, index: i })).filter((shard) => shard.split !== 'heldOut');
   const byCorpus = new Map<string, typeof train>();
   for (const shard of train) {
@@ -84,7 +87,7 @@ export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; st
   const heldOut = new HeldOutTexts(options.shards.filter((shard) => shard.split === 'heldOut'));
   const used = names.filter((name) => phases.some((phase) => (phase.blend[name] ?? 0) > 0));
   const streams = used.map((name) => openStream(name, byCorpus.get(name)!));
-  return writeOrder(phases, streams, { seqLen, folder, sequencesPerFile });
+  return writeOrder(phases, streams, { folder, sequencesPerFile });
 
   /** Closes its shards again: a stream asks for ranges of documents alone, and thousands of corpora would be too many open files. */
   function openStream(name: string, shards: typeof train): CorpusStream {
@@ -95,38 +98,68 @@ export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; st
         readers.push(reader);
         return { shard: shard.index, reader, copies: heldOut.copiesIn(shard, reader.numDocuments) };
       });
-      return new CorpusStream(name, opened, seqLen, seed);
+      const lengths = phases.filter((phase) => (phase.blend[name] ?? 0) > 0).map((phase) => phase.seqLen);
+      return new CorpusStream(name, opened, Math.max(...lengths), seed);
     } finally {
       for (const reader of readers) reader.close();
     }
   }
 }
 
+/** Writes an order file by file: a file ends where it is full, or where the length of sequences changes. */
+class OrderWriter {
+  readonly files: OrderFileRef[] = [];
+  private readonly folder: string;
+  private readonly sequencesPerFile: number;
+  private builder: OrderFileBuilder;
+
+  constructor(folder: string, sequencesPerFile: number, seqLen: number) {
+    this.folder = folder;
+    this.sequencesPerFile = sequencesPerFile;
+    this.builder = new OrderFileBuilder(seqLen);
+    fs.mkdirSync(folder, { recursive: true });
+  }
+
+  /** The length of the sequences that follow. */
+  set seqLen(seqLen: number) {
+    if (seqLen !== this.builder.seqLen) this.flush(seqLen);
+  }
+
+  addSegment(segment: Segment): void {
+    this.builder.addSegment(segment);
+  }
+
+  endSequence(): void {
+    this.builder.endSequence();
+    if (this.builder.numSequences === this.sequencesPerFile) this.flush();
+  }
+
+  flush(nextSeqLen = this.builder.seqLen): void {
+    const { numSequences } = this.builder;
+    if (numSequences > 0) {
+      const file = `order-${String(this.files.length).padStart(5, '0')}.bin`;
+      this.builder.write(path.join(this.folder, file));
+      const last = this.files.at(-1);
+      this.files.push({ file, firstSequence: last ? last.firstSequence + last.numSequences : 0, numSequences });
+    }
+    this.builder = new OrderFileBuilder(nextSeqLen);
+  }
+}
+
 function writeOrder(
-  phases: readonly OrderPhase[],
+  phases: readonly Required<OrderPhase>[],
   streams: readonly CorpusStream[],
-  { seqLen, folder, sequencesPerFile }: { seqLen: number; folder: string; sequencesPerFile: number },
+  { folder, sequencesPerFile }: { folder: string; sequencesPerFile: number },
 ): { files: OrderFileRef[]; statistics: OrderStatistics } {
-  const files: OrderFileRef[] = [];
   const statistics: OrderStatistics = { phases: [], corpora: [] };
-  let builder = new OrderFileBuilder(seqLen);
-  let firstSequence = 0;
-  const flush = () => {
-    if (builder.numSequences === 0) return;
-    const file = `order-${String(files.length).padStart(5, '0')}.bin`;
-    builder.write(path.join(folder, file));
-    files.push({ file, firstSequence, numSequences: builder.numSequences });
-    firstSequence += builder.numSequences;
-    builder = new OrderFileBuilder(seqLen);
-  };
-  fs.mkdirSync(folder, { recursive: true });
+  const writer = new OrderWriter(folder, sequencesPerFile, phases[0]?.seqLen ?? 1);
   for (const phase of phases) {
+    writer.seqLen = phase.seqLen;
     const before = streams.map((stream) => stream.numPairsUsed);
     const picker = new BlendPicker(streams.map((stream) => phase.blend[stream.corpus] ?? 0));
     for (let i = 0; i < phase.numSequences; i++) {
-      streams[picker.next()].takeSequence((segment) => builder.addSegment(segment));
-      builder.endSequence();
-      if (builder.numSequences === sequencesPerFile) flush();
+      streams[picker.next()].takeSequence(phase.seqLen, (segment) => writer.addSegment(segment));
+      writer.endSequence();
     }
     const corpora = streams.map((stream, k) => {
       const numTokens = stream.numPairsUsed - before[k];
@@ -134,7 +167,7 @@ function writeOrder(
     });
     statistics.phases.push({ name: phase.name, numSequences: phase.numSequences, corpora });
   }
-  flush();
+  writer.flush();
   statistics.corpora = streams.map((stream) => ({
     corpus: stream.corpus,
     numTokens: stream.numPairsUsed,
@@ -142,7 +175,7 @@ function writeOrder(
     numTokensPerEpoch: stream.numPairsPerEpoch,
     heldOutElsewhere: stream.heldOutElsewhere,
   }));
-  return { files, statistics };
+  return { files: writer.files, statistics };
 }
 
 export interface EvalOrder {

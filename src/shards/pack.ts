@@ -15,9 +15,13 @@ export interface CorpusShard {
   copies?: Uint8Array;
 }
 
+/** Pieces of cut units that are shuffled among each other: enough to part those of one document, few enough to hold for each corpus. */
+const PIECES_AT_ONCE = 2048;
+
 /**
- * An endless, shuffled stream of a corpus's pairs. Its units are documents, and the consecutive pieces of seqLen pairs of longer ones;
- * each epoch is another seeded permutation of the units. Memory: 12 bytes a document and 4 a unit.
+ * An endless, shuffled stream of a corpus's pairs. Its units are documents, and the consecutive parts of longer ones, each of as many
+ * pairs as the longest sequence takes; each epoch is another seeded permutation of the units. For shorter sequences a few units at a time
+ * are cut into pieces, so that whole ones are left for the longer sequences of a later phase. Memory: 12 bytes a document, 4 a unit.
  */
 export class CorpusStream {
   readonly corpus: string;
@@ -25,7 +29,8 @@ export class CorpusStream {
   /** What is left out because another corpus holds it out. */
   readonly heldOutElsewhere = { numDocuments: 0, numTokens: 0 };
   numPairsUsed = 0;
-  private readonly seqLen: number;
+  /** Pairs of the longest sequence. */
+  private readonly maxSeqLen: number;
   private readonly seed: number;
   private readonly shards: readonly CorpusShard[];
   /** Documents of all shards in a row: where shard k's begin. */
@@ -35,16 +40,25 @@ export class CorpusStream {
   private permutation: Uint32Array;
   private epoch = -1;
   private nextUnit = 0;
+  /** Pairs of the sequences that are being taken. */
+  private seqLen: number;
+  /** Of units up to nextUnit, none longer than seqLen, in their order; the first ones are used. */
+  private pieces: Segment[] = [];
+  private nextPiece = 0;
   /** What the last concatenated sequence had no room for. */
   private rest: Segment | undefined;
   /** Pieces of seqLen that were drawn while a sequence of short ones was being filled. */
   private readonly whole: Segment[] = [];
 
-  /** @throws DataError when the corpus has no pair to learn from */
-  constructor(corpus: string, shards: readonly CorpusShard[], seqLen: number, seed: number) {
+  /**
+   * @param maxSeqLen the longest sequence that will be taken
+   * @throws DataError when the corpus has no pair to learn from
+   */
+  constructor(corpus: string, shards: readonly CorpusShard[], maxSeqLen: number, seed: number) {
     this.corpus = corpus;
     this.shards = shards;
-    this.seqLen = seqLen;
+    this.maxSeqLen = maxSeqLen;
+    this.seqLen = maxSeqLen;
     this.seed = seed;
     for (const { reader } of shards) this.shardStarts.push(this.shardStarts.at(-1)! + reader.numDocuments);
     this.unitStarts = new Uint32Array(this.shardStarts.at(-1)! + 1);
@@ -55,7 +69,7 @@ export class CorpusStream {
       for (let i = 0; i < reader.numDocuments; i++) {
         const pairs = this.numPairsOf(reader.documentRange(i)[1], copies?.[i] === 1);
         numPairs += pairs;
-        numUnits += Math.ceil(pairs / seqLen);
+        numUnits += Math.ceil(pairs / maxSeqLen);
         this.unitStarts[++d] = numUnits;
       }
     this.numPairsPerEpoch = numPairs;
@@ -90,14 +104,15 @@ export class CorpusStream {
   }
 
   /** Emits the segments of one sequence: seqLen pairs in all. */
-  takeSequence(emit: (segment: Segment) => void): void {
-    this.numPairsUsed += this.seqLen;
+  takeSequence(seqLen: number, emit: (segment: Segment) => void): void {
+    if (seqLen !== this.seqLen) this.recut(seqLen);
+    this.numPairsUsed += seqLen;
     const whole = this.nextWhole();
     if (whole) {
       emit(whole);
       return;
     }
-    for (let left = this.seqLen; left > 0; ) {
+    for (let left = seqLen; left > 0; ) {
       const segment = this.rest ?? this.nextShort();
       this.rest = undefined;
       const length = Math.min(left, segment.length);
@@ -115,9 +130,9 @@ export class CorpusStream {
       if (this.rest) return undefined;
       this.startEpoch();
     }
-    const next = this.unit(this.permutation[this.nextUnit]);
+    const next = this.peekPiece();
     if (next.length < this.seqLen) return undefined;
-    this.nextUnit++;
+    this.nextPiece++;
     return next;
   }
 
@@ -129,14 +144,15 @@ export class CorpusStream {
         if (whole) return whole;
         this.startEpoch();
       }
-      const next = this.unit(this.permutation[this.nextUnit++]);
+      const next = this.peekPiece();
+      this.nextPiece++;
       if (next.length < this.seqLen) return next;
       this.whole.push(next);
     }
   }
 
   private get epochIsOver(): boolean {
-    return this.epoch < 0 || this.nextUnit === this.permutation.length;
+    return this.nextPiece === this.pieces.length && (this.epoch < 0 || this.nextUnit === this.permutation.length);
   }
 
   private startEpoch(): void {
@@ -146,15 +162,64 @@ export class CorpusStream {
     new Rng(this.seed, 'order', this.corpus, this.epoch).shuffle(this.permutation);
   }
 
+  /** The piece that comes next; the epoch must not be over. */
+  private peekPiece(): Segment {
+    if (this.nextPiece === this.pieces.length) {
+      const piecesPerUnit = Math.ceil(this.maxSeqLen / this.seqLen);
+      const numUnits = piecesPerUnit === 1 ? 1 : Math.ceil(PIECES_AT_ONCE / piecesPerUnit);
+      const end = Math.min(this.nextUnit + numUnits, this.permutation.length);
+      this.cut(Array.from(this.permutation.subarray(this.nextUnit, end), (u) => this.unit(u)));
+      this.nextUnit = end;
+    }
+    return this.pieces[this.nextPiece];
+  }
+
+  /** Makes pieces of seqLen and less of these, in a random order where there are several. */
+  private cut(segments: readonly Segment[]): void {
+    this.nextPiece = 0;
+    this.pieces = segments.flatMap((segment) => cutSegment(segment, this.seqLen));
+    if (this.pieces.length > 1)
+      new Rng(this.seed, 'pieces', this.corpus, this.epoch, this.nextUnit, this.seqLen).shuffle(this.pieces);
+  }
+
+  /** Sequences have another length from here on: what was drawn for the last length and is not used yet is joined and cut again. */
+  private recut(seqLen: number): void {
+    this.seqLen = seqLen;
+    const unused = [...this.whole, ...this.pieces.slice(this.nextPiece), ...(this.rest ? [this.rest] : [])];
+    this.whole.length = 0;
+    this.rest = undefined;
+    this.cut(joinSegments(unused));
+  }
+
   private unit(u: number): Segment {
     const document = lastAtMost(this.unitStarts, u);
     let k = 0;
     while (this.shardStarts[k + 1] <= document) k++;
     const { shard, reader } = this.shards[k];
     const [first, length] = reader.documentRange(document - this.shardStarts[k]);
-    const skipped = (u - this.unitStarts[document]) * this.seqLen;
-    return { shard, first: first + skipped, length: Math.min(this.seqLen, length - 1 - skipped) };
+    const skipped = (u - this.unitStarts[document]) * this.maxSeqLen;
+    return { shard, first: first + skipped, length: Math.min(this.maxSeqLen, length - 1 - skipped) };
   }
+}
+
+function cutSegment({ shard, first, length }: Segment, seqLen: number): Segment[] {
+  return Array.from({ length: Math.ceil(length / seqLen) }, (_, i) => ({
+    shard,
+    first: first + i * seqLen,
+    length: Math.min(seqLen, length - i * seqLen),
+  }));
+}
+
+/** Parts of one document that follow each other become one. (A document's last token is no input, so two documents never touch.) */
+function joinSegments(segments: readonly Segment[]): Segment[] {
+  const joined: Segment[] = [];
+  for (const segment of segments.toSorted((a, b) => a.shard - b.shard || a.first - b.first)) {
+    const last = joined.at(-1);
+    if (last && last.shard === segment.shard && last.first + last.length === segment.first)
+      last.length += segment.length;
+    else joined.push({ ...segment });
+  }
+  return joined;
 }
 
 /** The last i with starts[i] <= value; where several are equal (documents without a unit) the one that holds the unit. */
@@ -178,8 +243,7 @@ export function packFirstFit(ranges: Iterable<readonly [number, number]>, shard:
   const room: number[] = [];
   let firstOpen = 0;
   for (const [first, length] of ranges)
-    for (let done = 0; done < length - 1; done += seqLen) {
-      const segment = { shard, first: first + done, length: Math.min(seqLen, length - 1 - done) };
+    for (const segment of cutSegment({ shard, first, length: Math.max(0, length - 1) }, seqLen)) {
       let i = firstOpen;
       while (i < room.length && room[i] < segment.length) i++;
       if (i === room.length) {

@@ -45,6 +45,13 @@ export interface EvalSetRef {
   numDocuments: number;
 }
 
+/** How a step's tokens are cut; every step of a job has as many. */
+export interface JobBatch {
+  seqLen: number;
+  sequencesPerStep: number;
+  sequencesPerMicroBatch: number;
+}
+
 export interface JobPhase {
   name: string;
   firstStep: number;
@@ -53,6 +60,8 @@ export interface JobPhase {
   blend: Record<string, number>;
   /** answers: in shards with a mask, only what the mask marks bears loss. Absent: every token does. */
   objective?: 'answers';
+  /** Where its sequences have a length of their own. Absent: the job's. */
+  batch?: JobBatch;
 }
 
 export interface Job {
@@ -64,7 +73,8 @@ export interface Job {
   precision: 'bf16' | 'f32';
   seed: number;
   numSteps: number;
-  batch: { seqLen: number; sequencesPerStep: number; sequencesPerMicroBatch: number };
+  /** Of phases without their own, and of held-out sets. */
+  batch: JobBatch;
   optimizer: {
     name: 'adamw';
     beta1: number;

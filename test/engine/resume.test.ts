@@ -58,6 +58,32 @@ describe.each(['f32', 'bf16'] as const)('%s, adapters only', (precision) => {
   });
 });
 
+test('sequences of another length from a step on: killed on either side of it, the same bits', async () => {
+  const phases = [
+    { name: 'short', firstStep: 0, numSteps: 10, blend: { domain: 1 } },
+    {
+      name: 'long',
+      firstStep: 10,
+      numSteps: 10,
+      blend: { domain: 0.5, general: 0.5 },
+      batch: { seqLen: 128, sequencesPerStep: 2, sequencesPerMicroBatch: 1 },
+    },
+  ];
+  const options = { precision: 'bf16' as const, numSteps: 20, phases, checkpoint: { everySteps: 4, keep: 2 } };
+  const [whole, killed] = [await makeRun(world, options), await makeRun(world, options)];
+  expect((await runEngine(whole)).code).toBe(0);
+  for (const step of [8, 12]) {
+    const engine = startEngine(killed, { threads: 2 });
+    await engine.until((message) => message.type === 'checkpoint' && message.step === step);
+    engine.child.kill('SIGKILL');
+    await engine.ended;
+  }
+  expect((await runEngine(killed)).code).toBe(0);
+  expect(sameState(killed, whole)).toEqual(SAME);
+  const metrics = readLines(path.join(whole, 'metrics.jsonl'));
+  expect(metrics.map(({ tokens }) => tokens)).toEqual(metrics.map((_, i) => 256 * (i + 1)));
+});
+
 describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
   // The average of the weights is a part of the state.
   const options = { precision, numSteps: 60, checkpoint: { everySteps: 3, keep: 2 }, ema: 0.95 };

@@ -140,6 +140,58 @@ describe('a recipe of the user', () => {
     ]);
   });
 
+  it('gives a phase sequences of its own length, in steps of as many tokens', () => {
+    const phases = (seqLen: number) =>
+      `{ phases: [{ blend: { web: 1 } }, { name: long, seqLen: ${seqLen}, begins: { tokens: 0.75 }, blend: { web: 1 } }] }`;
+    const made = plan(phases(512), ALL, { ...MODEL, context: 512 });
+    const short = plan(phases(512), ALL, { ...MODEL, context: 512 }).seqLen;
+    const given = makePlan(
+      inputs(ALL, `budget: { tokens: 4M }\nrecipe: ${phases(512)}\ntraining: { seqLen: 128, batchTokens: 10000 }`),
+    );
+    expect(short).toBe(512);
+    expect(made.phases).toHaveLength(1);
+    // 19 sequences of 512 are 9,728 tokens: 76 of 128.
+    expect(given).toMatchObject({ tokensPerStep: 9728, sequencesPerStep: 76, seqLen: 128 });
+    expect(given.phases.map(({ name, seqLen }) => [name, seqLen])).toEqual([
+      ['phase 1', undefined],
+      ['long', 512],
+    ]);
+    const [first, second] = jobPhases(given);
+    expect(first!.batch).toBeUndefined();
+    expect(second!.batch).toMatchObject({ seqLen: 512, sequencesPerStep: 19 });
+    expect(reason(given, 'sequence length, "long"')!.value).toMatch(/^512 tokens, 19 a step, \d+ a pass$/);
+    expect(reason(given, 'tokens a step')!.why).toBe('as you set it (10000), in whole sequences of every length');
+    expect(explainPlan(given)).toContain('long (sequences of 512)');
+    const limited = (seqLen: number, training: string) => () =>
+      makePlan(inputs(ALL, `budget: { tokens: 4M }\nrecipe: ${phases(seqLen)}\ntraining: ${training}`));
+    expect(limited(512, '{ seqLen: 128, batchTokens: 400 }')).toThrow(
+      'training.batchTokens: expected at least 512, so that a step is made of whole sequences of 128 and of 512 tokens alike, found 400.',
+    );
+    expect(limited(511, '{ seqLen: 128 }')).toThrow(
+      'recipe.phases: sequences of 128 and 511 tokens make up equal steps from 65408 tokens on alone.',
+    );
+    expect(limited(4096, '{ seqLen: 128 }')().warnings.map(({ id }) => id)).toContain('context-longer-than-trained');
+  });
+
+  it('costs more where sequences are longer, in time and in memory', () => {
+    const of = (more: string) =>
+      makePlan({
+        ...inputs(
+          ALL,
+          `budget: { steps: 100 }\nrecipe: { phases: [{ blend: { web: 1 } }, { ${more} begins: { step: 50 }, blend: { qa: 1 } }] }\ntraining: { seqLen: 128, batchTokens: 1024, microBatch: 2 }`,
+          { ...MODEL, numLayers: 4, attentionWidth: 256 },
+        ),
+        hardware: { tokensPerSecond: 1000, source: 'test' },
+      });
+    const [plain, long] = [of(''), of('seqLen: 512,')];
+    expect(long.expected.seconds!).toBeGreaterThan(plain.expected.seconds!);
+    expect(long.expected.cost!.trainFlops).toBeGreaterThan(plain.expected.cost!.trainFlops);
+    // Attention alone depends on the length, which is 320 on average: 2.5 times as long.
+    const attention = 6 * 4 * 256 * 128 * 100 * 1024;
+    expect(long.expected.cost!.trainFlops - plain.expected.cost!.trainFlops).toBeCloseTo(1.5 * attention, -6);
+    expect(long.expected.memory.activationBytes).toBeGreaterThan(plain.expected.memory.activationBytes);
+  });
+
   it.each(['linear', 'exponential', '1-sqrt'] as const)('decays a WSD schedule as %s', (decay) => {
     const made = plan(
       `{ schedule: wsd, peakLr: 1e-3, finalLr: 1e-5, warmup: 0.1, decay: ${decay}, decayShare: 0.2, phases: [{ blend: { web: 1 } }] }`,

@@ -76,6 +76,28 @@ describe('a job', () => {
     reader.close();
   });
 
+  it('cuts the steps of a phase into sequences of its own length', async () => {
+    const batch = { seqLen: 32, sequencesPerStep: 2, sequencesPerMicroBatch: 1 };
+    const [general, domain] = options.phases;
+    const phases = [general!, { ...domain!, objective: 'answers' as const, batch }];
+    const { job } = await compileJob({ ...options, phases });
+    const reader = openJob(options.folder);
+    expect(job.order.map((ref) => ref.numSequences)).toEqual([16, 8, 8]);
+    expect([5, 6, 9].map((step) => reader.stepAt(step))).toEqual([
+      { ...options.batch, firstSequence: 20 },
+      { ...batch, firstSequence: 24 },
+      { ...batch, firstSequence: 30 },
+    ]);
+    const lengths = Array.from({ length: 32 }, (_, i) => reader.sequence(i).inputs.length);
+    expect(lengths).toEqual([...Array(24).fill(16), ...Array(8).fill(32)]);
+    expect(reader.evalSequence('docs', 0).inputs).toHaveLength(16);
+    reader.close();
+    const wrong = [general!, { ...domain!, batch: { ...batch, sequencesPerStep: 4 } }];
+    await expect(compileJob({ ...options, phases: wrong })).rejects.toThrow(
+      'Phase "domain" has 128 tokens a step, the job 64: every step of a job has as many.',
+    );
+  });
+
   it('records what it leaves out because another corpus holds it out', async () => {
     const hashes = (name: string, list: number[]) =>
       fs.writeFileSync(path.join(folder, `${name}.hashes`), Buffer.from(Float64Array.from(list).buffer));

@@ -180,6 +180,54 @@ describe('compileOrder', () => {
     expect(new Set(pairs.slice(0, perEpoch)).size).toBe(Math.min(perEpoch, pairs.length));
   });
 
+  it('goes on with sequences of another length where it stopped, and leaves whole documents for the longer ones', () => {
+    const pairsOf = (lengths: readonly number[]) => lengths.reduce((sum, n) => sum + Math.max(0, n - 1), 0);
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 1000 }),
+        fc.array(fc.constantFrom(4, 8, 12, 32), { minLength: 2, maxLength: 5 }),
+        (seed, seqLens) => {
+          const lengths = [...lengthsOf(seed, 60, 20), ...lengthsOf(seed + 1, 20, 300)];
+          const pairs = pairsOf(lengths);
+          const shards = [shardOf('lengths', lengths)];
+          const phases = seqLens.map((seqLen, i) => ({
+            name: `phase ${i}`,
+            numSequences: Math.ceil((pairs * (0.3 + 0.2 * i)) / seqLen),
+            blend: { lengths: 1 },
+            seqLen,
+          }));
+          const out = path.join(folder, 'lengths');
+          const { files } = compileOrder({ phases, shards, seqLen: 1, seed, folder: out, sequencesPerFile: 40 });
+          const order = readOrder(out, files);
+          let at = 0;
+          for (const { numSequences, seqLen } of phases)
+            for (const end = at + numSequences; at < end; at++)
+              expect(order[at]!.reduce((sum, s) => sum + s.length, 0)).toBe(seqLen);
+          expect(order).toHaveLength(at);
+          expect(files.at(-1)!.firstSequence + files.at(-1)!.numSequences).toBe(at);
+          const used = order.flat().flatMap(({ first, length }) => Array.from({ length }, (_, k) => first + k));
+          for (let from = 0; from + pairs <= used.length; from += pairs)
+            expect(new Set(used.slice(from, from + pairs)).size).toBe(pairs);
+        },
+      ),
+      { numRuns: 60 },
+    );
+    // Long documents, half of them read in short sequences: nearly all that is left for the long ones is whole.
+    const shards = [shardOf('books', Array(600).fill(1025))];
+    const phases = [
+      { name: 'short', numSequences: 300 * 64, blend: { books: 1 }, seqLen: 16 },
+      { name: 'long', numSequences: 250, blend: { books: 1 } },
+    ];
+    const out = path.join(folder, 'books');
+    const { files } = compileOrder({ phases, shards, seqLen: 1024, seed: 5, folder: out });
+    const order = readOrder(out, files);
+    const long = order.slice(300 * 64);
+    expect(long.filter((segments) => segments.length === 1).length).toBeGreaterThan(0.9 * long.length);
+    // Pieces of one document are far apart.
+    const documents = order.slice(0, 1000).map(([segment]) => Math.floor(segment!.first / 1025));
+    expect(documents.filter((document, i) => i > 0 && document === documents[i - 1]).length).toBeLessThan(80);
+  });
+
   it('is the same for the same seed, whatever the file size, and another for another seed', () => {
     const shards = [shardOf('seeded', lengthsOf(4, 500, 30))];
     const compile = (seed: number, sequencesPerFile: number) => {

@@ -1,5 +1,6 @@
 // Pitfalls of the model and the shape of training: what it cannot do, hold or keep.
 import { formatBytes, formatCount } from '../../base/units.ts';
+import { longestSeqLen } from '../phases.ts';
 import { listed, type Pitfall } from './pitfall.ts';
 
 export const contextLongerThanTrained: Pitfall = {
@@ -8,11 +9,12 @@ export const contextLongerThanTrained: Pitfall = {
   source:
     'Peng et al. 2023 (YaRN), Table 1: beyond the trained length the loss rises without a change of the position embedding',
   check({ model }, plan) {
-    if (plan.preset === 'from-scratch' || plan.seqLen <= model.context) return undefined;
+    const seqLen = longestSeqLen(plan);
+    if (plan.preset === 'from-scratch' || seqLen <= model.context) return undefined;
     return {
       message: 'Sequences are longer than the model was ever trained on.',
-      evidence: `training.seqLen ${plan.seqLen}, the model's context ${model.context}`,
-      fix: `Set training.seqLen to ${model.context} or less.`,
+      evidence: `sequences of ${seqLen}, the model's context ${model.context}`,
+      fix: `Set training.seqLen${plan.phases.some((phase) => phase.seqLen) ? ' and the seqLen of each phase' : ''} to ${model.context} or less.`,
     };
   },
 };
@@ -99,7 +101,8 @@ export const documentsCut: Pitfall = {
   id: 'documents-cut',
   severity: 'note',
   source: 'arithmetic: a token sees only its own sequence',
-  check({ corpora, model }, { seqLen, expected }) {
+  check({ corpora, model }, { expected, ...plan }) {
+    const seqLen = longestSeqLen(plan);
     if (seqLen >= model.context) return undefined;
     const long = corpora.filter(
       ({ name, role, numTokens, numDocuments }) =>

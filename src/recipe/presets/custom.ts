@@ -34,6 +34,7 @@ export const custom: Preset<'custom'> = {
         blend: ruleOf(phase),
         ...(phase.to ? { to: ruleOf(phase.to) } : {}),
         ...(phase.objective === 'answers' ? { objective: 'answers' as const } : {}),
+        ...(phase.seqLen === undefined ? {} : { seqLen: phase.seqLen }),
         begins: i === 0 ? WITH_THE_RUN : beginOf(phase.begins ?? {}),
       }),
     );
@@ -103,7 +104,7 @@ function explain(phase: DesignPhase): Reason {
   const begins = phase.begins === WITH_THE_RUN ? 'with the run' : `at ${describeBegin(phase.begins)}`;
   return {
     what: `phase "${phase.name}"`,
-    value: `${describe(phase.blend)}${phase.to ? ` -> ${describe(phase.to)}` : ''}, begins ${begins}${phase.objective ? '; of conversations, the answers alone bear loss' : ''}`,
+    value: `${describe(phase.blend)}${phase.to ? ` -> ${describe(phase.to)}` : ''}, begins ${begins}${phase.seqLen ? `; sequences of ${phase.seqLen}` : ''}${phase.objective ? '; of conversations, the answers alone bear loss' : ''}`,
     why: phase.to ? 'as you set it; the blend moves evenly over the phase' : 'as you set it',
     source: FROM_FILE,
   };
