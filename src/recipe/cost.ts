@@ -144,9 +144,7 @@ function costOnGpus(
     ...(inputs.model.hidden < SMALL_WIDTH
       ? ['a model this narrow keeps a GPU less busy than assumed: expect several times this']
       : []),
-    ...(numBusy < count
-      ? [`a step has only ${fewestSequences} sequences, so ${count - numBusy} GPUs stand idle`]
-      : []),
+    ...(numBusy < count ? [`a step has only ${fewestSequences} sequences, so ${count - numBusy} GPUs stand idle`] : []),
   ];
   return {
     isAsked: inputs.on !== undefined,

@@ -44,7 +44,6 @@ export function makePlan(given: PlanInputs): Plan {
   const inputs = resolveFound(given);
   const { config, model, hardware, shift, probes } = inputs;
   const corpora = trainable(inputs);
-  const draft = designOf(config, inputs, corpora);
   const options: CommonOptions = config.recipe.options;
   const blending: Blending = { maxEpochs: options.maxEpochs ?? DEFAULT_MAX_EPOCHS, boost: weaknessBoost(options) };
   const reasons: Reason[] = [];
@@ -54,6 +53,7 @@ export function makePlan(given: PlanInputs): Plan {
   };
 
   const seqLen = take(chooseSeqLen(inputs));
+  const draft = designOf(inputs, corpora, seqLen);
   const budgetTokens = tokensOfBudget(inputs, draft, corpora, blending);
   const lengths = [...new Set([seqLen, ...draft.phases.flatMap((phase) => phase.seqLen ?? [])])];
   const sequencesPerStep = take(chooseBatch(inputs, draft, lengths, budgetTokens));
@@ -68,7 +68,7 @@ export function makePlan(given: PlanInputs): Plan {
 
   // The batch follows from the draft's fewest steps and blends; an LR may follow from the batch.
   const sized = { ...inputs, model: { ...model, stepTokens: tokensPerStep } };
-  const design = designOf(config, sized, corpora);
+  const design = designOf(sized, corpora, seqLen);
   const schedule = makeSchedule(design.lr, numSteps);
   const phases = makePhases(design, schedule, tokensPerStep, corpora, blending);
   if (phases.length < design.phases.length)
@@ -297,12 +297,14 @@ function trainable({ config, corpora }: PlanInputs): BlendCorpus[] {
   return weighCorpora(config, used);
 }
 
-function designOf(config: Config, inputs: PlanInputs, corpora: readonly BlendCorpus[]): Design {
+/** @param seqLen of the run: a phase that asks for the same has none of its own */
+function designOf({ config, model, shift }: PlanInputs, corpora: readonly BlendCorpus[], seqLen: number): Design {
   const { recipe } = config;
-  const facts = { model: inputs.model, corpora, shift: inputs.shift };
   // The type demands one file for each preset, under its own options; a table of them cannot say that they belong together.
   const { design } = PRESETS[recipe.preset] as Preset<PresetName>;
-  return design(facts, recipe.options);
+  const made = design({ model, corpora, shift }, recipe.options);
+  const phases = made.phases.map((phase) => (phase.seqLen === seqLen ? { ...phase, seqLen: undefined } : phase));
+  return { ...made, phases };
 }
 
 /** What shall be continued one day goes on from before the anneal. */

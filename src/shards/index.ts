@@ -18,4 +18,14 @@ export {
   type PrepareOptions,
   prepareCorpus,
 } from './prepare.ts';
-export type { EvalSetRef, Job, JobBatch, JobPhase, JobShard, OrderFileRef, Segment, Sequence, ShardRef } from './types.ts';
+export type {
+  EvalSetRef,
+  Job,
+  JobBatch,
+  JobPhase,
+  JobShard,
+  OrderFileRef,
+  Segment,
+  Sequence,
+  ShardRef,
+} from './types.ts';

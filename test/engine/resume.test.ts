@@ -9,6 +9,7 @@ import { restoreCheckpoint, saveCheckpoint } from '../../src/engine/checkpoints.
 import { listCheckpoints, superviseEngine } from '../../src/engine/index.ts';
 import { referenceKernels } from '../../src/kernels/index.ts';
 import { adamwStep, gradNorm, loadDecoder, prepareEma, prepareTraining, updateEma } from '../../src/nn/index.ts';
+import type { JobPhase } from '../../src/shards/index.ts';
 import { makeBatch, uniformWeights } from '../nn/fixtures.ts';
 import {
   killEngines,
@@ -59,7 +60,7 @@ describe.each(['f32', 'bf16'] as const)('%s, adapters only', (precision) => {
 });
 
 test('sequences of another length from a step on: killed on either side of it, the same bits', async () => {
-  const phases = [
+  const phases: JobPhase[] = [
     { name: 'short', firstStep: 0, numSteps: 10, blend: { domain: 1 } },
     {
       name: 'long',
