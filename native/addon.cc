@@ -10,7 +10,7 @@
 namespace {
 
 // Raise with every change of a signature below; native.ts refuses another number.
-constexpr int kAbiVersion = 6;
+constexpr int kAbiVersion = 7;
 
 /// The arguments of a call, by position.
 struct Arguments {
@@ -127,6 +127,8 @@ METHOD(sumSquares, return fromNumber(env, k.sumSquares(a.array<float>(0), a.inte
 METHOD(convert, k.convert(a.floats(0), a.floats(1), a.integer(2)))
 METHOD(scale, k.scale(a.floats(0), a.integer(1), a.single(2)))
 METHOD(add, k.add(a.floats(0), a.floats(1), a.floats(2), a.integer(3)))
+METHOD(minHash, return fromNumber(env, k.minHash(a.array<int64_t>(0), a.array<uint16_t>(1), a.integer(2), a.array<uint32_t>(3), a.array<int64_t>(4),
+                                                a.array<int64_t>(5), a.array<uint32_t>(6), a.integer(7), a.integer(8))))
 METHOD(measurePeak, return fromNumber(env, k.measurePeak(a.boolean(0), a.number(1))))
 METHOD(measureBandwidth, return fromNumber(env, k.measureBandwidth(a.number(0), a.number(1))))
 #undef METHOD
@@ -152,6 +154,7 @@ napi_value open(napi_env env, napi_callback_info info) {
     METHOD(attentionDecode) METHOD(gluForward) METHOD(gluBackward) METHOD(activationForward) METHOD(activationBackward) METHOD(clamp)
     METHOD(clampBackward) METHOD(routeForward) METHOD(routeBackward) METHOD(combineRows) METHOD(weighRows) METHOD(crossEntropy)
     METHOD(adamw) METHOD(ema) METHOD(splitMaster) METHOD(joinMaster) METHOD(sumSquares) METHOD(convert) METHOD(scale) METHOD(add)
+    METHOD(minHash)
     METHOD(measurePeak) METHOD(measureBandwidth)
 #undef METHOD
     return object;

@@ -8,6 +8,7 @@
 #include "ops/embedding.h"
 #include "ops/experts.h"
 #include "ops/loss.h"
+#include "ops/min-hash.h"
 #include "ops/norm.h"
 #include "ops/peak.h"
 #include "ops/rope.h"
@@ -51,6 +52,7 @@ const KernelTable kTable = {
     convert,
     scale,
     add,
+    minHash,
     measurePeak,
     measureBandwidth,
 };

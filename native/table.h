@@ -69,6 +69,9 @@ struct KernelTable {
   void (*convert)(Floats out, Floats x, long n);
   void (*scale)(Floats x, long n, float factor);
   void (*add)(Floats out, Floats a, Floats b, long n);
+  /// `recent` has room for 2 * ngram numbers. Returns the number of n-grams.
+  double (*minHash)(int64_t* minima, const uint16_t* text, long length, const uint32_t* folding, const int64_t* multipliers,
+                    const int64_t* addends, uint32_t* recent, long ngram, long numHashes);
   /// Register-only multiply-adds on all threads for about `seconds`: GFLOP/s, the machine's ceiling for gemm.
   double (*measurePeak)(bool bf16, double seconds);
   /// Reading an array of `bytes` on all threads: GB/s, the ceiling of generation.

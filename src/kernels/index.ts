@@ -4,6 +4,7 @@ import { referenceKernels } from './reference.ts';
 import type { Kernels } from './types.ts';
 
 export { bf16ToF32, f32ToBf16, storeF32, toF32 } from './bf16.ts';
+export { FOLD_BEGINS, FOLD_DIGIT, FOLD_ENDS, FOLD_LETTER, FOLD_NOTHING, mixPair } from './min-hash.ts';
 export { loadNative, nativeInfo, nativeProblem } from './native.ts';
 export { referenceKernels } from './reference.ts';
 export { KERNEL_KINDS, type KernelKind, traceKernels } from './traced.ts';

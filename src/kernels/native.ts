@@ -8,11 +8,11 @@ import { packageRoot } from '../base/package.ts';
 import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
 
 /** Raised with every change of a signature in native/addon.cc. */
-const ABI_VERSION = 6;
+const ABI_VERSION = 7;
 
 const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable'];
 
-type Method = (...args: (Floats | Int32Array | number | boolean | null)[]) => unknown;
+type Method = (...args: (ArrayBufferView | number | boolean | null)[]) => unknown;
 
 interface Addon {
   abiVersion: number;
@@ -527,6 +527,19 @@ function bind(native: Addon, variant: string): Kernels {
       floats(a, out.length, 'add', 'a');
       floats(b, out.length, 'add', 'b');
       n.add!(out, a, b, out.length);
+    },
+    minHash(minima, text, length, folding, multipliers, addends, ngram) {
+      for (const array of [minima, multipliers, addends])
+        if (!(array instanceof BigInt64Array)) internal('minHash: minima, multipliers or addends are not 64 bit');
+      sizes('minHash', length, ngram);
+      if (ngram === 0) internal('minHash: n-grams of no words');
+      u16(text, length, 'minHash', 'text');
+      if (!(folding instanceof Uint32Array)) internal('minHash: folding is not 32 bit');
+      atLeast(folding, 1 << 16, 'minHash', 'folding');
+      atLeast(multipliers, minima.length, 'minHash', 'multipliers');
+      atLeast(addends, minima.length, 'minHash', 'addends');
+      const recent = new Uint32Array(2 * ngram);
+      return n.minHash!(minima, text, length, folding, multipliers, addends, recent, ngram, minima.length) as number;
     },
   };
 }

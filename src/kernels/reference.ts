@@ -1,6 +1,7 @@
 // The kernels in plain TypeScript: the specification that native code is tested against, and the fallback where there is no compiler.
 // Not fast. Every op converts to f32, computes with f64 or f32 accumulation in index order, and rounds once on the way out.
 import { storeF32, toF32 } from './bf16.ts';
+import { minHash } from './min-hash.ts';
 import type {
   ActivationFunction,
   AdamWOptions,
@@ -739,4 +740,5 @@ export const referenceKernels: Kernels = {
   convert: (out, x) => storeF32(out, toF32(x)),
   scale,
   add,
+  minHash,
 };

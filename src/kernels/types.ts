@@ -334,4 +334,19 @@ export interface Kernels {
   scale(x: Floats, factor: number): void;
   /** out = a + b; out may be either. */
   add(out: Floats, a: Floats, b: Floats): void;
+
+  /**
+   * MinHash (Broder 1997) of the word n-grams of a text, UTF-16 code units text[0..length): minima[h] is the least of multipliers[h] * x +
+   * addends[h] modulo 2^64, read as signed, over the 64-bit hashes x of the n-grams (the highest number where there is none). What a word
+   * is, and what of it counts, says `folding`, by code unit (FOLD_*). Returns the number of n-grams, repeated ones too.
+   */
+  minHash(
+    minima_H: BigInt64Array,
+    text: Uint16Array,
+    length: number,
+    folding: Uint32Array,
+    multipliers_H: BigInt64Array,
+    addends_H: BigInt64Array,
+    ngram: number,
+  ): number;
 }
