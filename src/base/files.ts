@@ -167,22 +167,66 @@ export async function writeFolderAtomic(
   }
 }
 
+/** A file that is being filled under another name. */
+export interface AtomicFile {
+  readonly file: string;
+  /** To write to. */
+  readonly fd: number;
+  /** Puts it in place, synced. */
+  finish(): void;
+  /** Leaves nothing; after finish() nothing is done. */
+  discard(): void;
+}
+
 /**
- * Writes a file piece by piece, for what does not fit into memory; `file` holds its old content or all of the new one. Left-overs of killed
- * processes are removed first.
+ * Begins a file that will hold its old content until finish(), and all of the new one from then on. Left-overs of killed processes are
+ * removed first.
  */
-export function writeFileInPieces(file: string, fill: (write: (bytes: Uint8Array) => void) => void): void {
+export function createFileAtomic(file: string): AtomicFile {
   const temporary = `${file}.${process.pid}-${++numTemporaries}.tmp`;
-  beingFilled.add(path.basename(temporary));
+  let fd: number;
   try {
     removeLeftOvers(file);
-    fillAndRename(temporary, file, (fd) => fill((bytes) => writeAll(fd, bytes)));
+    fd = fs.openSync(temporary, 'w');
   } catch (error) {
-    fs.rmSync(temporary, { force: true });
     throw explainSystemError(error, file, 'writing it');
-  } finally {
-    beingFilled.delete(path.basename(temporary));
   }
+  beingFilled.add(path.basename(temporary));
+  let isOpen = true;
+  const close = () => {
+    if (isOpen) fs.closeSync(fd);
+    isOpen = false;
+    beingFilled.delete(path.basename(temporary));
+  };
+  const discard = () => {
+    if (!isOpen) return;
+    close();
+    fs.rmSync(temporary, { force: true });
+  };
+  const finish = () => {
+    try {
+      fs.fsyncSync(fd);
+      close();
+      fs.renameSync(temporary, file);
+    } catch (error) {
+      close();
+      fs.rmSync(temporary, { force: true });
+      throw explainSystemError(error, file, 'writing it');
+    }
+  };
+  return { file, fd, finish, discard };
+}
+
+/** Writes a file piece by piece, for what does not fit into memory, as createFileAtomic does. */
+export function writeFileInPieces(file: string, fill: (write: (bytes: Uint8Array) => void) => void): void {
+  const target = createFileAtomic(file);
+  try {
+    fill((bytes) => writeAll(target.fd, bytes));
+  } catch (error) {
+    target.discard();
+    throw explainSystemError(error, file, 'writing it');
+  }
+  target.finish();
 }
 
 const MAX_REPLACE_ATTEMPTS = 10;
