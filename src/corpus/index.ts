@@ -1,4 +1,37 @@
 // The corpus layer's door: files -> documents.
+export { type DecontaminateOptions, decontaminate } from './curate/steps/decontaminate.ts';
+export {
+  buildContamination,
+  type ContaminationIndex,
+  type ContaminationMatch,
+  type ContaminationOptions,
+  type EvaluationSet,
+  loadContamination,
+} from './dedup/contamination.ts';
+export {
+  type Duplicate,
+  type DuplicateSummary,
+  type FindDuplicatesOptions,
+  findDuplicates,
+  readDuplicates,
+} from './dedup/duplicates.ts';
+export { DEFAULT_LINES, findRepeatedLines, LineCutter, type LineOptions, LineWriter } from './dedup/lines.ts';
+export {
+  DEFAULT_SIGNATURES,
+  FINEWEB_MIN_HASH,
+  type MinHashOptions,
+  type SignatureOptions,
+  SignatureWriter,
+} from './dedup/signatures.ts';
+export {
+  DEFAULT_SUBSTRINGS,
+  FingerprintWriter,
+  findFingerprints,
+  findRepeatedSpans,
+  SpanCutter,
+  type SubstringOptions,
+  WindowWriter,
+} from './dedup/substrings.ts';
 export { expandBraces, globFiles } from './glob.ts';
 export { countLanguages, countWords, guessLanguage, type Language } from './language.ts';
 export { MAX_QUERIES, type MinedDocument, type MineOptions, type MineSummary, mineDocuments } from './mine.ts';

@@ -9,6 +9,8 @@ export interface Removal {
   /** What was measured, and the limit that it crossed. */
   value?: number;
   limit?: number;
+  /** What was found, to be shown: the evaluation item and the words that are its. */
+  evidence?: string;
 }
 
 /** A document that goes on, with what was done to it. */
@@ -37,6 +39,7 @@ export interface RemovedDocument {
   reason: string;
   value?: number;
   limit?: number;
+  evidence?: string;
   /** Of a copy: the document that stays. */
   copyOf?: string;
   /** The beginning of the text, at most 1000 characters. */
