@@ -147,7 +147,7 @@ describe('repeated lines', () => {
     expect(reference.texts[0]!.map((text) => text.trimEnd())).toEqual(expected);
     for (const [numParts, memoryBytes] of [
       [7, 1 << 20],
-      [200, 3000],
+      [25, 3000],
     ]) {
       const size = Math.ceil(200 / numParts!);
       const parts = Array.from({ length: numParts! }, (_, i) => texts.slice(i * size, (i + 1) * size));
