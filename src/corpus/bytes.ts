@@ -3,8 +3,10 @@
 import * as fs from 'node:fs';
 import * as zlib from 'node:zlib';
 import { Decompress as ZstdDecompress } from 'fzstd';
+import bunzip2Stream from 'unbzip2-stream';
 import { explainSystemError } from '../base/files.ts';
-import type { Compression } from './types.ts';
+import { formatBytes } from '../base/units.ts';
+import type { InputFile } from './types.ts';
 
 const PIECE_BYTES = 256 << 10;
 /** What is handed to a decompressor before its output is handed on. gzip makes at most 1032 bytes of one. */
@@ -16,6 +18,10 @@ const PLAIN_ZSTD_BYTES = 64 << 20;
 const MAX_ZSTD_RATIO = 1100;
 /** Largest zstd window accepted, as in the zstd tool without --long. A forged header could otherwise ask for 2 GiB. */
 const MAX_ZSTD_WINDOW_BYTES = 128 << 20;
+/** A block of bzip2 is 900 KB before its first stage, run lengths, which makes 255 bytes of 5: 46 MB at most. */
+const BZIP2_STEP_BYTES = 64 << 10;
+/** Output of bzip2 that one step may give: what it is fed, and the 925 KB that the decompressor waits for, at a believable ratio. */
+const MAX_BZIP2_OUTPUT_BYTES = 256 << 20;
 
 /** Not a user's error yet: the readers turn it into a bad record that loses what follows. */
 export class DamagedInput extends Error {
@@ -27,29 +33,80 @@ export class DamagedInput extends Error {
   }
 }
 
-export async function* readBytes(
-  file: string,
-  compression: Compression,
-  onBytes: (n: number) => void,
-): AsyncGenerator<Uint8Array> {
-  const pieces = readPieces(file, onBytes);
-  if (compression === 'gzip') yield* gunzip(pieces);
-  else if (compression === 'zstd') yield* unzstd(pieces);
+/** Where bytes come from: a file, its compression, and, of uncompressed ones, the byte to begin at. */
+export type BytesOf = Pick<InputFile, 'path' | 'compression'> & { start?: number };
+
+export async function* readBytes(file: BytesOf, onBytes: (n: number) => void): AsyncGenerator<Uint8Array> {
+  const pieces = readPieces(file.path, file.start ?? 0, onBytes);
+  if (file.compression === 'gzip') yield* gunzip(pieces);
+  else if (file.compression === 'zstd') yield* unzstd(pieces);
+  else if (file.compression === 'bzip2') yield* bunzip2(pieces);
   else yield* pieces;
 }
 
-function* readPieces(file: string, onBytes: (n: number) => void): Generator<Uint8Array> {
+/**
+ * readBytes as UTF-8: what begins with the byte order mark of UTF-16 is turned into it (halves of surrogate pairs into U+FFFD). Offsets are
+ * then those of the UTF-8 bytes.
+ */
+export async function* readUtf8(file: BytesOf, onBytes: (n: number) => void): AsyncGenerator<Uint8Array> {
+  let decoder: InstanceType<typeof TextDecoder> | undefined;
+  let isFirst = (file.start ?? 0) === 0;
+  const encoder = new TextEncoder();
+  for await (const piece of readBytes(file, onBytes)) {
+    if (isFirst) {
+      const encoding = utf16Of(piece);
+      if (encoding) decoder = new TextDecoder(encoding);
+    }
+    isFirst = false;
+    yield decoder ? encoder.encode(decoder.decode(piece, { stream: true })) : piece;
+  }
+  const rest = decoder?.decode();
+  if (rest) yield encoder.encode(rest);
+}
+
+/** By its byte order mark; UTF-32's begins with the same two bytes and is not read. */
+export function utf16Of(head: Uint8Array): 'utf-16le' | 'utf-16be' | undefined {
+  if (head[0] === 0xff && head[1] === 0xfe) return head[2] === 0 && head[3] === 0 ? undefined : 'utf-16le';
+  return head[0] === 0xfe && head[1] === 0xff ? 'utf-16be' : undefined;
+}
+
+/**
+ * A whole file, decompressed.
+ * @returns undefined where it is larger than `maxBytes`; @throws DamagedInput
+ */
+export async function readWhole(
+  file: BytesOf,
+  maxBytes: number,
+  onBytes: (n: number) => void,
+): Promise<Buffer | undefined> {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of readBytes(file, onBytes)) {
+    length += piece.length;
+    if (length > maxBytes) return undefined;
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces, length);
+}
+
+export function tooLarge(maxBytes: number): string {
+  return `larger than ${formatBytes(maxBytes)} when unpacked`;
+}
+
+function* readPieces(file: string, start: number, onBytes: (n: number) => void): Generator<Uint8Array> {
   let fd: number;
   try {
     fd = fs.openSync(file, 'r');
   } catch (error) {
     throw explainSystemError(error, file, 'reading documents');
   }
+  let position = start;
   try {
     for (;;) {
       const piece = Buffer.allocUnsafe(PIECE_BYTES);
-      const n = fs.readSync(fd, piece);
+      const n = fs.readSync(fd, piece, 0, PIECE_BYTES, position);
       if (n === 0) return;
+      position += n;
       onBytes(n);
       yield piece.subarray(0, n);
     }
@@ -98,6 +155,40 @@ async function* gunzip(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array>
   } finally {
     stream.destroy();
   }
+}
+
+function* bunzip2(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+  let output: Uint8Array[] = [];
+  let outputBytes = 0;
+  let failure: Error | undefined;
+  let offset = 0;
+  const stream = bunzip2Stream();
+  // Called inside write() and end(); throwing makes the decompressor stop.
+  stream.on('data', (data: Uint8Array) => {
+    outputBytes += data.length;
+    if (outputBytes > MAX_BZIP2_OUTPUT_BYTES)
+      throw new Error(`expands to more than ${formatBytes(MAX_BZIP2_OUTPUT_BYTES)} at once`);
+    output.push(data);
+  });
+  stream.on('error', (error: Error) => {
+    failure ??= error;
+  });
+  const drain = function* (): Generator<Uint8Array> {
+    yield* output;
+    output = [];
+    outputBytes = 0;
+  };
+  for (const piece of inSteps(pieces, BZIP2_STEP_BYTES)) {
+    stream.write(piece);
+    yield* drain();
+    if (failure) throw new DamagedInput(`damaged bzip2 data (${failure.message})`, offset);
+    offset += piece.length;
+  }
+  stream.end();
+  yield* drain();
+  // The decompressor reads past its last buffer where data ends early.
+  if (failure instanceof TypeError || offset === 0) throw new DamagedInput('bzip2 data ends early', offset);
+  if (failure) throw new DamagedInput(`damaged bzip2 data (${failure.message})`, offset);
 }
 
 function* unzstd(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {

@@ -2,8 +2,10 @@
 // literal beginning, so "docs/**/*.md" never lists anything outside docs/. Hidden names match only a segment that begins with a dot.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import ignore, { type Ignore } from 'ignore';
 import { ConfigError } from '../base/errors.ts';
 
+const MAX_GITIGNORE_BYTES = 1 << 20;
 const MAGIC = /[*?[\]{}]/;
 
 export function hasGlobMagic(pattern: string): boolean {
@@ -75,18 +77,59 @@ function isFolder(folder: string, entry: fs.Dirent): boolean {
   return fs.statSync(path.join(folder, entry.name), { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** Files below `folder`, hidden names left out; symbolic links are followed, each folder once. */
-export function walkFolder(folder: string, seen = new Set<string>()): string[] {
-  const real = fs.realpathSync(folder);
-  if (seen.has(real)) return [];
-  seen.add(real);
-  return fs
-    .readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => !entry.name.startsWith('.'))
-    .flatMap((entry) => {
-      const child = path.join(folder, entry.name);
-      return isFolder(folder, entry) ? walkFolder(child, seen) : [child];
-    });
+export interface WalkedFiles {
+  files: string[];
+  /** Files and whole folders that a .gitignore names. */
+  numIgnored: number;
+}
+
+/** The rules of one .gitignore, for paths below `folder`. */
+interface IgnoreRules {
+  folder: string;
+  rules: Ignore;
+}
+
+/**
+ * Files below `folder`: hidden names are left out, and what the .gitignore files in it and below it name (those of folders above it are not
+ * looked at: what was asked for is read). Symbolic links are followed, each folder once.
+ */
+export function walkFolder(folder: string): WalkedFiles {
+  const seen = new Set<string>();
+  const found: WalkedFiles = { files: [], numIgnored: 0 };
+  const walk = (inner: string, above: readonly IgnoreRules[]): void => {
+    const real = fs.realpathSync(inner);
+    if (seen.has(real)) return;
+    seen.add(real);
+    const own = ignoreRules(inner);
+    const rules = own ? [...above, own] : above;
+    for (const entry of fs.readdirSync(inner, { withFileTypes: true })) {
+      if (entry.name.startsWith('.')) continue;
+      const child = path.join(inner, entry.name);
+      const isInner = isFolder(inner, entry);
+      if (isIgnored(child, isInner, rules)) found.numIgnored++;
+      else if (isInner) walk(child, rules);
+      else found.files.push(child);
+    }
+  };
+  walk(folder, []);
+  return found;
+}
+
+function ignoreRules(folder: string): IgnoreRules | undefined {
+  const file = path.join(folder, '.gitignore');
+  const stat = fs.statSync(file, { throwIfNoEntry: false });
+  if (!stat?.isFile() || stat.size > MAX_GITIGNORE_BYTES) return undefined;
+  return { folder, rules: ignore().add(fs.readFileSync(file, 'utf8')) };
+}
+
+/** The innermost .gitignore that says something about a path decides. */
+function isIgnored(child: string, isInner: boolean, rules: readonly IgnoreRules[]): boolean {
+  for (let i = rules.length - 1; i >= 0; i--) {
+    const relative = path.relative(rules[i].folder, child).split(path.sep).join('/');
+    const { ignored, unignored } = rules[i].rules.test(isInner ? `${relative}/` : relative);
+    if (ignored || unignored) return ignored;
+  }
+  return false;
 }
 
 function walkPattern(folder: string, segments: readonly string[], found: Set<string>): void {

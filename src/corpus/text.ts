@@ -31,6 +31,11 @@ export function firstInvalidByte(bytes: Uint8Array): number {
   return low;
 }
 
+/** Why bytes were not taken as text, and what may help. */
+export function notUtf8(bytes: Uint8Array, where = ''): string {
+  return `not valid UTF-8 (byte ${firstInvalidByte(bytes)}${where}); if it is Latin-1, convert it: iconv -f WINDOWS-1252 -t UTF-8`;
+}
+
 /** The nearest index at or before `at` that does not lie inside a character (continuation bytes are 10xxxxxx). */
 export function utf8Boundary(bytes: Uint8Array, at: number): number {
   let i = at;
