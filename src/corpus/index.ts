@@ -37,4 +37,13 @@ export { countLanguages, countWords, guessLanguage, type Language } from './lang
 export { MAX_QUERIES, type MinedDocument, type MineOptions, type MineSummary, mineDocuments } from './mine.ts';
 export { type FoundFiles, findInputFiles, readerOf, SUPPORTED_ENDINGS } from './paths.ts';
 export { DEFAULT_MAX_BAD_SHARE, describeBadRecord, readCorpus, readFiles } from './read.ts';
-export type { BadRecord, CorpusSpec, Document, InputFile, ReadCounts, ReadHandlers } from './types.ts';
+export type {
+  BadRecord,
+  ByteRange,
+  CorpusSpec,
+  Document,
+  InputFile,
+  LeftOut,
+  ReadCounts,
+  ReadHandlers,
+} from './types.ts';

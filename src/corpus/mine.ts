@@ -94,7 +94,7 @@ export interface MineSummary {
  */
 export async function mineDocuments(options: MineOptions): Promise<MineSummary> {
   const { queries, numQueryCopies } = await readQueries(options);
-  const { files } = findInputFiles(options.from.paths, options.from.baseFolder);
+  const { files } = await findInputFiles(options.from.paths, options.from.baseFolder);
   const stage: Stage = { ...options, files, numBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0) };
   const frequencies = shared(Uint32Array, NUM_BUCKETS);
   const counts = await countFeatures(stage, frequencies);
@@ -126,7 +126,7 @@ interface Stage extends MineOptions {
 }
 
 async function readQueries({ near, top }: MineOptions): Promise<{ queries: QueryWords; numQueryCopies: number }> {
-  const { files } = findInputFiles(near.paths, near.baseFolder);
+  const { files } = await findInputFiles(near.paths, near.baseFolder);
   const queries = new QueryWords();
   const list = new WordList();
   const seen = new Set<number>();
@@ -314,7 +314,7 @@ function documentsOf(stage: Stage, progress: Progress): AsyncIterable<Document> 
   return readFiles(stage.files, stage.from, { onProgress: (counts) => progress.update(counts.numBytesRead) });
 }
 
-type Reading = Omit<ReadCounts, 'numRecords'>;
+type Reading = Omit<ReadCounts, 'numRecords' | 'numLeftOut'>;
 
 function emptyCounts(): Reading {
   return { numDocuments: 0, numBadRecords: 0, numEmptyDocuments: 0, numBytesRead: 0 };

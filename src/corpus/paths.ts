@@ -3,28 +3,32 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { explainSystemError } from '../base/files.ts';
-import { globFiles, hasGlobMagic, walkFolder } from './glob.ts';
+import { languageOfFile } from './code-languages.ts';
+import { globFiles, hasGlobMagic, type WalkedFiles, walkFolder } from './glob.ts';
 import type { Compression, InputFile, ReaderKind } from './types.ts';
 
 const KINDS: Record<string, ReaderKind> = {
-  '.txt': 'text',
-  '.md': 'text',
-  '.markdown': 'text',
-  '.rst': 'text',
-  '.jsonl': 'jsonl',
-  '.ndjson': 'jsonl',
+  ...Object.fromEntries(
+    ['.txt', '.md', '.markdown', '.rst', '.adoc', '.org'].map((ending) => [ending, 'text']),
+  ),
+  ...Object.fromEntries(['.html', '.htm', '.xhtml'].map((ending) => [ending, 'html'])),
+  ...Object.fromEntries(['.jsonl', '.ndjson'].map((ending) => [ending, 'jsonl'])),
+  ...Object.fromEntries(['.csv', '.tsv'].map((ending) => [ending, 'csv'])),
   '.parquet': 'parquet',
+  '.warc': 'warc',
 };
-const COMPRESSIONS: Record<string, Compression> = { '.gz': 'gzip', '.zst': 'zstd' };
-export const SUPPORTED_ENDINGS = `${Object.keys(KINDS).join(', ')}; text and JSON lines also with .gz or .zst`;
+const COMPRESSIONS: Record<string, Compression> = { '.gz': 'gzip', '.zst': 'zstd', '.bz2': 'bzip2' };
+/** Read at random, or small: not compressed once more. */
+const PLAIN_ONLY: readonly ReaderKind[] = ['parquet'];
+export const SUPPORTED_ENDINGS = `${Object.keys(KINDS).join(', ')}; but for Parquet also with .gz, .zst or .bz2; source code (.py, .ts, .c and many more)`;
 
 /** How a file is read, by its ending; undefined for an ending that is not supported. */
 export function readerOf(file: string): { kind: ReaderKind; compression: Compression } | undefined {
   const outer = path.extname(file).toLowerCase();
   const compression = COMPRESSIONS[outer] ?? 'none';
   const ending = compression === 'none' ? outer : path.extname(file.slice(0, -outer.length)).toLowerCase();
-  const kind = KINDS[ending];
-  if (!kind || (kind === 'parquet' && compression !== 'none')) return undefined;
+  const kind = KINDS[ending] ?? (compression === 'none' && languageOfFile(file) ? 'code' : undefined);
+  if (!kind || (PLAIN_ONLY.includes(kind) && compression !== 'none')) return undefined;
   return { kind, compression };
 }
 
@@ -32,19 +36,26 @@ export interface FoundFiles {
   files: InputFile[];
   /** Files of folders and globs that no reader takes, counted by ending. */
   skippedByEnding: Record<string, number>;
+  /** Files, and whole folders, that a .gitignore names. */
+  numIgnored: number;
 }
 
 /**
  * Resolves files, folders (recursive, hidden names left out) and globs to a sorted list without duplicates.
  * @throws ConfigError for a path that is missing or unreadable, a glob without a match, an ending without a reader
  */
-export function findInputFiles(paths: string | readonly string[], baseFolder = process.cwd()): FoundFiles {
+export async function findInputFiles(
+  paths: string | readonly string[],
+  baseFolder = process.cwd(),
+): Promise<FoundFiles> {
   const list = typeof paths === 'string' ? [paths] : paths;
   if (list.length === 0) throw new ConfigError('A corpus needs at least one path: a file, a folder or a glob.');
   const found = new Map<string, InputFile>();
   const skippedByEnding: Record<string, number> = {};
+  let numIgnored = 0;
   for (const given of list) {
     const candidates = resolvePath(given, baseFolder);
+    numIgnored += candidates.numIgnored;
     let numTaken = 0;
     for (const file of candidates.files) {
       const reader = readerOf(file);
@@ -63,10 +74,10 @@ export function findInputFiles(paths: string | readonly string[], baseFolder = p
     if (numTaken === 0) throw noUsableFile(given, candidates.files);
   }
   const files = [...found.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
-  return { files, skippedByEnding };
+  return { files, skippedByEnding, numIgnored };
 }
 
-function resolvePath(given: string, baseFolder: string): { files: string[]; named: boolean } {
+function resolvePath(given: string, baseFolder: string): WalkedFiles & { named: boolean } {
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(given))
     throw new ConfigError(
       `${given}: only local paths can be read here. Download it first and give the file or folder.`,
@@ -75,12 +86,12 @@ function resolvePath(given: string, baseFolder: string): { files: string[]; name
   let stat: fs.Stats | undefined;
   try {
     stat = fs.statSync(absolute, { throwIfNoEntry: false });
-    if (stat?.isDirectory()) return { files: walkFolder(absolute), named: false };
+    if (stat?.isDirectory()) return { ...walkFolder(absolute), named: false };
   } catch (error) {
     throw explainSystemError(error, absolute, 'looking for documents');
   }
-  if (stat) return { files: [absolute], named: true };
-  if (hasGlobMagic(given)) return { files: globFiles(given, baseFolder), named: false };
+  if (stat) return { files: [absolute], numIgnored: 0, named: true };
+  if (hasGlobMagic(given)) return { files: globFiles(given, baseFolder), numIgnored: 0, named: false };
   throw new ConfigError(
     `${given}: no such file or folder (looked for ${absolute}). Check the path; relative ones start at ${baseFolder}.`,
   );

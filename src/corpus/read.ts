@@ -3,9 +3,13 @@
 // container, whose one bad record may stand for any number of lost documents.
 import { DataError } from '../base/errors.ts';
 import { findInputFiles } from './paths.ts';
+import { readCodeFile } from './readers/code.ts';
+import { readCsvFile } from './readers/csv.ts';
+import { readHtmlFile } from './readers/html.ts';
 import { readJsonlFile } from './readers/jsonl.ts';
 import { readParquetFile } from './readers/parquet.ts';
 import { readTextFile } from './readers/text.ts';
+import { readWarcFile } from './readers/warc.ts';
 import type {
   BadRecord,
   CorpusSpec,
@@ -29,7 +33,7 @@ const NUM_EXAMPLES = 5;
  * compressed or Parquet data is damaged
  */
 export async function* readCorpus(spec: CorpusSpec, handlers: ReadHandlers = {}): AsyncGenerator<Document> {
-  const { files } = findInputFiles(spec.paths, spec.baseFolder);
+  const { files } = await findInputFiles(spec.paths, spec.baseFolder);
   yield* readFiles(files, spec, handlers);
 }
 
@@ -45,6 +49,7 @@ export async function* readFiles(
     numDocuments: 0,
     numBadRecords: 0,
     numEmptyDocuments: 0,
+    numLeftOut: 0,
     numBytesRead: 0,
   };
   const examples: BadRecord[] = [];
@@ -58,6 +63,11 @@ export async function* readFiles(
   };
   for (const file of files) {
     for await (const item of readFile(file, options)) {
+      if ('leftOut' in item) {
+        counts.numLeftOut++;
+        handlers.onLeftOut?.(item.leftOut);
+        continue;
+      }
       counts.numRecords++;
       if ('bad' in item) {
         counts.numBadRecords++;
@@ -83,10 +93,18 @@ function readFile(file: InputFile, options: ReaderOptions): AsyncIterable<Reader
   switch (file.kind) {
     case 'text':
       return readTextFile(file, options);
+    case 'code':
+      return readCodeFile(file, options);
+    case 'html':
+      return readHtmlFile(file, options);
     case 'jsonl':
       return readJsonlFile(file, options);
+    case 'csv':
+      return readCsvFile(file, options);
     case 'parquet':
       return readParquetFile(file, options);
+    case 'warc':
+      return readWarcFile(file, options);
   }
 }
 

@@ -31,12 +31,21 @@ export interface BadRecord {
   losesRest?: true;
 }
 
+/** What a reader passes over on purpose. */
+export interface LeftOut {
+  file: string;
+  /** The same for all of one kind. */
+  reason: string;
+}
+
 export interface ReadCounts {
-  /** Documents, bad records and empty documents together. */
+  /** Documents, bad records and empty documents together; what is left out is no record. */
   numRecords: number;
   numDocuments: number;
   numBadRecords: number;
   numEmptyDocuments: number;
+  /** Binary and generated files, records of archives that hold no text. */
+  numLeftOut: number;
   /** Bytes of the input files read so far (compressed where they are). */
   numBytesRead: number;
 }
@@ -47,23 +56,27 @@ export interface CorpusSpec {
   /** Files, folders, globs. Relative ones start at `baseFolder` (the working folder by default). */
   paths: string | readonly string[];
   baseFolder?: string;
-  /** Field or column with the text; without it `text`, then `content`. */
+  /**
+   * Field or column with the text: a name, a dotted one (`data.text`), or a template ("{title}\n\n{body}"); without it `text`, then
+   * `content`.
+   */
   field?: string;
   /** Share of bad records above which reading fails; 0.01 by default. Damaged containers are accepted at 1 only. */
   maxBadShare?: number;
-  /** Lines longer than this are bad records; 256 MB by default. */
+  /** Longer lines, and larger pages, books and other files that are read whole (unpacked), are bad records; 256 MB by default. */
   maxRecordBytes?: number;
 }
 
 export interface ReadHandlers {
   onBadRecord?: (record: BadRecord) => void;
   onEmptyDocument?: (id: string) => void;
+  onLeftOut?: (item: LeftOut) => void;
   /** After each document, with running counts. */
   onProgress?: (counts: Readonly<ReadCounts>) => void;
 }
 
-export type ReaderKind = 'text' | 'jsonl' | 'parquet';
-export type Compression = 'none' | 'gzip' | 'zstd';
+export type ReaderKind = 'text' | 'code' | 'html' | 'jsonl' | 'csv' | 'parquet' | 'warc';
+export type Compression = 'none' | 'gzip' | 'zstd' | 'bzip2';
 
 export interface InputFile {
   /** Absolute. */
@@ -72,10 +85,18 @@ export interface InputFile {
   modifiedMs: number;
   kind: ReaderKind;
   compression: Compression;
+  /** Only the lines that begin in these bytes are read: uncompressed JSON lines alone. Their ids are then `file@offset`. */
+  range?: ByteRange;
+}
+
+/** Bytes `start` to `end` - 1. */
+export interface ByteRange {
+  start: number;
+  end: number;
 }
 
 /** What a reader yields. */
-export type ReaderItem = { document: Document } | { bad: BadRecord };
+export type ReaderItem = { document: Document } | { bad: BadRecord } | { leftOut: LeftOut };
 
 export interface ReaderOptions {
   field: string | undefined;

@@ -44,7 +44,7 @@ export async function mine(request: MineRequest, options: PipelineOptions = {}):
     throw new ConfigError(`--min-score: expected a cosine above 0, at most 1, found ${minScore}.`);
   if (maxBadShare !== undefined && !(maxBadShare >= 0 && maxBadShare <= 1))
     throw new ConfigError(`--max-bad-share: expected a share from 0 to 1, found ${maxBadShare}.`);
-  checkOutput(request);
+  await checkOutput(request);
   const start = performance.now();
   const summary = await mineDocuments({
     near: { name: 'the examples', paths: near, field: request.nearField, maxBadShare },
@@ -60,7 +60,7 @@ export async function mine(request: MineRequest, options: PipelineOptions = {}):
 }
 
 /** Before anything is read: nobody likes to wait for nothing. */
-function checkOutput({ out, near, from, force }: MineRequest): void {
+async function checkOutput({ out, near, from, force }: MineRequest): Promise<void> {
   if (!/\.(jsonl|ndjson)$/.test(out))
     throw new ConfigError(`--out: expected a name that ends in .jsonl, found ${out}. What is written are JSON lines.`);
   if (!fs.existsSync(out)) {
@@ -76,7 +76,7 @@ function checkOutput({ out, near, from, force }: MineRequest): void {
   if (!force)
     throw new ConfigError(`${out}: exists already. Choose another name with --out, or overwrite it with --force.`);
   const real = fs.realpathSync(out);
-  if (findInputFiles([...near, ...from]).files.some((file) => fs.realpathSync(file.path) === real))
+  if ((await findInputFiles([...near, ...from])).files.some((file) => fs.realpathSync(file.path) === real))
     throw new ConfigError(`${out}: is among the files that are read. Choose another name with --out.`);
 }
 

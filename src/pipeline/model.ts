@@ -72,7 +72,7 @@ async function newModel(
   cache: string,
   say: (line: string) => void,
 ): Promise<string> {
-  const tokenizerDigest = sizes.tokenizer ? sha256File(tokenizerFile(sizes.tokenizer)) : textsOf(config);
+  const tokenizerDigest = sizes.tokenizer ? sha256File(tokenizerFile(sizes.tokenizer)) : await textsOf(config);
   const seed = config.training.seed ?? 0;
   const folder = path.join(cache, `model-${fingerprint({ stage: 'new', version: 2, sizes, tokenizerDigest, seed })}`);
   if (fs.existsSync(path.join(folder, 'config.json'))) return folder;
@@ -89,8 +89,14 @@ async function newModel(
 }
 
 /** What a tokenizer would be trained on, as a value to be digested. */
-function textsOf({ corpora, folder }: Config): unknown {
-  return corpora.map(({ name, paths, field }) => ({ name, field, files: findInputFiles(paths, folder).files }));
+function textsOf({ corpora, folder }: Config): Promise<unknown> {
+  return Promise.all(
+    corpora.map(async ({ name, paths, field }) => ({
+      name,
+      field,
+      files: (await findInputFiles(paths, folder)).files,
+    })),
+  );
 }
 
 function tokenizerFile(given: string): string {

@@ -93,14 +93,20 @@ export interface CorpusManifest {
   dtype: ShardDtype;
   vocabSize: number;
   tokenizerDigest: string;
-  inputs: { numFiles: number; numBytes: number; digest: string; skippedByEnding: Record<string, number> };
+  inputs: {
+    numFiles: number;
+    numBytes: number;
+    digest: string;
+    skippedByEnding: Record<string, number>;
+    numIgnored: number;
+  };
   /** Set where the corpus has so few documents that they were cut into parts of about this many characters to hold some out. */
   partChars?: number;
   /** Set where reading stopped at `limitTokens`. */
   limitTokens?: number;
   /** Documents that are conversations; `byTemplate`: written by the model's chat template, else as questions and answers. */
   conversations?: { num: number; byTemplate: boolean };
-  removed: { badRecords: number; emptyDocuments: number; heldOutCopies: number };
+  removed: { badRecords: number; emptyDocuments: number; heldOutCopies: number; leftOut: number };
   createdAt: string;
   seconds: number;
 }
@@ -122,7 +128,7 @@ export interface PreparedCorpus {
  * @throws ConfigError for paths, fields, the tokenizer; DataError for bad records, an empty corpus, one too small to hold some out
  */
 export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCorpus> {
-  const found = findInputFiles(options.paths, options.baseFolder);
+  const found = await findInputFiles(options.paths, options.baseFolder);
   const tokenizer = loadTokenizer(options.modelFolder);
   const whole = options.role === 'evaluation';
   const defaults = whole ? { share: 1, minDocuments: 1, maxTokens: Number.MAX_SAFE_INTEGER } : DEFAULT_HELD_OUT;
@@ -138,6 +144,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
     numBytes: found.files.reduce((sum, file) => sum + file.sizeBytes, 0),
     digest: fingerprint(found.files),
     skippedByEnding: found.skippedByEnding,
+    numIgnored: found.numIgnored,
   };
   const stageFingerprint = fingerprint({
     stage: 'corpus',
@@ -192,6 +199,12 @@ export function describeRemoved({ name, removed, inputs }: CorpusManifest): stri
   const parts = [
     ...count(removed.badRecords, 'bad record'),
     ...count(removed.emptyDocuments, 'empty document'),
+    ...count(
+      removed.leftOut,
+      'binary, generated or textless file or record',
+      'binary, generated or textless files and records',
+    ),
+    ...count(inputs.numIgnored, 'file or folder named in .gitignore', 'files and folders named in .gitignore'),
     ...count(removed.heldOutCopies, 'copy of held-out documents', 'copies of held-out documents'),
     ...Object.entries(inputs.skippedByEnding).flatMap(([ending, n]) =>
       count(n, `file without a reader (${ending})`, `files without a reader (${ending})`),
@@ -281,7 +294,12 @@ async function buildShards(stage: Stage, folder: string): Promise<BuiltShards> {
       ...(staged.numConversations > 0
         ? { conversations: { num: staged.numConversations, byTemplate: tokenizer.chatTemplate !== undefined } }
         : {}),
-      removed: { badRecords: staged.numBad, emptyDocuments: staged.numEmpty, heldOutCopies: choice.copies.size },
+      removed: {
+        badRecords: staged.numBad,
+        emptyDocuments: staged.numEmpty,
+        leftOut: staged.numLeftOut,
+        heldOutCopies: choice.copies.size,
+      },
     };
   } finally {
     reader.close();
@@ -342,6 +360,7 @@ interface Staged {
   numChars: number;
   partChars: number | undefined;
   numEmpty: number;
+  numLeftOut: number;
   numConversations: number;
   numBad: number;
 }
@@ -357,6 +376,7 @@ interface TextBatch {
   /** What the reader met on its way to this batch: counted only when the batch is used, so that a limit cuts at one place. */
   bad: BadRecord[];
   numEmpty: number;
+  numLeftOut: number;
   numBytesRead: number;
 }
 
@@ -388,6 +408,7 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
     quiet: options.quiet,
   });
   let numEmpty = 0;
+  let numLeftOut = 0;
   let numTokens = 0;
   let numChars = 0;
   let numConversations = 0;
@@ -398,6 +419,7 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
     reading: for await (const { batch, result } of stream) {
       for (const bad of batch.bad) removed.write(bad);
       numEmpty += batch.numEmpty;
+      numLeftOut += batch.numLeftOut;
       for (const [language, bytes] of result.languages)
         staged.languages.set(language, (staged.languages.get(language) ?? 0) + bytes);
       let at = 0;
@@ -440,7 +462,15 @@ async function tokenizePieces(stage: Stage, folder: string, decision: { partChar
       stage.files[0].path,
       `corpus "${options.name}": the model's chat template refuses ${numRefused} of ${numRefused + numConversations} conversations (at most ${maxShare} of them may be left out: maxBadShare). The last: ${lastRefusal}`,
     );
-  return { ...staged, numChars, partChars: decision.partChars, numEmpty, numConversations, numBad: removed.count };
+  return {
+    ...staged,
+    numChars,
+    partChars: decision.partChars,
+    numEmpty,
+    numLeftOut,
+    numConversations,
+    numBad: removed.count,
+  };
 }
 
 /** An id without an embedding row means that tokenizer and model do not belong together. */
@@ -469,6 +499,7 @@ async function* textBatches(stage: Stage, decision: { partChars?: number }): Asy
     documentHashes: [],
     bad: [],
     numEmpty: 0,
+    numLeftOut: 0,
     numBytesRead: 0,
   });
   let batch = fresh();
@@ -476,6 +507,7 @@ async function* textBatches(stage: Stage, decision: { partChars?: number }): Asy
   const documents: AsyncIterable<Document> = readFiles(files, options, {
     onBadRecord: (bad) => batch.bad.push(bad),
     onEmptyDocument: () => batch.numEmpty++,
+    onLeftOut: () => batch.numLeftOut++,
     onProgress: (counts) => {
       numBytesRead = counts.numBytesRead;
     },
@@ -502,7 +534,8 @@ async function* textBatches(stage: Stage, decision: { partChars?: number }): Asy
     numChars = 0;
     yield full;
   }
-  if (batch.texts.length > 0 || batch.bad.length > 0 || batch.numEmpty > 0) yield { ...batch, numBytesRead };
+  if (batch.texts.length > 0 || batch.bad.length > 0 || batch.numEmpty > 0 || batch.numLeftOut > 0)
+    yield { ...batch, numBytesRead };
 }
 
 /** removed/bad-records.jsonl: a line for each record that was set aside. */

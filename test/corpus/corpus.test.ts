@@ -55,7 +55,7 @@ describe('paths', () => {
     expect(await texts({ paths: 'p/*/deep/[a-c].rst', baseFolder: folder })).toEqual(['p/sub/deep/c.rst']);
     expect(await texts({ paths: 'p/?.md', baseFolder: folder })).toEqual(['p/b.md']);
     expect(await texts({ paths: ['p/b.md', 'p', 'p/**'], baseFolder: folder })).toEqual(inFolder);
-    expect(findInputFiles('p', folder).skippedByEnding).toEqual({ '.png': 1 });
+    expect((await findInputFiles('p', folder)).skippedByEnding).toEqual({ '.png': 1 });
   });
 
   it('takes a name with glob characters literally when it exists', async () => {
@@ -63,16 +63,18 @@ describe('paths', () => {
     expect(await texts({ paths: 'q/[draft] {1}.txt', baseFolder: folder })).toEqual(['draft']);
   });
 
-  it('explains paths that give nothing', () => {
+  it('explains paths that give nothing', async () => {
     write('r/table.xlsx', 'x');
-    const find = (paths: string | string[]) => () => findInputFiles(paths, folder);
-    expect(find('nowhere.txt')).toThrow(/nowhere\.txt: no such file or folder/);
-    expect(find('r/*.md')).toThrow(/r\/\*\.md: matches no file/);
-    expect(find('r/table.xlsx')).toThrow(/no reader for "\.xlsx"\. Supported: \.txt, \.md/);
-    expect(find('r')).toThrow(/1 files, none with a reader \(endings: \.xlsx\)/);
-    expect(find('r/[z-a]*.md')).toThrow(/glob "\[z-a\]\*\.md": its \[\.\.\.\] is not a set of characters/);
-    expect(find([])).toThrow(/at least one path/);
-    expect(find('hub://a/b')).toThrow(/only local paths/);
+    const find = (paths: string | string[]) => findInputFiles(paths, folder);
+    await expect(find('nowhere.txt')).rejects.toThrow(/nowhere\.txt: no such file or folder/);
+    await expect(find('r/*.md')).rejects.toThrow(/r\/\*\.md: matches no file/);
+    await expect(find('r/table.xlsx')).rejects.toThrow(/no reader for "\.xlsx"\. Supported: \.txt, \.md/);
+    await expect(find('r')).rejects.toThrow(/1 files, none with a reader \(endings: \.xlsx\)/);
+    await expect(find('r/[z-a]*.md')).rejects.toThrow(
+      /glob "\[z-a\]\*\.md": its \[\.\.\.\] is not a set of characters/,
+    );
+    await expect(find([])).rejects.toThrow(/at least one path/);
+    await expect(find('hub://a/b')).rejects.toThrow(/only local paths/);
   });
 });
 
@@ -106,7 +108,9 @@ describe('text', () => {
     write('w/bad.txt', Buffer.concat([Buffer.from('täxt '), Buffer.from([0xe4, 0x20]), Buffer.from('tail')]));
     const { documents, bad } = await readAll({ paths: 'w', baseFolder: folder });
     expect(documents).toHaveLength(200);
-    expect(bad).toEqual([{ file: path.join(folder, 'w/bad.txt'), offset: 6, reason: 'not valid UTF-8' }]);
+    expect(bad).toEqual([
+      { file: path.join(folder, 'w/bad.txt'), offset: 6, reason: expect.stringMatching(/^not valid UTF-8/) },
+    ]);
   });
 });
 
@@ -131,7 +135,7 @@ describe('jsonl', () => {
     expect(result.bad[1].reason).toBe('field "text" is a number, expected a string');
     expect(result.bad[2].reason).toBe('no field "text" or "content" (fields: title)');
     expect(result.bad[5].reason).toMatch(/lone surrogate/);
-    expect(result.bad[6].reason).toBe('not valid UTF-8 (byte 1 of the line)');
+    expect(result.bad[6].reason).toMatch(/^not valid UTF-8 \(byte 1 of the line\)/);
   });
 
   it('refuses a corpus whose share of bad records is too large, and says how to raise the limit', async () => {

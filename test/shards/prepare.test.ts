@@ -214,7 +214,7 @@ describe('prepareCorpus', () => {
     expect(lines.filter((line) => line.includes('left out'))).toEqual([
       `corpus "bad": left out 1 bad record, 1 empty document, 1 file without a reader (.png) (${corpus.folder}/manifest.json)\n`,
     ]);
-    expect(corpus.manifest.removed).toEqual({ badRecords: 1, emptyDocuments: 1, heldOutCopies: 0 });
+    expect(corpus.manifest.removed).toEqual({ badRecords: 1, emptyDocuments: 1, leftOut: 0, heldOutCopies: 0 });
     const log = fs.readFileSync(path.join(corpus.folder, 'removed/bad-records.jsonl'), 'utf8').trim().split('\n');
     expect(log.map((line) => JSON.parse(line))).toMatchObject([
       { file, line: 1001, reason: expect.stringMatching(/not valid JSON/) },

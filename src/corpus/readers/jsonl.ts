@@ -1,29 +1,39 @@
-// .jsonl and .ndjson, plain or compressed: a line is a record, its text in one field. Blank lines are no records.
+// .jsonl and .ndjson, plain or compressed: a line is a record, its text in one field or several. Blank lines are no records.
 import { isUtf8 } from 'node:buffer';
+import * as fs from 'node:fs';
+import { explainSystemError } from '../../base/files.ts';
 import { formatBytes } from '../../base/units.ts';
-import { DamagedInput, readBytes } from '../bytes.ts';
+import { DamagedInput, readUtf8, utf16Of } from '../bytes.ts';
 import { conversationOf, MESSAGE_FIELDS, type Message, messagesOf } from '../conversation.ts';
+import { metadataOf, parseField, type TextField, textOfRecord } from '../fields.ts';
 import { type Line, splitLines } from '../lines.ts';
-import { firstInvalidByte, normalizeText, withoutCarriageReturn } from '../text.ts';
+import { normalizeText, notUtf8, withoutCarriageReturn } from '../text.ts';
 import type { InputFile, ReaderItem, ReaderOptions } from '../types.ts';
 
-const DEFAULT_FIELDS = ['text', 'content'];
-
 export async function* readJsonlFile(file: InputFile, options: ReaderOptions): AsyncGenerator<ReaderItem> {
+  const field = parseField(options.field);
   try {
-    for await (const line of splitLines(
-      readBytes(file.path, file.compression, options.onBytes),
-      options.maxRecordBytes,
-    )) {
-      const result = parseLine(line, options);
+    for await (const line of linesOf(file, options)) {
+      const result = parseLine(line, field, options);
       if (result === undefined) continue;
-      const place = { file: file.path, line: line.number, offset: line.offset };
-      if ('reason' in result) yield { bad: { ...place, reason: result.reason } };
-      else {
-        const { messages } = result;
-        const document = { id: `${file.path}:${line.number}`, text: normalizeText(result.text), source: file.path };
-        yield { document: messages ? { ...document, messages } : document };
+      const place = file.range
+        ? { file: file.path, offset: line.offset }
+        : { file: file.path, line: line.number, offset: line.offset };
+      if ('reason' in result) {
+        yield { bad: { ...place, reason: result.reason } };
+        continue;
       }
+      const { text, messages, metadata } = result;
+      const id = file.range ? `${file.path}@${line.offset}` : `${file.path}:${line.number}`;
+      yield {
+        document: {
+          id,
+          text: normalizeText(text),
+          source: file.path,
+          ...(messages ? { messages } : {}),
+          ...(metadata ? { metadata } : {}),
+        },
+      };
     }
   } catch (error) {
     if (!(error instanceof DamagedInput)) throw error;
@@ -31,20 +41,58 @@ export async function* readJsonlFile(file: InputFile, options: ReaderOptions): A
   }
 }
 
+/** All lines, or those that begin in the file's range, with offsets from the file's beginning. */
+async function* linesOf(file: InputFile, { onBytes, maxRecordBytes }: ReaderOptions): AsyncGenerator<Line> {
+  if (!file.range) {
+    yield* splitLines(readUtf8(file, onBytes), maxRecordBytes);
+    return;
+  }
+  const { start, end } = file.range;
+  // Places in a file of UTF-16 are not those of its UTF-8: who reads the first part reads all.
+  if (utf16Of(headOf(file.path))) {
+    if (start === 0) yield* splitLines(readUtf8(file, onBytes), maxRecordBytes);
+    return;
+  }
+  if (end <= start) return;
+  // A line begins at `start` where the byte before it ends one: what precedes the first line end belongs to the part before.
+  const from = Math.max(0, start - 1);
+  for await (const line of splitLines(readUtf8({ ...file, start: from }, onBytes), maxRecordBytes)) {
+    const offset = from + line.offset;
+    if (offset >= end) return;
+    if (offset >= start && (line.number > 1 || start === 0)) yield { ...line, offset };
+  }
+}
+
+function headOf(file: string): Uint8Array {
+  const head = new Uint8Array(4);
+  try {
+    const fd = fs.openSync(file, 'r');
+    try {
+      fs.readSync(fd, head, 0, 4, 0);
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch (error) {
+    throw explainSystemError(error, file, 'reading documents');
+  }
+  return head;
+}
+
 interface Content {
   text: string;
   messages?: Message[];
+  metadata?: Record<string, unknown>;
 }
 
-function parseLine(line: Line, options: ReaderOptions): Content | { reason: string } | undefined {
+function parseLine(line: Line, field: TextField, options: ReaderOptions): Content | { reason: string } | undefined {
   if (!line.bytes)
     return {
       reason: `a line of ${formatBytes(line.lengthBytes)}, at most ${formatBytes(options.maxRecordBytes)} accepted`,
     };
   const bytes = withoutCarriageReturn(line.bytes);
-  if (!isUtf8(bytes)) return { reason: `not valid UTF-8 (byte ${firstInvalidByte(bytes)} of the line)` };
+  if (!isUtf8(bytes)) return { reason: notUtf8(bytes, ' of the line') };
   let source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
-  if (line.number === 1 && source.charCodeAt(0) === 0xfeff) source = source.slice(1);
+  if (line.offset === 0 && source.charCodeAt(0) === 0xfeff) source = source.slice(1);
   if (source.trim() === '') return undefined;
   let record: unknown;
   try {
@@ -53,33 +101,30 @@ function parseLine(line: Line, options: ReaderOptions): Content | { reason: stri
     return { reason: `not valid JSON: ${(error as Error).message.slice(0, 160)}` };
   }
   if (record === null || typeof record !== 'object' || Array.isArray(record)) return { reason: 'not a JSON object' };
-  const content = contentOf(record as Record<string, unknown>, options.field);
+  const content = contentOf(record as Record<string, unknown>, field, options.field);
   if ('reason' in content) return content;
   // Escapes can spell half a surrogate pair, which has no UTF-8 form.
   if (source.includes('\\u') && /\p{Surrogate}/u.test(content.text))
     return { reason: 'the text holds a lone surrogate (\\ud800 to \\udfff)' };
-  return content;
+  const metadata = metadataOf(record, field);
+  return metadata ? { ...content, metadata } : content;
 }
 
 /** The text, or the conversation, of a record: the field that was asked for, else a usual one. */
-function contentOf(record: Record<string, unknown>, field: string | undefined): Content | { reason: string } {
-  const names = field === undefined ? DEFAULT_FIELDS : [field];
-  const name = names.find((candidate) => Object.hasOwn(record, candidate));
-  const isConversation = field !== undefined && (MESSAGE_FIELDS as readonly string[]).includes(field);
-  if (isConversation && name) return conversation(messagesOf(record[name], name));
-  const said = name === undefined && field === undefined ? conversationOf(record) : undefined;
-  if (said) return conversation(said);
-  if (name === undefined) {
-    const known = Object.keys(record)
-      .slice(0, 8)
-      .map((key) => key.slice(0, 40));
-    return { reason: `no field "${names.join('" or "')}" (fields: ${known.join(', ') || 'none'})` };
+function contentOf(
+  record: Record<string, unknown>,
+  field: TextField,
+  asked: string | undefined,
+): Content | { reason: string } {
+  if (asked !== undefined) {
+    const isConversation = (MESSAGE_FIELDS as readonly string[]).includes(asked) && Object.hasOwn(record, asked);
+    return isConversation ? conversation(messagesOf(record[asked], asked)) : textOfRecord(record, field);
   }
-  const value = record[name];
-  if (typeof value === 'string') return { text: value };
-  return {
-    reason: `field "${name}" is ${value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`}, expected a string`,
-  };
+  if (!field.names.some((name) => Object.hasOwn(record, name))) {
+    const said = conversationOf(record);
+    if (said) return conversation(said);
+  }
+  return textOfRecord(record, field);
 }
 
 function conversation(messages: Message[] | { reason: string }): Content | { reason: string } {

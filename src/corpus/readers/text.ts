@@ -1,7 +1,7 @@
-// .txt, .md, .markdown, .rst, plain or compressed: a file is a document. A file above PART_BYTES comes as several documents, cut at blank
+// .txt, .md, .markdown, .rst, .adoc, .org, plain or compressed: a file is a document. A file above PART_BYTES comes as several documents, cut at blank
 // lines where it has them, so that memory does not grow with the file.
-import { DamagedInput, readBytes } from '../bytes.ts';
-import { decodeText, firstInvalidByte, utf8Boundary } from '../text.ts';
+import { DamagedInput, readUtf8 } from '../bytes.ts';
+import { decodeText, firstInvalidByte, notUtf8, utf8Boundary } from '../text.ts';
 import type { InputFile, ReaderItem, ReaderOptions } from '../types.ts';
 
 /** Large enough for any single work of literature, small enough to hold a few at a time. */
@@ -18,11 +18,16 @@ export async function* readTextFile(file: InputFile, options: ReaderOptions): As
     const text = decodeText(bytes);
     const start = offset;
     offset += bytes.length;
-    if (text !== undefined) return { document: { id, text, source: file.path } };
-    return { bad: { file: file.path, offset: start + firstInvalidByte(bytes), reason: 'not valid UTF-8' } };
+    if (text === undefined)
+      return { bad: { file: file.path, offset: start + firstInvalidByte(bytes), reason: notUtf8(bytes) } };
+    if (text.includes('\0'))
+      return {
+        bad: { file: file.path, offset: start, reason: 'holds zero bytes: not a text, or UTF-16 without its mark' },
+      };
+    return { document: { id, text, source: file.path } };
   };
   try {
-    for await (const piece of readBytes(file.path, file.compression, options.onBytes)) {
+    for await (const piece of readUtf8(file, options.onBytes)) {
       parts.push(piece);
       length += piece.length;
       while (length > PART_BYTES) {
