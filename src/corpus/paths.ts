@@ -8,9 +8,7 @@ import { globFiles, hasGlobMagic, type WalkedFiles, walkFolder } from './glob.ts
 import type { Compression, InputFile, ReaderKind } from './types.ts';
 
 const KINDS: Record<string, ReaderKind> = {
-  ...Object.fromEntries(
-    ['.txt', '.md', '.markdown', '.rst', '.adoc', '.org'].map((ending) => [ending, 'text']),
-  ),
+  ...Object.fromEntries(['.txt', '.md', '.markdown', '.rst', '.adoc', '.org'].map((ending) => [ending, 'text'])),
   ...Object.fromEntries(['.html', '.htm', '.xhtml'].map((ending) => [ending, 'html'])),
   ...Object.fromEntries(['.jsonl', '.ndjson'].map((ending) => [ending, 'jsonl'])),
   ...Object.fromEntries(['.csv', '.tsv'].map((ending) => [ending, 'csv'])),
