@@ -1,4 +1,13 @@
 // The door of the configuration layer.
+export {
+  CLEAN_LIST_NAMES,
+  CLEAN_LISTS,
+  CLEAN_STEP_NAMES,
+  type CleanListName,
+  type CleanOptions,
+  type CleanStepConfig,
+  type CleanStepName,
+} from './clean-options.ts';
 export { loadConfig, parseConfig } from './load.ts';
 export {
   type CommonOptions,

@@ -4,6 +4,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { readText } from '../base/files.ts';
+import { type CleanInFile, expandClean } from './clean-options.ts';
 import { locate, type Problem, problemsOf, refuse } from './problems.ts';
 import { FOUND_NAMES, type PresetName, type RecipeConfig } from './recipe-options.ts';
 import { type ConfigFile, NAME_PATTERN, NAME_RULE, schemaFor } from './schema.ts';
@@ -172,17 +173,21 @@ interface RawCorpus {
   quality?: number;
   maxEpochs?: number;
   maxBadShare?: number;
+  clean?: CleanInFile;
 }
 
 function resolveCorpora(given: Record<string, RawCorpus>, folder: string, problems: Problem[]): CorpusConfig[] {
   const corpora = Object.entries(given).map(([name, corpus]): CorpusConfig => {
     if (!NAME_PATTERN.test(name))
       problems.push({ path: ['corpora', name], atKey: true, message: `expected a corpus name of ${NAME_RULE}` });
-    const { path: given, limit, ...rest } = corpus;
+    const { path: given, limit, clean, ...rest } = corpus;
     const paths = (Array.isArray(given) ? given : [given]).map((one) =>
       one.startsWith('hub://') ? one : resolvePath(one, folder),
     );
-    return { name, paths, limitTokens: limit, ...rest };
+    return {
+      ...{ name, paths, limitTokens: limit, ...rest },
+      ...(clean !== undefined && { clean: expandClean(clean, (file) => resolvePath(file, folder)) }),
+    };
   });
   if (!corpora.some((corpus) => corpus.role !== 'evaluation'))
     problems.push({

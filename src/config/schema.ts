@@ -2,6 +2,7 @@
 // what stands there, so that a message speaks of the branch that the user meant.
 import { z } from 'zod';
 import { nearestName } from '../base/errors.ts';
+import { cleanSchema } from './clean-options.ts';
 import { count, map, notNegative, number, oneOf, positive, share, text, truth, whole } from './fields.ts';
 import { PLANNED_PRESETS, PRESET_NAMES, type PresetName, RECIPE_OPTIONS } from './recipe-options.ts';
 
@@ -29,7 +30,8 @@ const newModel = map({
 const paths = 'a path, a glob such as "docs/**/*.md", or a list of them';
 
 function corpus(value: unknown) {
-  const isList = Array.isArray((value as { path?: unknown } | null)?.path);
+  const { path, clean } = (value ?? {}) as { path?: unknown; clean?: unknown };
+  const isList = Array.isArray(path);
   return map(
     {
       path: isList ? z.array(text(paths)).min(1, { error: paths }) : text(paths),
@@ -45,6 +47,7 @@ function corpus(value: unknown) {
       quality: positive.optional(),
       maxEpochs: positive.optional(),
       maxBadShare: share.optional(),
+      clean: cleanSchema(clean).optional(),
     },
     'a corpus: a map',
   );

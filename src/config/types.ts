@@ -1,5 +1,6 @@
 // What continuo.yaml says, parsed: paths are absolute, counts are numbers, names are checked. Not yet decided here: anything that
 // needs the model or the documents (learning rates, batch, steps); an absent value stays undefined and the planner fills it.
+import type { CleanStepConfig } from './clean-options.ts';
 import type { RecipeConfig } from './recipe-options.ts';
 
 export type CorpusRole = 'domain' | 'general' | 'instruction' | 'evaluation';
@@ -55,6 +56,8 @@ export interface CorpusConfig {
   maxEpochs?: number;
   /** Share of unreadable documents, 0 to 1, beyond which the corpus is refused. */
   maxBadShare?: number;
+  /** Steps that each document passes before it is used, in order; undefined: it is used as read. */
+  clean?: CleanStepConfig[];
 }
 
 export type BudgetConfig =

@@ -1,5 +1,16 @@
 // The corpus layer's door: files -> documents.
 export { type DecontaminateOptions, decontaminate } from './curate/steps/decontaminate.ts';
+export { makeSteps, STEPS } from './curate/steps/index.ts';
+export type {
+  Amount,
+  CuratedDocument,
+  Edit,
+  Removal,
+  RemovedDocument,
+  Step,
+  StepCounts,
+} from './curate/types.ts';
+export { TextView } from './curate/view.ts';
 export {
   buildContamination,
   type ContaminationIndex,

@@ -33,6 +33,11 @@ const SMALL_WORDS: Partial<Record<Language, string>> = {
   fa: 'و در به از که این را با است برای آن یک می تا بر شد بود های هم خود',
 };
 
+/** The most frequent small words of a language, or undefined where they are not known. */
+export function smallWords(language: string): readonly string[] | undefined {
+  return Object.hasOwn(SMALL_WORDS, language) ? SMALL_WORDS[language as Language]!.split(' ') : undefined;
+}
+
 /** Word -> the languages that have it among theirs, as indices of LANGUAGES. */
 const LANGUAGES_OF_WORD = new Map<string, number[]>();
 for (const [language, words] of Object.entries(SMALL_WORDS))
