@@ -5,6 +5,7 @@
 #include <string>
 
 #include "dispatch.h"
+#include "text/addon.h"
 #include "threads.h"
 
 namespace {
@@ -182,5 +183,7 @@ NAPI_MODULE_INIT() {
   define(env, exports, "open", open);
   define(env, exports, "numThreads", getNumThreads);
   define(env, exports, "setNumThreads", changeNumThreads);
+  define(env, exports, "createTextEncoder", text::createTextEncoder);
+  define(env, exports, "encodeText", text::encodeText);
   return exports;
 }

@@ -9,6 +9,7 @@ export {
   type TuningGuess,
 } from './inspect.ts';
 export { openModel } from './open.ts';
+export { type NewRow, resizeVocabulary } from './resize.ts';
 export { SafetensorsFile, writeSafetensors } from './safetensors.ts';
 export { saveModel, writeModelInto } from './save.ts';
 export { isBuffer, isHead } from './tensor-names.ts';

@@ -41,6 +41,25 @@ export function f32ToBf16(out: Uint16Array, offset: number, x: Float32Array): vo
   }
 }
 
+/** out[offset + i] = x[i] rounded to f16, ties to even; beyond its range infinity; NaN stays NaN. */
+export function f32ToF16(out: Uint16Array, offset: number, x: Float32Array): void {
+  const words = new Int32Array(x.buffer, x.byteOffset, x.length);
+  for (let i = 0; i < words.length; i++) {
+    const sign = (words[i]! >>> 16) & 0x8000;
+    const magnitude = Math.abs(x[i]!);
+    if (Number.isNaN(magnitude)) out[offset + i] = 0x7e00;
+    else if (magnitude >= 65520) out[offset + i] = sign | 0x7c00;
+    else {
+      const exponent = Math.max(((words[i]! >>> 23) & 0xff) - 127, -14);
+      // Exact: a division by a power of two. A carry out of the fraction lands in the exponent, where it belongs.
+      const steps = magnitude / 2 ** (exponent - 10);
+      const below = Math.floor(steps);
+      const up = steps - below > 0.5 || (steps - below === 0.5 && below % 2 === 1);
+      out[offset + i] = sign | ((exponent + 14) * 1024 + below + (up ? 1 : 0));
+    }
+  }
+}
+
 /** Product of a shape, or undefined where it is not a safe integer. */
 export function elementCount(shape: readonly number[]): number | undefined {
   let count = 1;

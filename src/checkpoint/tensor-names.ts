@@ -3,6 +3,7 @@
 const EMBEDDING = /(^|\.)(embed_tokens|embed_in|wte)\.weight$/;
 const POSITIONS = /(^|\.)wpe\.weight$/;
 const HEAD = /^(lm_head|embed_out)\.weight$/;
+const HEAD_BIAS = /^(lm_head|embed_out)\.bias$/;
 const BUFFER = /(rotary_emb\.inv_freq|attention\.(masked_)?bias|attn\.(masked_)?bias)$/;
 
 /** The table of token embeddings. */
@@ -11,5 +12,7 @@ export const isEmbedding = (name: string) => EMBEDDING.test(name);
 export const isPositions = (name: string) => POSITIONS.test(name);
 /** The output projection, where it is stored. */
 export const isHead = (name: string) => HEAD.test(name);
+/** Its bias, which few families have. */
+export const isHeadBias = (name: string) => HEAD_BIAS.test(name);
 /** In old checkpoints, but no weight: a table that the model's code computes. */
 export const isBuffer = (name: string) => BUFFER.test(name);

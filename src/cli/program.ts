@@ -17,11 +17,13 @@ import { planCommand } from './plan.ts';
 import { reportCommand } from './report.ts';
 import { runCommand } from './run.ts';
 import { trainCommand } from './train.ts';
+import { vocabCommand } from './vocab.ts';
 
 const COMMANDS = [
   initCommand,
   inspectCommand,
   mineCommand,
+  vocabCommand,
   planCommand,
   lintCommand,
   runCommand,

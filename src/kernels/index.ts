@@ -7,6 +7,18 @@ export { bf16ToF32, f32ToBf16, storeF32, toF32 } from './bf16.ts';
 export { FOLD_BEGINS, FOLD_DIGIT, FOLD_ENDS, FOLD_LETTER, FOLD_NOTHING, mixPair } from './min-hash.ts';
 export { loadNative, nativeInfo, nativeProblem } from './native.ts';
 export { referenceKernels } from './reference.ts';
+export {
+  createNativeTextEncoder,
+  MAX_TEXT_CLASSES,
+  type NativeTextEncoder,
+  PREFIX_RULES,
+  SPLIT_BEHAVIORS,
+  TEXT_OPERATIONS,
+  type TextEncoderSpec,
+  type TextMarking,
+  type TextSplit,
+  type Words,
+} from './text-encoder.ts';
 export { KERNEL_KINDS, type KernelKind, traceKernels } from './traced.ts';
 export type {
   ActivationFunction,

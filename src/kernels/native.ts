@@ -14,7 +14,7 @@ const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable'];
 
 type Method = (...args: (ArrayBufferView | number | boolean | null)[]) => unknown;
 
-interface Addon {
+export interface Addon {
   abiVersion: number;
   /** Instruction sets that this machine runs, best first. */
   supported: string[];
@@ -22,12 +22,19 @@ interface Addon {
   open(variant: string): Record<string, Method> | undefined;
   numThreads(): number;
   setNumThreads(count: number): void;
+  createTextEncoder(...settings: (ArrayBufferView | number | boolean)[]): TextEncoderHandle | undefined;
+  encodeText(encoder: TextEncoderHandle, text: string, isStart: boolean): Int32Array | undefined;
+}
+
+/** Opaque: what createTextEncoder made. */
+export interface TextEncoderHandle {
+  readonly textEncoder: unique symbol;
 }
 
 let addon: Addon | undefined;
 let problem: string | undefined;
 
-function loadAddon(): Addon | undefined {
+export function loadAddon(): Addon | undefined {
   if (addon || problem) return addon;
   const file = path.join(packageRoot(), 'native', 'build', 'continuo.node');
   if (!fs.existsSync(file)) {

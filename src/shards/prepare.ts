@@ -35,7 +35,7 @@ import { tokenizeBatches } from './tokenize-pool.ts';
 import type { EvalSetRef } from './types.ts';
 
 /** Raise it when the same input would give other shards: caches of older versions are then left alone. */
-const STAGE_VERSION = 4;
+const STAGE_VERSION = 5;
 /** Text a batch, in characters: large enough to hide the hand-over, small enough to share out a small corpus. */
 const BATCH_CHARS = 1 << 20;
 const MANIFEST = 'manifest.json';
@@ -123,6 +123,18 @@ export interface PreparedCorpus {
   manifest: CorpusManifest;
 }
 
+/** Models whose slow tokenizer was mentioned. */
+const saidOf = new Set<string>();
+
+/** Once a model: what it cannot say of itself is why tokenising takes fifty times as long. */
+function sayFallback({ engineReason }: Tokenizer, modelFolder: string): void {
+  if (engineReason === undefined || saidOf.has(modelFolder)) return;
+  saidOf.add(modelFolder);
+  process.stderr.write(
+    `The tokenizer has ${engineReason}, which only a slower library knows (about 1 MB/s a thread; docs/tokenizers.md).\n`,
+  );
+}
+
 /**
  * Reads, splits and tokenises a corpus, or finds that it was done before.
  * @throws ConfigError for paths, fields, the tokenizer; DataError for bad records, an empty corpus, one too small to hold some out
@@ -130,6 +142,7 @@ export interface PreparedCorpus {
 export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCorpus> {
   const found = await findInputFiles(options.paths, options.baseFolder);
   const tokenizer = loadTokenizer(options.modelFolder);
+  if (!options.quiet) sayFallback(tokenizer, options.modelFolder);
   const whole = options.role === 'evaluation';
   const defaults = whole ? { share: 1, minDocuments: 1, maxTokens: Number.MAX_SAFE_INTEGER } : DEFAULT_HELD_OUT;
   const heldOut = { ...defaults, ...withoutUndefined(options.heldOut ?? {}) };

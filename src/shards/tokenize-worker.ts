@@ -38,9 +38,9 @@ const tokenizer = loadTokenizer(modelFolder);
 serveBatches(({ texts, conversations }: TokenizeRequest) => {
   const refused = new Map<number, string>();
   const said: Uint8Array[] = [];
-  const encoded = texts.map((text, i) => {
+  const encoded = texts.map((text, i): ArrayLike<number> => {
     const messages = conversations.get(i);
-    if (!messages) return tokenizer.encode(text);
+    if (!messages) return tokenizer.encodeArray(text);
     try {
       const { ids, answers } = encodeConversation(tokenizer, messages);
       said[i] = answers;
@@ -72,7 +72,7 @@ serveBatches(({ texts, conversations }: TokenizeRequest) => {
 });
 
 /** Plain text is an answer as a whole. */
-function answersOf(encoded: readonly number[][], said: readonly (Uint8Array | undefined)[]): Uint8Array {
+function answersOf(encoded: readonly ArrayLike<number>[], said: readonly (Uint8Array | undefined)[]): Uint8Array {
   const answers = new Uint8Array(encoded.reduce((sum, list) => sum + list.length, 0));
   let at = 0;
   encoded.forEach((ids, i) => {

@@ -27,41 +27,64 @@ const POSITION_SPAN = 2 ** 32;
 
 const encoder = new TextEncoder();
 
+/**
+ * Left, right and merged id of each merge.
+ * @param merges pairs of token spellings, best first; throws ConfigError where one is not in the vocabulary
+ */
+export function mergeIds(
+  vocab: ReadonlyMap<string, number>,
+  merges: readonly (readonly [string, string])[],
+): Int32Array {
+  const ids = new Int32Array(merges.length * 3);
+  merges.forEach(([left, right], rank) => {
+    const [leftId, rightId, newId] = [vocab.get(left), vocab.get(right), vocab.get(left + right)];
+    if (leftId === undefined || rightId === undefined || newId === undefined)
+      throw new ConfigError(
+        `tokenizer: merge ${rank} joins ${JSON.stringify(left)} and ${JSON.stringify(right)}, but ` +
+          `${JSON.stringify(leftId === undefined ? left : rightId === undefined ? right : left + right)} is not in the ` +
+          'vocabulary. The vocabulary and the merges belong to different tokenizers.',
+      );
+    ids[3 * rank] = leftId;
+    ids[3 * rank + 1] = rightId;
+    ids[3 * rank + 2] = newId;
+  });
+  return ids;
+}
+
+/** Token of each byte: its character of the byte alphabet, or <0xNN>; -1 where the vocabulary lacks it. */
+export function byteIds(vocab: ReadonlyMap<string, number>, spelling: BpeOptions['spelling']): Int32Array {
+  return Int32Array.from(BYTE_CHARS, (char, byte) => vocab.get(spelling === 'bytes' ? char : byteToken(byte)) ?? -1);
+}
+
+/** Tokens of one character, by code point. */
+export function charIds(vocab: ReadonlyMap<string, number>): Map<number, number> {
+  const ids = new Map<number, number>();
+  for (const [token, id] of vocab) {
+    const code = token.codePointAt(0);
+    if (code !== undefined && token.length === (code > 0xffff ? 2 : 1)) ids.set(code, id);
+  }
+  return ids;
+}
+
 export class Bpe {
-  readonly vocab: ReadonlyMap<string, number>;
+  private readonly vocab: ReadonlyMap<string, number>;
   private readonly options: BpeOptions;
   private readonly merges: MergeTable;
-  private readonly byteIds = new Int32Array(256);
-  private readonly charIds = new Map<number, number>();
+  private readonly byteIds: Int32Array;
+  private readonly charIds: ReadonlyMap<number, number> = new Map();
   private readonly cache = new Map<string, number | Int32Array>();
   private symbols = new Int32Array(256);
   private bytes = new Uint8Array(1024);
   private readonly ranks = new Int32Array(SCAN_LIMIT);
 
-  /** @param merges pairs of token spellings, best first; throws ConfigError where one is not in the vocabulary */
-  constructor(vocab: ReadonlyMap<string, number>, merges: readonly (readonly [string, string])[], options: BpeOptions) {
+  /** @param merges as mergeIds() gives them */
+  constructor(vocab: ReadonlyMap<string, number>, merges: Int32Array, options: BpeOptions) {
     this.vocab = vocab;
     this.options = options;
-    this.merges = new MergeTable(merges.length);
-    merges.forEach(([left, right], rank) => {
-      const [leftId, rightId, newId] = [vocab.get(left), vocab.get(right), vocab.get(left + right)];
-      if (leftId === undefined || rightId === undefined || newId === undefined)
-        throw new ConfigError(
-          `tokenizer: merge ${rank} joins ${JSON.stringify(left)} and ${JSON.stringify(right)}, but ` +
-            `${JSON.stringify(leftId === undefined ? left : rightId === undefined ? right : left + right)} is not in the ` +
-            'vocabulary. The vocabulary and the merges belong to different tokenizers.',
-        );
-      this.merges.set(leftId, rightId, rank, newId);
-    });
-    for (let byte = 0; byte < 256; byte++) {
-      const spelled = options.spelling === 'bytes' ? BYTE_CHARS[byte] : byteToken(byte);
-      this.byteIds[byte] = vocab.get(spelled) ?? -1;
-    }
-    if (options.spelling === 'chars')
-      for (const [token, id] of vocab) {
-        const code = token.codePointAt(0);
-        if (code !== undefined && token.length === (code > 0xffff ? 2 : 1)) this.charIds.set(code, id);
-      }
+    this.merges = new MergeTable(merges.length / 3);
+    for (let i = 0; i < merges.length; i += 3) this.merges.set(merges[i], merges[i + 1], i / 3, merges[i + 2]);
+    this.byteIds = byteIds(vocab, options.spelling);
+    if (options.spelling === 'chars') this.charIds = charIds(vocab);
   }
 
   /** Appends the piece's ids to `out`. `piece` is well-formed. */

@@ -1,13 +1,14 @@
 // The fallback engine: @huggingface/tokenizers (pure JavaScript, about 1 MB/s) for pipelines that our own engine refuses. It always
 // finds special tokens in the text, so a second instance without them encodes plain text.
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
-import type { Codec } from './bpe-tokenizer.ts';
 import type { AddedToken } from './format.ts';
+import type { Codec } from './own-tokenizer.ts';
 import type { TokenizerJson } from './types.ts';
 import { toWellFormed } from './unicode.ts';
 
 export class FallbackTokenizer implements Codec {
   readonly vocabSize: number;
+  readonly isNative = false;
   private readonly full: LibraryTokenizer;
   private readonly plain: LibraryTokenizer;
 
@@ -20,9 +21,9 @@ export class FallbackTokenizer implements Codec {
     this.vocabSize = countIds(json, added);
   }
 
-  encode(text: string, parseSpecial: boolean): number[] {
+  encode(text: string, parseSpecial: boolean): Int32Array {
     const engine = parseSpecial ? this.full : this.plain;
-    return engine.encode(toWellFormed(text), { add_special_tokens: false }).ids;
+    return Int32Array.from(engine.encode(toWellFormed(text), { add_special_tokens: false }).ids);
   }
 
   decode(ids: ArrayLike<number>, skipSpecial: boolean): string {

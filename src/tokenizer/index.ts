@@ -5,3 +5,11 @@ export { loadTokenizer, tokenizerFromJson } from './load.ts';
 export { TextStream } from './stream.ts';
 export { type TrainedTokenizer, type TrainOptions, trainBpe } from './train.ts';
 export type { ChatMessage, Tokenizer, TokenizerJson } from './types.ts';
+export {
+  type Fragmentation,
+  FragmentationMeter,
+  type GrownVocabulary,
+  growVocabulary,
+  type NewToken,
+  PieceCounter,
+} from './vocabulary.ts';

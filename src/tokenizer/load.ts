@@ -4,9 +4,9 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { readJson, readText } from '../base/files.ts';
-import { BpeTokenizer, type Codec } from './bpe-tokenizer.ts';
 import { FallbackTokenizer } from './fallback-tokenizer.ts';
 import { type AddedToken, readSections, type Sections, UnsupportedPipeline } from './format.ts';
+import { type Codec, OwnTokenizer } from './own-tokenizer.ts';
 import { UnsupportedPattern } from './pattern.ts';
 import { findRoles } from './special.ts';
 import type { Tokenizer, TokenizerJson } from './types.ts';
@@ -89,10 +89,12 @@ export function tokenizerFromJson(json: TokenizerJson, config: Config, where = '
     ...roles,
     engine: engineReason === undefined ? 'continuo' : 'fallback',
     engineReason,
+    isNative: codec.isNative,
     vocabSize: codec.vocabSize,
     chatTemplate: chatTemplate(config),
     files: { 'tokenizer.json': complete, 'tokenizer_config.json': config },
-    encode: (text, options) => codec.encode(text, options?.parseSpecial === true),
+    encode: (text, options) => Array.from(codec.encode(text, options?.parseSpecial === true)),
+    encodeArray: (text) => codec.encode(text, false),
     decode: (ids, options) => codec.decode(ids, options?.skipSpecial === true),
     idToToken: (id) => codec.idToToken(id),
     tokenToId: (token) => codec.tokenToId(token),
@@ -115,7 +117,7 @@ function chooseEngine(
   config: Config,
 ): { codec: Codec; engineReason?: string } {
   try {
-    return { codec: new BpeTokenizer(sections) };
+    return { codec: new OwnTokenizer(sections) };
   } catch (error) {
     if (!(error instanceof UnsupportedPipeline || error instanceof UnsupportedPattern)) throw error;
     try {

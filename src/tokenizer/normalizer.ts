@@ -3,6 +3,7 @@
 // Unicode 12 to 17 added. NFC agrees on every single code point.
 import { type Component, flatten, patternSource, UnsupportedPipeline } from './format.ts';
 import { compilePattern } from './pattern.ts';
+import { precompiledNormalizer } from './precompiled.ts';
 
 export type Normalizer = (text: string) => string;
 
@@ -42,6 +43,8 @@ function compileStep(step: Component): Normalizer {
         return right ? start.replace(/\p{White_Space}+$/u, '') : start;
       };
     }
+    case 'Precompiled':
+      return precompiledNormalizer(step.precompiled_charsmap);
     default:
       throw new UnsupportedPipeline(`the normalizer ${step.type}`);
   }

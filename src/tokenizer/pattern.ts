@@ -1,5 +1,5 @@
-// Oniguruma patterns (what tokenizer.json holds) -> JavaScript regular expressions that match the same text. Not a full Oniguruma:
-// what cannot be said exactly throws UnsupportedPattern, and the tokenizer then runs on the fallback engine.
+// Oniguruma patterns (what tokenizer.json holds) -> a tree, and the tree -> JavaScript regular expressions that match the same text. Not a
+// full Oniguruma: what cannot be said exactly throws UnsupportedPattern, and the tokenizer then runs on the fallback engine.
 // The differences that matter: \s is White_Space (with U+0085, without U+FEFF), ^ and $ are line anchors, properties are those of
 // Unicode 16, (?i:s) also matches U+017F, and possessive quantifiers exist (written here as a captured lookahead and a backreference).
 import { propertyClass } from './unicode.ts';
@@ -8,6 +8,17 @@ export class UnsupportedPattern extends Error {
   override readonly name = 'UnsupportedPattern';
 }
 
+export type PatternPart =
+  /** One code point: the JavaScript source (v flag) of a class or of an escaped character. */
+  | { type: 'class'; source: string }
+  | { type: 'group'; branches: Pattern; atomic: boolean }
+  /** Infinity is no upper limit. */
+  | { type: 'repeat'; part: PatternPart; min: number; max: number; mode: 'greedy' | 'lazy' | 'possessive' }
+  | { type: 'look'; branches: Pattern; ahead: boolean; negative: boolean };
+
+/** Alternatives, the first that matches wins; each a sequence. */
+export type Pattern = PatternPart[][];
+
 /** @returns a global or sticky (`flag`) expression; throws UnsupportedPattern where it could not be exact. */
 export function compilePattern(source: string, flag: 'g' | 'y'): RegExp {
   return new RegExp(translatePattern(source), `${flag}v`);
@@ -15,10 +26,50 @@ export function compilePattern(source: string, flag: 'g' | 'y'): RegExp {
 
 /** The JavaScript source (for the v flag) of an Oniguruma pattern. */
 export function translatePattern(source: string): string {
+  return printPattern(parsePattern(source));
+}
+
+/** Throws UnsupportedPattern. */
+export function parsePattern(source: string): Pattern {
   const parser = new Parser(source);
   const result = parser.alternation(false);
   if (!parser.atEnd()) throw parser.unsupported('an unmatched )');
   return result;
+}
+
+/** The JavaScript source, for the v flag. */
+export function printPattern(pattern: Pattern): string {
+  let numAtomic = 0;
+  const atomic = (inner: string): string => {
+    const name = `a${++numAtomic}`;
+    return `(?:(?=(?<${name}>${inner}))\\k<${name}>)`;
+  };
+  const print = (part: PatternPart): string => {
+    switch (part.type) {
+      case 'class':
+        return part.source;
+      case 'group':
+        return part.atomic ? atomic(printAll(part.branches)) : `(?:${printAll(part.branches)})`;
+      case 'look':
+        return `(?${part.ahead ? '' : '<'}${part.negative ? '!' : '='}${printAll(part.branches)})`;
+      case 'repeat': {
+        const repeated = print(part.part) + printCount(part.min, part.max);
+        if (part.mode === 'possessive') return atomic(repeated);
+        return part.mode === 'lazy' ? `${repeated}?` : repeated;
+      }
+      default:
+        return part satisfies never;
+    }
+  };
+  const printAll = (branches: Pattern): string => branches.map((parts) => parts.map(print).join('')).join('|');
+  return printAll(pattern);
+}
+
+function printCount(min: number, max: number): string {
+  if (min === max) return `{${min}}`;
+  if (max !== Number.POSITIVE_INFINITY) return min === 0 && max === 1 ? '?' : `{${min},${max}}`;
+  if (min > 1) return `{${min},}`;
+  return min === 1 ? '+' : '*';
 }
 
 /** Pairs that fold to one code point under (?i), such as U+00DF for "ss"; there Oniguruma matches what JavaScript would not. */
@@ -29,7 +80,6 @@ const CONTROL_ESCAPES: Record<string, number> = { n: 10, r: 13, t: 9, f: 12, v: 
 class Parser {
   private readonly chars: string[];
   private position = 0;
-  private numAtomic = 0;
   private readonly source: string;
 
   constructor(source: string) {
@@ -62,90 +112,97 @@ class Parser {
     return true;
   }
 
-  alternation(ignoreCase: boolean): string {
+  alternation(ignoreCase: boolean): Pattern {
     let fold = ignoreCase;
     if (this.accept('(?i)')) fold = true;
     const branches = [this.sequence(fold)];
     while (this.accept('|')) branches.push(this.sequence(fold));
-    return branches.join('|');
+    return branches;
   }
 
-  private sequence(ignoreCase: boolean): string {
-    let out = '';
+  private sequence(ignoreCase: boolean): PatternPart[] {
+    const parts: PatternPart[] = [];
     let previous = '';
     while (!this.atEnd() && this.peek() !== '|' && this.peek() !== ')') {
       const char = this.peek()!;
       if (ignoreCase && MULTI_CHAR_FOLDS.test(previous + char))
         throw this.unsupported(`(?i) over "${previous}${char}"`);
       previous = char;
-      out += this.quantified(this.atom(ignoreCase));
+      parts.push(this.quantified(this.atom(ignoreCase)));
     }
-    return out;
+    return parts;
   }
 
-  private quantified(atom: string): string {
-    const quantifier = this.quantifier();
-    if (quantifier === '') return atom;
+  private quantified(part: PatternPart): PatternPart {
+    const count = this.quantifier();
+    if (!count) return part;
+    let mode: 'greedy' | 'lazy' | 'possessive' = 'greedy';
     if (this.peek() === '?' || this.peek() === '+') {
-      if (quantifier.startsWith('{')) throw this.unsupported('an interval with a suffix');
-      return this.take() === '?' ? `${atom}${quantifier}?` : this.atomic(`${atom}${quantifier}`);
-    }
-    if (this.peek() === '*') throw this.unsupported('a doubled quantifier');
-    return atom + quantifier;
+      if (count.isInterval) throw this.unsupported('an interval with a suffix');
+      mode = this.take() === '?' ? 'lazy' : 'possessive';
+    } else if (this.peek() === '*') throw this.unsupported('a doubled quantifier');
+    return { type: 'repeat', part, min: count.min, max: count.max, mode };
   }
 
-  private quantifier(): string {
+  private quantifier(): { min: number; max: number; isInterval: boolean } | undefined {
     const char = this.peek();
-    if (char === '*' || char === '+' || char === '?') return this.take();
-    if (char !== '{') return '';
+    if (char === '*' || char === '+' || char === '?') {
+      this.take();
+      return { min: char === '+' ? 1 : 0, max: char === '?' ? 1 : Number.POSITIVE_INFINITY, isInterval: false };
+    }
+    if (char !== '{') return undefined;
     const interval = /^\{(\d*)(,?)(\d*)\}/.exec(this.chars.slice(this.position, this.position + 16).join(''));
     if (!interval || (interval[1] === '' && interval[3] === '')) throw this.unsupported('a bare {');
     this.position += interval[0].length;
-    return `{${interval[1] || '0'}${interval[2]}${interval[3]}}`;
+    const min = Number(interval[1] || 0);
+    const open = interval[3] === '' ? Number.POSITIVE_INFINITY : Number(interval[3]);
+    return { min, max: interval[2] === '' ? min : open, isInterval: true };
   }
 
-  private atomic(inner: string): string {
-    const name = `a${++this.numAtomic}`;
-    return `(?:(?=(?<${name}>${inner}))\\k<${name}>)`;
-  }
-
-  private atom(ignoreCase: boolean): string {
+  private atom(ignoreCase: boolean): PatternPart {
     const char = this.take();
     switch (char) {
       case '(':
         return this.group(ignoreCase);
       case '[':
-        return this.characterClass(ignoreCase);
+        return oneOf(this.characterClass(ignoreCase));
       case '.':
-        return '[^\\n]';
+        return oneOf('[^\\n]');
       case '^':
-        return '(?<![^\\n])';
       case '$':
-        return '(?![^\\n])';
+        return { type: 'look', branches: [[oneOf('[^\\n]')]], ahead: char === '$', negative: true };
       case '\\':
-        return this.escape(ignoreCase);
+        return oneOf(this.escape(ignoreCase));
       case '*':
       case '+':
       case '?':
         throw this.unsupported('a quantifier without a target');
       default:
-        return this.literal(char.codePointAt(0)!, ignoreCase);
+        return oneOf(this.literal(char.codePointAt(0)!, ignoreCase));
     }
   }
 
-  private group(ignoreCase: boolean): string {
-    if (!this.accept('?')) return this.closed('(?:', ignoreCase);
-    for (const opening of [':', '=', '!', '<=', '<!'])
-      if (this.accept(opening)) return this.closed(`(?${opening}`, ignoreCase);
-    if (this.accept('i:')) return this.closed('(?:', true);
-    if (this.accept('>')) return this.atomic(this.closed('(?:', ignoreCase));
+  private group(ignoreCase: boolean): PatternPart {
+    if (!this.accept('?')) return { type: 'group', branches: this.closed(ignoreCase), atomic: false };
+    if (this.accept(':')) return { type: 'group', branches: this.closed(ignoreCase), atomic: false };
+    if (this.accept('i:')) return { type: 'group', branches: this.closed(true), atomic: false };
+    if (this.accept('>')) return { type: 'group', branches: this.closed(ignoreCase), atomic: true };
+    for (const [opening, ahead] of [
+      ['', true],
+      ['<', false],
+    ] as const)
+      for (const [sign, negative] of [
+        ['=', false],
+        ['!', true],
+      ] as const)
+        if (this.accept(opening + sign)) return { type: 'look', branches: this.closed(ignoreCase), ahead, negative };
     throw this.unsupported(`(?${this.peek() ?? ''}`);
   }
 
-  private closed(opening: string, ignoreCase: boolean): string {
+  private closed(ignoreCase: boolean): Pattern {
     const inner = this.alternation(ignoreCase);
     if (!this.accept(')')) throw this.unsupported('a missing )');
-    return `${opening}${inner})`;
+    return inner;
   }
 
   private literal(codePoint: number, ignoreCase: boolean): string {
@@ -255,4 +312,8 @@ class Parser {
 function spell(codePoint: number): string {
   const char = String.fromCodePoint(codePoint);
   return /[A-Za-z0-9]/.test(char) ? char : `\\u{${codePoint.toString(16)}}`;
+}
+
+function oneOf(source: string): PatternPart {
+  return { type: 'class', source };
 }

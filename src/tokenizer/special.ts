@@ -27,10 +27,15 @@ export class AddedTokenFinder {
     this.pattern = new RegExp(spellings.map((s) => s.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|'), 'gu');
   }
 
+  /** Whether there is anything to look for. */
+  finds(withSpecial: boolean): boolean {
+    return this.pattern !== undefined && (withSpecial || !this.allSpecial);
+  }
+
   /** @param withSpecial when false, a special token's spelling is left in the text */
   split(text: string, isStart: boolean, withSpecial: boolean, stretches: Stretches): void {
     let done = 0;
-    if (this.pattern && (withSpecial || !this.allSpecial))
+    if (this.pattern && this.finds(withSpecial))
       for (const match of text.matchAll(this.pattern)) {
         const token = this.bySpelling.get(match[0])!;
         if (token.special && !withSpecial) continue;

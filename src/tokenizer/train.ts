@@ -6,7 +6,7 @@ import { ConfigError } from '../base/errors.ts';
 import type { Component } from './format.ts';
 import { specialToken } from './load.ts';
 import { byteLevel, digits, LLAMA3_PATTERN, O200K_PATTERN, QWEN2_PATTERN, sequence, splits } from './patterns.ts';
-import { compilePreTokenizer } from './pre-tokenizer.ts';
+import { compilePreTokenizer, planPreTokenizer } from './pre-tokenizer.ts';
 import type { TokenizerJson } from './types.ts';
 import { BYTE_CHARS, detach, toWellFormed } from './unicode.ts';
 
@@ -48,7 +48,7 @@ export function trainBpe(texts: Iterable<string>, options: TrainOptions): Traine
   const preTokenizer = preTokenizerOf(options);
   const words = countWords(texts, preTokenizer);
   const tokens = [...special, ...alphabet];
-  const merges = new Trainer(words, tokens, options.vocabSize).run();
+  const merges = new MergeTrainer(byteSymbols(words, tokens), tokens, options.vocabSize).run();
   if (tokens.length < options.vocabSize)
     throw new ConfigError(
       `tokenizer training: the texts are too small: their ${words.size} distinct words allow a vocabulary of ${tokens.length}, ` +
@@ -77,7 +77,7 @@ function preTokenizerOf({ pattern = 'gpt2', digits: splitDigits = false }: Train
 }
 
 function countWords(texts: Iterable<string>, component: Component): Map<string, number> {
-  const preTokenizer = compilePreTokenizer(component);
+  const preTokenizer = compilePreTokenizer(planPreTokenizer(component));
   const counts = new Map<string, number>();
   for (const text of texts)
     preTokenizer.split(toWellFormed(text), true, (word) => {
@@ -127,6 +127,22 @@ function tokenizerFiles(
   return { 'tokenizer.json': json, 'tokenizer_config.json': config };
 }
 
+/** A word as the ids of its symbols, and how often it occurs. */
+export interface SymbolWord {
+  symbols: ArrayLike<number>;
+  count: number;
+}
+
+function byteSymbols(words: ReadonlyMap<string, number>, tokens: readonly string[]): SymbolWord[] {
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const byteIds = BYTE_CHARS.map((char) => ids.get(char)!);
+  const encoder = new TextEncoder();
+  return Array.from(words, ([word, count]) => ({
+    symbols: Int32Array.from(encoder.encode(word), (byte) => byteIds[byte]!),
+    count,
+  }));
+}
+
 interface Pair {
   left: number;
   right: number;
@@ -135,10 +151,15 @@ interface Pair {
   positions: number[];
 }
 
-class Trainer {
-  private readonly tokens: string[];
+/** What may become of a pair: merges that spell a known token give that token, or are not made. */
+type KnownTokens = 'reused' | 'left out';
+
+/** Chooses merges by count, on words that are cut into symbols already. */
+export class MergeTrainer {
+  private readonly tokens: (string | undefined)[];
   /** Also the span of a pair's key, left * vocabSize + right. */
   private readonly vocabSize: number;
+  private readonly known: KnownTokens;
   private readonly ids: Map<string, number>;
   private readonly symbols: Int32Array;
   private readonly next: Int32Array;
@@ -148,43 +169,46 @@ class Trainer {
   private readonly pairs = new Map<number, Pair>();
   private readonly queue = new PairQueue();
 
-  /** @param tokens special tokens and bytes; grows by one entry a merge */
-  constructor(words: ReadonlyMap<string, number>, tokens: string[], vocabSize: number) {
+  /** @param tokens spellings by id; grows by one entry a new token, up to `vocabSize` */
+  constructor(
+    words: readonly SymbolWord[],
+    tokens: (string | undefined)[],
+    vocabSize: number,
+    known: KnownTokens = 'reused',
+  ) {
     this.tokens = tokens;
     this.vocabSize = vocabSize;
-    this.ids = new Map(tokens.map((token, id) => [token, id]));
-    const byteIds = BYTE_CHARS.map((char) => this.ids.get(char)!);
-    const encoder = new TextEncoder();
-    let size = 0;
-    for (const word of words.keys()) size += Buffer.byteLength(word);
+    this.known = known;
+    this.ids = new Map(tokens.flatMap((token, id) => (token === undefined ? [] : [[token, id]])));
+    const size = words.reduce((sum, { symbols }) => sum + symbols.length, 0);
     this.symbols = new Int32Array(size);
     this.next = new Int32Array(size).fill(-1);
     this.previous = new Int32Array(size).fill(-1);
     this.weights = new Float64Array(size);
     let position = 0;
-    for (const [word, count] of words) {
-      const bytes = encoder.encode(word);
-      for (let i = 0; i < bytes.length; i++, position++) {
-        this.symbols[position] = byteIds[bytes[i]]!;
+    for (const { symbols, count } of words)
+      for (let i = 0; i < symbols.length; i++, position++) {
+        this.symbols[position] = symbols[i]!;
         this.weights[position] = count;
         if (i > 0) {
           this.previous[position] = position - 1;
           this.next[position - 1] = position;
         }
       }
-    }
-    for (let left = 0; left < size; left++) if (this.next[left] >= 0) this.count(left, this.weights[left]);
+    for (let left = 0; left < size; left++) if (this.next[left]! >= 0) this.count(left, this.weights[left]!);
     for (const pair of this.pairs.values()) this.queue.push(pair, pair.count);
   }
 
-  run(): [string, string][] {
+  /** @param minCount a pair that occurs less often is not merged */
+  run(minCount = 1): [string, string][] {
     const merges: [string, string][] = [];
     while (this.tokens.length < this.vocabSize) {
       const best = this.queue.pop();
-      if (!best || best.count < 1) break;
-      const merged = this.tokens[best.left]! + this.tokens[best.right]!;
-      merges.push([this.tokens[best.left]!, this.tokens[best.right]!]);
-      this.merge(best, this.idOf(merged));
+      if (!best || best.count < minCount) break;
+      const [left, right] = [this.tokens[best.left]!, this.tokens[best.right]!];
+      if (this.known === 'left out' && this.ids.has(left + right)) continue;
+      merges.push([left, right]);
+      this.merge(best, this.idOf(left + right));
     }
     return merges;
   }

@@ -4,10 +4,12 @@
 export type TokenizerJson = Record<string, unknown>;
 
 export interface Tokenizer {
-  /** Which code encodes: our own byte-pair encoder, or the slower library that knows the rarer pipelines. */
+  /** Which code encodes: our own, or the slower library that knows the rarer pipelines. */
   readonly engine: 'continuo' | 'fallback';
   /** Why the fallback engine runs, e.g. "the normalizer Precompiled"; undefined for our own. */
   readonly engineReason: string | undefined;
+  /** Text is encoded by native code; the ids are the same either way. */
+  readonly isNative: boolean;
   /** Highest id + 1, added tokens included. */
   readonly vocabSize: number;
   /** Token put in front of a raw document when training and scoring: the model's own BOS where its tokenizer adds one, else documentEnd. */
@@ -22,6 +24,8 @@ export interface Tokenizer {
   readonly files: { 'tokenizer.json': TokenizerJson; 'tokenizer_config.json': Record<string, unknown> };
   /** Ids of plain text: no special token is added, and special tokens' spellings inside the text stay plain text unless `parseSpecial`. */
   encode(text: string, options?: { parseSpecial?: boolean }): number[];
+  /** The same ids of plain text, in the form in which they are stored: for text in bulk. */
+  encodeArray(text: string): Int32Array;
   decode(ids: ArrayLike<number>, options?: { skipSpecial?: boolean }): string;
   /** The token's own spelling in the vocabulary, or undefined for an id without one. */
   idToToken(id: number): string | undefined;
