@@ -125,15 +125,18 @@ function lowerMinima(
   const x1 = xLow >>> 16;
   for (let at = 0; at < minima.length; at += 2) {
     const mLow = multipliers[at]!;
+    const best = minima[at + 1]!;
+    // Most products are no minimum, which their high half tells: the double's is off by one at most, and lacks the carry of the addition.
+    const cross = Math.imul(mLow, xHigh) + Math.imul(multipliers[at + 1]!, xLow) + addends[at + 1]!;
+    const nearly = ((mLow * xLow) / 2 ** 32 + cross) | 0;
+    if (nearly > best + 2 && nearly < 0x7ffffffd) continue;
     const m0 = mLow & 0xffff;
     const m1 = mLow >>> 16;
     // The low halves' product by 16-bit digits: every sum below is under 2^53, and its carry is divided off exactly.
     const p00 = m0 * x0 + addends[at]!;
     const middle = m0 * x1 + m1 * x0 + Math.floor(p00 / 65536);
     const low = ((middle << 16) | (p00 & 0xffff)) >>> 0;
-    const carry = m1 * x1 + Math.floor(middle / 65536);
-    const high = (carry + Math.imul(mLow, xHigh) + Math.imul(multipliers[at + 1]!, xLow) + addends[at + 1]!) | 0;
-    const best = minima[at + 1]!;
+    const high = (m1 * x1 + Math.floor(middle / 65536) + cross) | 0;
     if (high > best || (high === best && low >= minima[at]! >>> 0)) continue;
     minima[at] = low;
     minima[at + 1] = high;

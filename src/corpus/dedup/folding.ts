@@ -1,5 +1,5 @@
 // What of a text counts when near copies are looked for: datatrove's normalisation (datatrove/utils/text.py, simplify_text, as FineWeb used
-// it; Penedo et al. 2024, arXiv 2406.17557, appendix E.1), as a table by UTF-16 code unit. Lower case; marks and punctuation are taken out,
+// it; Penedo et al. 2024, arXiv 2406.17557), as a table by UTF-16 code unit. Lower case; marks and punctuation are taken out,
 // inside words too; a run of digits is one 0; white space separates. Where scripts put no spaces between words each character is one, as
 // is every character beyond the basic plane.
 import { FOLD_BEGINS, FOLD_DIGIT, FOLD_ENDS, FOLD_LETTER, FOLD_NOTHING } from '../../kernels/index.ts';

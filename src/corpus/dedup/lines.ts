@@ -1,4 +1,4 @@
-// Lines and paragraphs that stand in many documents: menus, notices, signatures. As in CCNet (Wenzek et al. 2020, arXiv 1911.00359, section 3.1)
+// Lines and paragraphs that stand in many documents: menus, notices, signatures. As in CCNet (Wenzek et al. 2020, arXiv 1911.00359)
 // a unit is hashed in lower case, with digits as 0, without punctuation and accents; one that stands in more than a number of documents is
 // taken out of all of them but the first. Every count is exact: hashes are sorted on disk. Code and tables, where lines repeat for good
 // reason, are left alone: fenced and indented blocks, rows with bars or tabs.
