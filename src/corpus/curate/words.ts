@@ -84,26 +84,38 @@ function grown(array: Int32Array, capacity: number): Int32Array<ArrayBuffer> {
   return larger;
 }
 
-/** Numbers of n-grams, one for each word that one begins at. */
-export interface NgramIds {
+/** The n-grams of a text that occur more than once. */
+export interface RepeatedNgrams {
   n: number;
-  /** n-grams with the same number are equal; -1: it occurs once. */
+  /** Words that they begin at, ascending. */
+  positions: Int32Array;
+  /** Beside each position the number of the n-gram: equal ones have the same, in the order in which they first occur. */
   ids: Int32Array;
   /** Occurrences by number. */
   counts: Int32Array;
-  /** How many n-grams there are: words - n + 1, at least 0. */
-  length: number;
 }
 
-/** Hash table of what was seen, numbered as it came; grows with what is different, which in text is far less than what there is. */
+const MAX_FIRST_CAPACITY = 4096;
+
+/** Hash table of what was seen, numbered as it came; grows with what is different, which in long texts is far less than what there is. */
 class SeenTable {
-  slots = new Int32Array(256).fill(-1);
-  mask = 255;
-  hashes = new Int32Array(128);
-  /** Word at which number `id` was first seen. */
-  firsts = new Int32Array(128);
-  counts = new Int32Array(128);
+  slots: Int32Array;
+  mask: number;
+  hashes: Int32Array;
+  /** Where number `id` was first seen. */
+  firsts: Int32Array;
+  counts: Int32Array;
   size = 0;
+
+  constructor(mostEntries: number) {
+    let capacity = 16;
+    while (capacity <= mostEntries && capacity < MAX_FIRST_CAPACITY) capacity *= 2;
+    this.slots = new Int32Array(2 * capacity).fill(-1);
+    this.mask = 2 * capacity - 1;
+    this.hashes = new Int32Array(capacity);
+    this.firsts = new Int32Array(capacity);
+    this.counts = new Int32Array(capacity);
+  }
 
   add(slot: number, hash: number, first: number): number {
     const id = this.size++;
@@ -137,9 +149,9 @@ function mix(a: number, b: number): number {
   return h ^ (h >>> 13);
 }
 
-/** Numbers of the words themselves. */
-export function numberWords(text: string, { count, starts, ends, hashes }: WordTable): NgramIds {
-  const seen = new SeenTable();
+/** A number for each word; equal words have the same. */
+export function numberWords(text: string, { count, starts, ends, hashes }: WordTable): Int32Array {
+  const seen = new SeenTable(count);
   const ids = new Int32Array(count);
   for (let i = 0; i < count; i++) {
     const hash = mix(hashes[i]!, 0);
@@ -155,7 +167,7 @@ export function numberWords(text: string, { count, starts, ends, hashes }: WordT
     seen.counts[id]!++;
     ids[i] = id;
   }
-  return forgetSingles({ n: 1, ids, counts: seen.counts, length: count });
+  return ids;
 }
 
 function sameUnits(text: string, start: number, end: number, otherStart: number, otherEnd: number): boolean {
@@ -164,40 +176,60 @@ function sameUnits(text: string, start: number, end: number, otherStart: number,
   return true;
 }
 
+/** Those of one word. @param words of numberWords */
+export function repeatedWords(words: Int32Array): RepeatedNgrams {
+  const positions = new Int32Array(words.length);
+  const counts = new Int32Array(words.length);
+  for (let i = 0; i < words.length; i++) {
+    positions[i] = i;
+    counts[words[i]!]!++;
+  }
+  return onlyRepeated(1, positions, words.slice(), counts);
+}
+
 /**
- * n-grams from (n-1)-grams and words. Only where both parts repeat can the whole repeat, so what is left to look at shrinks quickly with n
- * in text that does not repeat itself.
+ * Those of n + 1 words, from those of n. Only where n words repeat can n + 1 repeat, so what is left to look at shrinks quickly in text that
+ * does not repeat itself.
  */
-export function extendNgrams(shorter: NgramIds, words: NgramIds): NgramIds {
-  const length = Math.max(0, shorter.length - 1);
-  const seen = new SeenTable();
-  const ids = new Int32Array(length);
-  const last = shorter.n;
-  for (let i = 0; i < length; i++) {
-    const head = shorter.ids[i]!;
-    const tail = words.ids[i + last]!;
-    if (head < 0 || tail < 0) {
-      ids[i] = -1;
+export function extendNgrams({ n, positions, ids, counts }: RepeatedNgrams, words: Int32Array): RepeatedNgrams {
+  const seen = new SeenTable(counts.length);
+  const longer = new Int32Array(positions.length);
+  for (let i = 0; i < positions.length; i++) {
+    const next = positions[i]! + n;
+    if (next >= words.length) {
+      longer[i] = -1;
       continue;
     }
+    const [head, tail] = [ids[i]!, words[next]!];
     const hash = mix(head, tail);
     let slot = hash & seen.mask;
     let id = seen.slots[slot]!;
     while (id >= 0) {
       const first = seen.firsts[id]!;
-      if (shorter.ids[first] === head && words.ids[first + last] === tail) break;
+      if (ids[first] === head && words[positions[first]! + n] === tail) break;
       slot = (slot + 1) & seen.mask;
       id = seen.slots[slot]!;
     }
     if (id < 0) id = seen.add(slot, hash, i);
     seen.counts[id]!++;
-    ids[i] = id;
+    longer[i] = id;
   }
-  return forgetSingles({ n: shorter.n + 1, ids, counts: seen.counts, length });
+  return onlyRepeated(n + 1, positions, longer, seen.counts);
 }
 
-function forgetSingles(ngrams: NgramIds): NgramIds {
-  const { ids, counts, length } = ngrams;
-  for (let i = 0; i < length; i++) if (ids[i]! >= 0 && counts[ids[i]!] === 1) ids[i] = -1;
-  return ngrams;
+/** Takes out what occurs once, and numbers the rest anew. */
+function onlyRepeated(n: number, given: Int32Array, ids: Int32Array, counts: Int32Array): RepeatedNgrams {
+  const positions = new Int32Array(given.length);
+  const renumbered = new Int32Array(counts.length);
+  let [numIds, length] = [0, 0];
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i]!;
+    if (id < 0 || counts[id]! < 2) continue;
+    if (renumbered[id] === 0) renumbered[id] = ++numIds;
+    positions[length] = given[i]!;
+    ids[length++] = renumbered[id]! - 1;
+  }
+  const repeatedCounts = new Int32Array(numIds);
+  for (let i = 0; i < length; i++) repeatedCounts[ids[i]!]!++;
+  return { n, positions: positions.subarray(0, length), ids: ids.subarray(0, length), counts: repeatedCounts };
 }

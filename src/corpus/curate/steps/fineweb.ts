@@ -1,8 +1,9 @@
 // FineWeb's own rules (Penedo et al. 2024, arXiv 2406.17557, section 3.5), as datatrove has them (fineweb_quality_filter.py). The paper
 // writes 0.1 for characters in repeated lines, the code that FineWeb was made with 0.01; the rule on line ends for words is in the code only.
 import type { CleanOptions } from '../../../config/index.ts';
-import { KINDS, TERMINAL } from '../characters.ts';
+import { KINDS, SPACE, TERMINAL } from '../characters.ts';
 import type { Step } from '../types.ts';
+import type { TextView } from '../view.ts';
 import { countCopies } from './gopher-repetition.ts';
 import { above, below } from './limits.ts';
 
@@ -28,21 +29,36 @@ export function fineweb(options: CleanOptions<'fineweb'>): Step {
         if (line.length <= limits.shortLineChars) numShort++;
       }
       const numLineEnds = view.lines.length - 1;
-      const { wordTable, text } = view;
       return (
         below('too few lines end in punctuation', numEnded / lines.length, limits.minLinePunctuation) ??
         above('too many short lines', numShort / lines.length, limits.maxShortLines) ??
         above(
           'text in repeated lines',
-          countCopies(lines).chars / (text.length - numLineEnds),
+          countCopies(lines).chars / (view.text.length - numLineEnds),
           limits.maxDuplicateLineChars,
         ) ??
-        (wordTable.isUnspaced
-          ? undefined
-          : above('too many lines for its words', numLineEnds / wordTable.count, limits.maxNewlineRatio))
+        judgeLineEnds(view, numLineEnds, limits.maxNewlineRatio)
       );
     },
   };
+}
+
+/** Most texts have words enough in their first lines, so that not all need be found. */
+function judgeLineEnds(view: TextView, numLineEnds: number, limit: number) {
+  if (hasWords(view.text, numLineEnds / limit)) return undefined;
+  const { isUnspaced, count } = view.wordTable;
+  return isUnspaced ? undefined : above('too many lines for its words', numLineEnds / count, limit);
+}
+
+function hasWords(text: string, enough: number): boolean {
+  let n = 0;
+  let isInside = false;
+  for (let i = 0; i < text.length && n < enough; i++) {
+    const isSpace = (KINDS[text.charCodeAt(i)]! & SPACE) !== 0;
+    if (!isSpace && !isInside) n++;
+    isInside = !isSpace;
+  }
+  return n >= enough;
 }
 
 const TERMINAL_AT_END = /\p{Sentence_Terminal}$/u;

@@ -2,7 +2,8 @@
 // (gopher_repetition_filter.py): characters of later copies only, and of n-grams one after the other, so that none counts twice.
 import type { CleanOptions } from '../../../config/index.ts';
 import type { Step } from '../types.ts';
-import { extendNgrams, type NgramIds, numberWords, type WordTable } from '../words.ts';
+import type { TextView } from '../view.ts';
+import { extendNgrams, numberWords, type RepeatedNgrams, repeatedWords, type WordTable } from '../words.ts';
 import { above } from './limits.ts';
 
 export const GOPHER_REPETITION = {
@@ -21,9 +22,10 @@ export function gopherRepetition(options: CleanOptions<'gopher-repetition'>): St
   const longest = Math.max(0, ...lengths);
   return {
     name: 'gopher-repetition',
-    apply({ text, wordTable: words }) {
-      const paragraphs = countCopies(splitAt(text.trim(), true));
-      const lines = countCopies(splitAt(text, false));
+    apply(view) {
+      const { text, wordTable: words } = view;
+      const paragraphs = countCopies(paragraphsOf(text));
+      const lines = countCopies(linesOf(view));
       return (
         above('repeated paragraphs', paragraphs.copies / paragraphs.numParts, limits.maxDuplicateParagraphs) ??
         above('text in repeated paragraphs', paragraphs.chars / text.length, limits.maxDuplicateParagraphChars) ??
@@ -35,18 +37,23 @@ export function gopherRepetition(options: CleanOptions<'gopher-repetition'>): St
   };
 }
 
-/** Parts between line ends, of which several in a row are one; between at least two for paragraphs. */
-function* splitAt(text: string, isParagraphs: boolean): Generator<string> {
-  const separator = isParagraphs ? '\n\n' : '\n';
+/** Between line ends, of which several in a row are one; those at the start and the end part an empty line off. */
+function linesOf({ lines }: TextView): string[] {
+  return lines.filter((line, i) => line !== '' || i === 0 || i === lines.length - 1);
+}
+
+/** Between two line ends or more. */
+function paragraphsOf(text: string): string[] {
+  const trimmed = text.trim();
+  const paragraphs: string[] = [];
   let start = 0;
-  for (;;) {
-    const end = text.indexOf(separator, start);
-    if (end < 0) break;
-    yield text.slice(start, end);
-    start = end + separator.length;
-    while (text[start] === '\n') start++;
+  for (let end = trimmed.indexOf('\n\n'); end >= 0; end = trimmed.indexOf('\n\n', start)) {
+    paragraphs.push(trimmed.slice(start, end));
+    start = end + 2;
+    while (trimmed[start] === '\n') start++;
   }
-  yield text.slice(start);
+  paragraphs.push(trimmed.slice(start));
+  return paragraphs;
 }
 
 interface Copies {
@@ -56,57 +63,52 @@ interface Copies {
   chars: number;
 }
 
-export function countCopies(parts: Iterable<string>): Copies {
+export function countCopies(parts: readonly string[]): Copies {
   const seen = new Set<string>();
-  let [numParts, chars] = [0, 0];
+  let chars = 0;
   for (const part of parts) {
-    numParts++;
     if (seen.size === seen.add(part).size) chars += part.length;
   }
-  return { numParts, copies: numParts - seen.size, chars };
+  return { numParts: parts.length, copies: parts.length - seen.size, chars };
 }
 
 function judgeNgrams(text: string, words: WordTable, longest: number, limits: typeof GOPHER_REPETITION) {
-  const singles = numberWords(text, words);
-  for (let ngrams = singles, n = 1; n <= longest && n <= words.count; n++) {
-    if (n > 1) ngrams = extendNgrams(ngrams, singles);
+  const numbers = numberWords(text, words);
+  let repeated = repeatedWords(numbers);
+  for (let n = 1; n <= longest && n <= words.count; n++) {
+    if (n > 1 && repeated.positions.length > 0) repeated = extendNgrams(repeated, numbers);
     const [top, duplicate] = [limits.topNgrams[n], limits.duplicateNgrams[n]];
     const removal =
       (top === undefined
         ? undefined
-        : above(`most frequent ${n}-gram`, charsOfMostFrequent(ngrams, words) / text.length, top)) ??
+        : above(`most frequent ${n}-gram`, charsOfMostFrequent(n, repeated, words) / text.length, top)) ??
       (duplicate === undefined
         ? undefined
-        : above(`text in repeated ${n}-grams`, charsOfRepeated(ngrams, words) / text.length, duplicate));
+        : above(`text in repeated ${n}-grams`, charsOfRepeated(repeated, words) / text.length, duplicate));
     if (removal) return removal;
   }
   return undefined;
 }
 
 /** With the spaces inside, times how often it occurs; of several the one that comes first. */
-function charsOfMostFrequent({ n, ids, counts, length }: NgramIds, words: WordTable): number {
-  let [most, first] = [1, 0];
-  for (let i = 0; i < length; i++)
-    if (ids[i]! >= 0 && counts[ids[i]!]! > most) {
-      most = counts[ids[i]!]!;
-      first = i;
-    }
+function charsOfMostFrequent(n: number, { positions, ids, counts }: RepeatedNgrams, words: WordTable): number {
+  let most = 1;
+  for (const count of counts) if (count > most) most = count;
+  const first = most === 1 ? 0 : positions[ids.indexOf(counts.indexOf(most))]!;
   return most * (charsOf(first, n, words) + n - 1);
 }
 
 /** Without spaces. After a repeated n-gram the next one looked at begins behind it. */
-function charsOfRepeated({ n, ids, counts, length }: NgramIds, words: WordTable): number {
+function charsOfRepeated({ n, positions, ids, counts }: RepeatedNgrams, words: WordTable): number {
   const isSeen = new Uint8Array(counts.length);
-  let chars = 0;
-  for (let i = 0; i < length; ) {
-    const id = ids[i]!;
-    if (id >= 0 && isSeen[id]) {
-      chars += charsOf(i, n, words);
-      i += n;
-    } else {
-      if (id >= 0) isSeen[id] = 1;
-      i++;
-    }
+  let [chars, next] = [0, 0];
+  for (let i = 0; i < positions.length; i++) {
+    const position = positions[i]!;
+    if (position < next) continue;
+    if (isSeen[ids[i]!]) {
+      chars += charsOf(position, n, words);
+      next = position + n;
+    } else isSeen[ids[i]!] = 1;
   }
   return chars;
 }

@@ -5,7 +5,6 @@
 import { isIPv6 } from 'node:net';
 import type { CleanOptions } from '../../../config/index.ts';
 import type { Step } from '../types.ts';
-import { findWords, type WordTable } from '../words.ts';
 
 export const PII = { emails: true, ips: true, phones: false, keys: true, accounts: true };
 
@@ -33,7 +32,7 @@ export function pii(options: CleanOptions<'pii'>): Step {
       const changes: Record<string, number> = {};
       let text = view.text;
       for (let round = 0; round < MAX_ROUNDS; round++) {
-        const found = findAll(text, round === 0 ? view.wordTable : findWords(text), rules);
+        const found = findAll(text, rules);
         if (found.length === 0) break;
         text = masked(text, found, changes);
       }
@@ -45,10 +44,10 @@ export function pii(options: CleanOptions<'pii'>): Step {
 /** A stand-in may part what hid something else: "a@b.org-----BEGIN PRIVATE KEY-----". */
 const MAX_ROUNDS = 8;
 
-function findAll(text: string, words: WordTable, rules: typeof PII): Found[] {
+function findAll(text: string, rules: typeof PII): Found[] {
   return [
     ...(rules.keys ? findPrivateKeys(text) : []),
-    ...(rules.keys ? findKeys(text, words) : []),
+    ...(rules.keys ? findKeys(text) : []),
     ...(rules.emails ? findMailAddresses(text) : []),
     ...(rules.ips ? findIpv4(text) : []),
     ...(rules.ips ? findIpv6(text) : []),
@@ -192,63 +191,73 @@ function* findPrivateKeys(text: string): Generator<Found> {
   }
 }
 
-/** Shorter words hold no token of those below. */
-const MIN_TOKEN = 16;
-const MAX_TOKEN = 8192;
-
 /** Shapes that their makers publish, as secret scanners look for them (GitHub's list of supported secrets; gitleaks' rules). */
 const TOKENS = new RegExp(
   `(?<![A-Za-z0-9_])(?:${[
     '(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}',
     'gh[pousr]_[A-Za-z0-9]{36,255}',
     'github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}',
-    'glpat-[A-Za-z0-9_-]{20,}',
-    'xox[abeoprs]-[A-Za-z0-9-]{10,}',
-    'xapp-\\d-[A-Z0-9]+-\\d+-[a-f0-9]{32,}',
+    'glpat-[A-Za-z0-9_-]{20,255}',
+    'xox[abeoprs]-[A-Za-z0-9-]{15,255}',
+    'xapp-\\d-[A-Z0-9]{1,20}-\\d{1,20}-[a-f0-9]{32,255}',
     'AIza[A-Za-z0-9_-]{35}',
     'GOCSPX-[A-Za-z0-9_-]{28}',
-    'ya29\\.[A-Za-z0-9_-]{30,}',
-    'sk-ant-[A-Za-z0-9_-]{32,}',
-    'sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{32,}',
+    'ya29\\.[A-Za-z0-9_-]{30,255}',
+    'sk-ant-[A-Za-z0-9_-]{32,255}',
+    'sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{32,255}',
     'sk-[A-Za-z0-9]{32,64}',
-    '(?:sk|rk)_live_[A-Za-z0-9]{20,}',
-    'whsec_[A-Za-z0-9]{32,}',
+    '(?:sk|rk)_live_[A-Za-z0-9]{20,255}',
+    'whsec_[A-Za-z0-9]{32,255}',
     'npm_[A-Za-z0-9]{36}',
-    'hf_[A-Za-z]{34,}',
-    'pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}',
+    'hf_[A-Za-z]{34,255}',
+    'pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,255}',
     'SG\\.[A-Za-z0-9_-]{22}\\.[A-Za-z0-9_-]{43}',
     'dop_v1_[a-f0-9]{64}',
-    'eyJ[A-Za-z0-9_-]{10,}\\.eyJ[A-Za-z0-9_-]{10,}\\.[A-Za-z0-9_-]{10,}',
+    'eyJ[A-Za-z0-9_-]{10,1000}\\.eyJ[A-Za-z0-9_-]{10,4000}\\.[A-Za-z0-9_-]{10,1000}',
   ].join('|')})(?![A-Za-z0-9_])`,
   'g',
 );
 const SLACK_HOOK = /hooks\.slack\.com\/services\/(T[A-Z0-9]{8,12}\/B[A-Z0-9]{8,12}\/[A-Za-z0-9]{24})/g;
 /** A secret of AWS looks like any base64; its name in front tells it. */
-const HAS_AWS = /aws.{0,20}?secret/i;
 const AWS_SECRET = /aws.{0,20}?secret.{0,20}?[=:]["'\s]{0,4}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])/gi;
 /** AWS writes this into its own documentation. */
 const EXAMPLE_TOKEN = /EXAMPLE|(?:x|X|\*|0){12}/;
 
-function* findKeys(text: string, words: WordTable): Generator<Found> {
-  for (let i = 0; i < words.count; i++) {
-    const start = words.starts[i]!;
-    const length = words.ends[i]! - start;
-    if (length < MIN_TOKEN) continue;
-    for (let from = 0; from < length; from += MAX_TOKEN) {
-      const piece = text.slice(start + from, Math.min(start + length, start + from + MAX_TOKEN + OVERLAP));
-      for (const match of piece.matchAll(TOKENS)) yield* keyAt(start + from + match.index, match[0]);
-      if (piece.includes('hooks.slack.com/'))
-        for (const match of piece.matchAll(SLACK_HOOK))
-          yield* keyAt(start + from + match.index + match[0].length - match[1]!.length, match[1]!);
+/** No token is shorter. */
+const MIN_TOKEN = 20;
+/** Units that tokens consist of. */
+const IS_TOKEN = new Uint8Array(0x10000);
+for (const letter of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.')
+  IS_TOKEN[letter.charCodeAt(0)] = 1;
+
+/** Runs of such units of at least MIN_TOKEN. Looks from the end of where one could be, so that of prose it sees a third. */
+function* tokenRuns(text: string): Generator<{ start: number; end: number }> {
+  let start = 0;
+  while (start + MIN_TOKEN <= text.length) {
+    let i = start + MIN_TOKEN - 1;
+    while (i >= start && IS_TOKEN[text.charCodeAt(i)]) i--;
+    if (i >= start) {
+      start = i + 1;
+      continue;
     }
+    let end = start + MIN_TOKEN;
+    while (end < text.length && IS_TOKEN[text.charCodeAt(end)]) end++;
+    yield { start, end };
+    start = end;
   }
-  if (HAS_AWS.test(text))
-    for (const match of text.matchAll(AWS_SECRET))
-      yield* keyAt(match.index + match[0].length - match[1]!.length, match[1]!);
 }
 
-/** Of two pieces of one very long word. */
-const OVERLAP = 512;
+function* findKeys(text: string): Generator<Found> {
+  for (const { start, end } of tokenRuns(text))
+    for (const match of text.slice(start, end).matchAll(TOKENS)) yield* keyAt(start + match.index, match[0]);
+  for (const [hint, shape] of [
+    ['hooks.slack.com/', SLACK_HOOK],
+    ['ecret', AWS_SECRET],
+  ] as const)
+    if (text.includes(hint) || text.includes(hint.toUpperCase()))
+      for (const match of text.matchAll(shape))
+        yield* keyAt(match.index + match[0].length - match[1]!.length, match[1]!);
+}
 
 function* keyAt(start: number, found: string): Generator<Found> {
   if (EXAMPLE_TOKEN.test(found)) return;
