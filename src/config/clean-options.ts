@@ -124,6 +124,12 @@ export const CLEAN_OPTIONS = {
     /** IBAN and payment cards, by their checksums. */
     accounts: truth.optional(),
   }),
+  quality: map({
+    /** File made by `continuo data classify`. */
+    model: text('the path of a model made by `continuo data classify`'),
+    /** Lowest score, 0 to 1; without it documents are only scored. */
+    min: share.optional(),
+  }),
 };
 
 export type CleanStepName = keyof typeof CLEAN_OPTIONS;

@@ -47,6 +47,8 @@ export { expandBraces, globFiles } from './glob.ts';
 export { countLanguages, countWords, guessLanguage, type Language } from './language.ts';
 export { MAX_QUERIES, type MinedDocument, type MineOptions, type MineSummary, mineDocuments } from './mine.ts';
 export { type FoundFiles, findInputFiles, readerOf, SUPPORTED_ENDINGS } from './paths.ts';
+export { type ClassifyOptions, type ClassifySummary, classifyQuality } from './quality/classify.ts';
+export type { QualityReport } from './quality/report.ts';
 export { DEFAULT_MAX_BAD_SHARE, describeBadRecord, readCorpus, readFiles } from './read.ts';
 export type {
   BadRecord,

@@ -10,6 +10,7 @@ import { gopherRepetition } from './gopher-repetition.ts';
 import { language } from './language.ts';
 import { length } from './length.ts';
 import { pii } from './pii.ts';
+import { quality } from './quality.ts';
 import { symbols } from './symbols.ts';
 import { unicode } from './unicode.ts';
 
@@ -28,6 +29,7 @@ export const STEPS = {
   symbols: { make: symbols },
   code: { make: code },
   pii: { make: pii },
+  quality: { make: quality },
 } satisfies { [N in CleanStepName]: { make: MakeStep<N> } };
 
 /** The steps of a configuration, ready to use. @throws ConfigError or DataError for files among their options */
