@@ -124,32 +124,37 @@ async function* gunzip(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array>
   const stream = zlib.createGunzip();
   let output: Uint8Array[] = [];
   let failure: Error | undefined;
+  let isOver = false;
   let offset = 0;
+  let resume = () => {};
   stream.on('data', (data: Uint8Array) => output.push(data));
   stream.on('error', (error) => {
     failure ??= error;
+    resume();
+  });
+  // Comes early where zero bytes follow the last member; the write under way is then never called back.
+  stream.on('end', () => {
+    isOver = true;
+    resume();
   });
   const settled = (start: (done: () => void) => void) =>
     new Promise<void>((resolve) => {
-      if (failure) return resolve();
-      stream.once('error', () => resolve());
-      start(() => resolve());
+      resume = resolve;
+      if (failure || isOver) resolve();
+      else start(resolve);
     });
   try {
     for (const piece of inSteps(pieces, GZIP_STEP_BYTES)) {
       await settled((done) => stream.write(piece, done));
-      stream.removeAllListeners('error').on('error', (error) => {
-        failure ??= error;
-      });
       yield* output;
       output = [];
       if (failure) throw new DamagedInput(`damaged gzip data (${failure.message})`, offset);
+      // Padding with zeros is usual, anything else is lost data.
+      const rest = isOver ? piece.subarray(Math.max(0, stream.bytesWritten - offset)) : [];
+      if (rest.some((byte) => byte !== 0)) throw new DamagedInput('what follows the gzip data is none', offset);
       offset += piece.length;
     }
-    await settled((done) => {
-      stream.once('end', done);
-      stream.end();
-    });
+    await settled(() => stream.end());
     yield* output;
     if (failure) throw new DamagedInput(`gzip data ends early (${failure.message})`, offset);
   } finally {

@@ -14,11 +14,14 @@ const KINDS: Record<string, ReaderKind> = {
   ...Object.fromEntries(['.csv', '.tsv'].map((ending) => [ending, 'csv'])),
   '.parquet': 'parquet',
   '.warc': 'warc',
+  '.pdf': 'pdf',
+  '.docx': 'docx',
+  '.epub': 'epub',
 };
 const COMPRESSIONS: Record<string, Compression> = { '.gz': 'gzip', '.zst': 'zstd', '.bz2': 'bzip2' };
-/** Read at random, or small: not compressed once more. */
-const PLAIN_ONLY: readonly ReaderKind[] = ['parquet'];
-export const SUPPORTED_ENDINGS = `${Object.keys(KINDS).join(', ')}; but for Parquet also with .gz, .zst or .bz2; source code (.py, .ts, .c and many more)`;
+/** Compressed inside. */
+const PLAIN_ONLY: readonly ReaderKind[] = ['parquet', 'docx', 'epub'];
+export const SUPPORTED_ENDINGS = `${Object.keys(KINDS).join(', ')}; all but .parquet, .docx and .epub also with .gz, .zst or .bz2; source code (.py, .ts, .c and many more)`;
 
 /** How a file is read, by its ending; undefined for an ending that is not supported. */
 export function readerOf(file: string): { kind: ReaderKind; compression: Compression } | undefined {

@@ -7,6 +7,7 @@ import { readCodeFile } from './readers/code.ts';
 import { readCsvFile } from './readers/csv.ts';
 import { readHtmlFile } from './readers/html.ts';
 import { readJsonlFile } from './readers/jsonl.ts';
+import { readOfficeFile } from './readers/office.ts';
 import { readParquetFile } from './readers/parquet.ts';
 import { readTextFile } from './readers/text.ts';
 import { readWarcFile } from './readers/warc.ts';
@@ -105,6 +106,10 @@ function readFile(file: InputFile, options: ReaderOptions): AsyncIterable<Reader
       return readParquetFile(file, options);
     case 'warc':
       return readWarcFile(file, options);
+    case 'pdf':
+    case 'docx':
+    case 'epub':
+      return readOfficeFile(file, options);
   }
 }
 

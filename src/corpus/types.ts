@@ -75,7 +75,7 @@ export interface ReadHandlers {
   onProgress?: (counts: Readonly<ReadCounts>) => void;
 }
 
-export type ReaderKind = 'text' | 'code' | 'html' | 'jsonl' | 'csv' | 'parquet' | 'warc';
+export type ReaderKind = 'text' | 'code' | 'html' | 'jsonl' | 'csv' | 'parquet' | 'warc' | 'pdf' | 'docx' | 'epub';
 export type Compression = 'none' | 'gzip' | 'zstd' | 'bzip2';
 
 export interface InputFile {

@@ -314,6 +314,20 @@ describe('bzip2', () => {
   });
 });
 
+describe('gzip', () => {
+  it('takes zeros after the last member for padding, and nothing else', async () => {
+    const member = zlib.gzipSync('{"text":"a"}\n');
+    const refusal = (name: string, ...more: Uint8Array[]) =>
+      readAll({ paths: write(name, Buffer.concat([member, ...more])), maxBadShare: 0 });
+    expect((await refusal('z/a.jsonl.gz', new Uint8Array(40_000))).texts).toEqual(['a']);
+    await expect(refusal('z/b.jsonl.gz', new Uint8Array(40_000), member)).rejects.toThrow(
+      /what follows the gzip data is none/,
+    );
+    await expect(refusal('z/c.jsonl.gz', Buffer.from('xyz'))).rejects.toThrow(/damaged gzip data/);
+    await expect(refusal('z/d.jsonl.gz', Buffer.from('\0x'))).rejects.toThrow(/what follows the gzip data is none/);
+  });
+});
+
 describe('encodings of text', () => {
   it('reads UTF-16 with its mark; refuses Latin-1 with a hint, and zero bytes', async () => {
     const text = 'ünï 😀\r\nline';

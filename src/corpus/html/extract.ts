@@ -89,12 +89,12 @@ export function extractPage(html: string, isXml: boolean): ExtractedPage | { rea
   return { text, metadata: page.metadata() };
 }
 
-/** All of an HTML fragment that was made from a document: nothing is boilerplate. */
-export function renderFragment(html: string): string | { reason: string } {
-  const nodes = parseHtml(html, false);
+/** All of a page of a book, or of a document turned into HTML: nothing but its head and lists of links is boilerplate. */
+export function renderFragment(html: string, isXml = false): string | { reason: string } {
+  const nodes = parseHtml(html, isXml);
   if (!nodes) return { reason: `a document of more than ${MAX_NODES} elements and texts` };
   const page = new Page(nodes, true);
-  return joinBlocks(page.blocks(-1));
+  return joinBlocks(keepContent(page.blocks(-1), true));
 }
 
 class Page {
@@ -115,6 +115,7 @@ class Page {
     this.isDropped = new Uint8Array(nodes.length);
     this.measure();
     if (!keepAll) this.drop();
+    else this.dropHeads();
   }
 
   private measure(): void {
@@ -149,6 +150,10 @@ class Page {
         i = node.end;
       } else i++;
     }
+  }
+
+  private dropHeads(): void {
+    for (const [i, { tag }] of this.nodes.entries()) if (tag === 'head' || tag === 'nav') this.isDropped[i] = 1;
   }
 
   private isBoilerplate(i: number, inCode: boolean, inMain: boolean, verdicts: Map<string, number>): boolean {
