@@ -57,6 +57,9 @@ export interface ContaminationSet {
 }
 
 const VERSION = 1;
+/** Odd, one a lane. */
+const BASE_LOW = 0x2c1b3c6d;
+const BASE_HIGH = 0x297a2d39;
 /** Of the index while it is made, in memory. */
 const BUILD_BYTES = 1 << 30;
 
@@ -85,9 +88,8 @@ export function buildContamination(
         count.numSkipped++;
         continue;
       }
-      const hasher = new NgramHasher(length);
-      for (let i = 0; i < words.length; i++)
-        if (hasher.add(words, i)) sorter.push3(hasher.pair[1], hasher.pair[0], items.length);
+      const item = items.length;
+      new NgramHasher(length).scan(words, undefined, (_, high, low) => sorter.push3(high, low, item));
       const isShort = words.length < ngram;
       items.push({ set, index, numNgrams: 0, ...(isShort && { words: plainWords(text) }) });
     }
@@ -189,6 +191,8 @@ export class ContaminationIndex {
   /** Open addressing: 1 + number of the key, 0 where there is none. */
   private readonly slots: Uint32Array;
   private readonly mask: number;
+  /** A bit for the low bits of every key: most n-grams of a text are told to be none by this alone, which stays in the cache. */
+  private readonly filter: Uint32Array;
   private readonly hashers: NgramHasher[];
   private readonly words = new FoldedWords();
 
@@ -216,6 +220,8 @@ export class ContaminationIndex {
       while (this.slots[slot] !== 0) slot = (slot + 1) & this.mask;
       this.slots[slot] = key + 1;
     }
+    this.filter = new Uint32Array(Math.max(1, numSlots / 8));
+    for (const low of lows) this.filter[filterWord(this.filter, low)] |= 1 << (low & 31);
     const lengths = new Set(items.map(({ words }) => words?.split(' ').length ?? options.ngram));
     this.hashers = [...lengths].sort((a, b) => a - b).map((length) => new NgramHasher(length));
   }
@@ -235,11 +241,9 @@ export class ContaminationIndex {
     words.read(text);
     const found = new Map<number, { keys: Set<number>; places: { first: number; last: number }[] }>();
     for (const hasher of this.hashers) {
-      hasher.reset();
-      for (let last = 0; last < words.length; last++) {
-        if (!hasher.add(words, last)) continue;
-        const key = this.find(hasher.pair[1], hasher.pair[0]);
-        if (key < 0) continue;
+      hasher.scan(words, this.filter, (last, high, low) => {
+        const key = this.find(high, low);
+        if (key < 0) return;
         const first = last - hasher.length + 1;
         for (let i = this.starts[key]; i < this.starts[key + 1]; i++) {
           const item = this.postings[i];
@@ -251,7 +255,7 @@ export class ContaminationIndex {
           hits.keys.add(key);
           hits.places.push({ first, last });
         }
-      }
+      });
     }
     const matches: (ContaminationMatch & { number: number })[] = [];
     for (const [number, { keys, places }] of found) {
@@ -365,45 +369,46 @@ function plainWords(text: string): string {
   return result;
 }
 
+const filterWord = (filter: Uint32Array, low: number): number => (low >>> 5) & (filter.length - 1);
+
 /** Rolling hashes of n-grams: polynomials modulo 2^32 in two lanes (Karp & Rabin 1987), mixed with the length. */
 class NgramHasher {
   readonly length: number;
-  /** Low, high of the n-gram that ended last. */
-  readonly pair = new Uint32Array(2);
   private readonly leavingLow: number;
   private readonly leavingHigh: number;
-  private low = 0;
-  private high = 0;
-  private count = 0;
 
   constructor(length: number) {
     this.length = length;
     let [low, high] = [1, 1];
-    for (let i = 0; i < length; i++) [low, high] = [Math.imul(low, 0x2c1b3c6d), Math.imul(high, 0x297a2d39)];
+    for (let i = 0; i < length; i++) [low, high] = [Math.imul(low, BASE_LOW), Math.imul(high, BASE_HIGH)];
     this.leavingLow = low;
     this.leavingHigh = high;
   }
 
-  reset(): void {
-    this.low = 0;
-    this.high = 0;
-    this.count = 0;
-  }
-
-  /** Takes the next word; whether an n-gram ends with it. */
-  add({ hashes }: FoldedWords, word: number): boolean {
-    this.low = (Math.imul(this.low, 0x2c1b3c6d) + hashes[2 * word]) | 0;
-    this.high = (Math.imul(this.high, 0x297a2d39) + hashes[2 * word + 1]) | 0;
-    this.count++;
-    if (this.count < this.length) return false;
-    if (this.count > this.length) {
-      const leaving = 2 * (word - this.length);
-      this.low = (this.low - Math.imul(this.leavingLow, hashes[leaving])) | 0;
-      this.high = (this.high - Math.imul(this.leavingHigh, hashes[leaving + 1])) | 0;
+  /** Calls `visit` with the last word of every n-gram and its hash, of those that the filter lets through where there is one. */
+  scan(
+    words: FoldedWords,
+    filter: Uint32Array | undefined,
+    visit: (last: number, high: number, low: number) => void,
+  ): void {
+    const { length, leavingLow, leavingHigh } = this;
+    const { hashes } = words;
+    const pair = new Uint32Array(2);
+    let low = 0;
+    let high = 0;
+    for (let last = 0; last < words.length; last++) {
+      low = (Math.imul(low, BASE_LOW) + hashes[2 * last]) | 0;
+      high = (Math.imul(high, BASE_HIGH) + hashes[2 * last + 1]) | 0;
+      if (last < length - 1) continue;
+      if (last >= length) {
+        low = (low - Math.imul(leavingLow, hashes[2 * (last - length)])) | 0;
+        high = (high - Math.imul(leavingHigh, hashes[2 * (last - length) + 1])) | 0;
+      }
+      pair[0] = low;
+      pair[1] = high ^ length;
+      mixPair(pair, 0);
+      if (filter && ((filter[filterWord(filter, pair[0])] >>> (pair[0] & 31)) & 1) === 0) continue;
+      visit(last, pair[1], pair[0]);
     }
-    this.pair[0] = this.low;
-    this.pair[1] = this.high ^ this.length;
-    mixPair(this.pair, 0);
-    return true;
   }
 }
