@@ -1,7 +1,7 @@
 // Batches on worker threads. They come back in the order in which they were given, whatever the number of workers; at most a few batches a
 // worker are under way, so a fast reader waits for the workers. A worker is a module that calls serveBatches.
 import { parentPort, Worker } from 'node:worker_threads';
-import { EngineError } from './errors.ts';
+import { ConfigError, DataError, EngineError, isUserError } from './errors.ts';
 
 const BATCHES_PER_WORKER = 3;
 
@@ -16,7 +16,7 @@ export interface WorkerPoolOptions {
 
 /**
  * Sends `toRequest(batch)` of every batch to a worker and yields the batch with the worker's result, in order.
- * @throws EngineError when a worker fails, with what it said
+ * @throws ConfigError or DataError that a worker threw; EngineError when it fails otherwise, with what it said
  */
 export async function* mapOnWorkers<Batch, Result>(
   batches: AsyncIterable<Batch>,
@@ -41,21 +41,28 @@ export async function* mapOnWorkers<Batch, Result>(
 
 /** In a worker: answers each request. `transfer`: buffers of the result that are handed over instead of copied. */
 export function serveBatches<Request, Result>(
-  handle: (request: Request) => { result: Result; transfer?: ArrayBuffer[] },
+  handle: (request: Request) => Handled<Result> | Promise<Handled<Result>>,
 ): void {
   const port = parentPort!;
-  port.on('message', (request: Request) => {
+  port.on('message', async (request: Request) => {
     try {
-      const { result, transfer = [] } = handle(request);
+      const { result, transfer = [] } = await handle(request);
       port.postMessage({ result } satisfies Response<Result>, transfer);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      port.postMessage({ error: message } satisfies Response<Result>);
+      const of = isUserError(error) ? error.name : undefined;
+      port.postMessage({ error: message, of } satisfies Response<Result>);
     }
   });
 }
 
-type Response<Result> = { result: Result } | { error: string };
+interface Handled<Result> {
+  result: Result;
+  transfer?: ArrayBuffer[];
+}
+
+/** `of`: the name of a user's error. */
+type Response<Result> = { result: Result } | { error: string; of: string | undefined };
 
 interface Job<Result> {
   request: unknown;
@@ -108,7 +115,7 @@ class WorkerPool<Result> {
     if (!job) return;
     this.running.delete(worker);
     this.idle.push(worker);
-    if ('error' in response) job.reject(this.workerError(response.error));
+    if ('error' in response) job.reject(this.explain(response));
     else job.resolve(response.result);
     this.dispatch();
   }
@@ -121,6 +128,13 @@ class WorkerPool<Result> {
   private rejectAll(): void {
     for (const job of [...this.running.values(), ...this.queue.splice(0)]) job.reject(this.failure!);
     this.running.clear();
+  }
+
+  private explain({ error, of }: { error: string; of: string | undefined }): Error {
+    if (of === 'ConfigError') return new ConfigError(error);
+    // Its message names the file already.
+    if (of === 'DataError') return Object.assign(new DataError('', ''), { message: error });
+    return this.workerError(error);
   }
 
   private workerError(reason: string): EngineError {

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { isUserError } from '../base/errors.ts';
 import { packageVersion } from '../base/package.ts';
 import { Exit } from './command.ts';
+import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { evalCommand } from './eval.ts';
@@ -22,6 +23,7 @@ import { vocabCommand } from './vocab.ts';
 const COMMANDS = [
   initCommand,
   inspectCommand,
+  dataCommand,
   mineCommand,
   vocabCommand,
   planCommand,
@@ -43,7 +45,7 @@ export function createProgram(output: Output): Command {
     .version(packageVersion(), '--version', 'print the version')
     .addHelpText('after', '\nExample:\n  continuo init && continuo plan && continuo run');
   for (const make of COMMANDS) program.addCommand(make(output));
-  for (const command of [program, ...program.commands])
+  for (const command of [program, ...program.commands, ...program.commands.flatMap((one) => one.commands)])
     command
       .helpOption('-h, --help', 'print this help')
       .exitOverride()

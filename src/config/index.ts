@@ -28,6 +28,7 @@ export type {
   LoraConfig,
   ModelConfig,
   NewModelConfig,
+  Packing,
   Precision,
   TrainingConfig,
 } from './types.ts';

@@ -5,6 +5,7 @@ import { nearestName } from '../base/errors.ts';
 import { cleanSchema } from './clean-options.ts';
 import { count, map, notNegative, number, oneOf, positive, share, text, truth, whole } from './fields.ts';
 import { PLANNED_PRESETS, PRESET_NAMES, type PresetName, RECIPE_OPTIONS } from './recipe-options.ts';
+import { PACKINGS } from './types.ts';
 
 /** Corpus and run names become names of files and folders. */
 export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -127,6 +128,7 @@ export function schemaFor(value: Record<string, unknown>) {
       seqLen: count('tokens').optional(),
       batchTokens: count('tokens').optional(),
       microBatch: whole.optional(),
+      packing: oneOf([...PACKINGS]).optional(),
       precision: oneOf(['bf16', 'f32']).optional(),
       seed: number('a whole number of at least 0', (x) => Number.isSafeInteger(x) && x >= 0).optional(),
       weightDecay: notNegative.optional(),

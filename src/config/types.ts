@@ -69,6 +69,10 @@ export type BudgetConfig =
 
 export type Precision = 'bf16' | 'f32';
 
+/** How documents become sequences (src/shards/pack.ts). */
+export const PACKINGS = ['fill', 'best-fit', 'concatenate', 'seamless'] as const;
+export type Packing = (typeof PACKINGS)[number];
+
 /** Low-rank adapters instead of all weights. */
 export interface LoraConfig {
   rank: number;
@@ -89,6 +93,7 @@ export interface TrainingConfig {
   /** Sequences a forward pass. */
   microBatch?: number;
   precision?: Precision;
+  packing?: Packing;
   seed?: number;
   weightDecay?: number;
   beta1?: number;

@@ -1,9 +1,16 @@
 // The corpus layer's door: files -> documents.
+export type { Amount } from './curate/amount.ts';
+export {
+  type CuratedCorpus,
+  type CuratedManifest,
+  type CurateOptions,
+  curateCorpus,
+  describeLosses,
+  type SharedWork,
+} from './curate/curate.ts';
 export { type DecontaminateOptions, decontaminate } from './curate/steps/decontaminate.ts';
 export { makeSteps, STEPS } from './curate/steps/index.ts';
 export type {
-  Amount,
-  CuratedDocument,
   Edit,
   Removal,
   RemovedDocument,

@@ -25,7 +25,7 @@ import type {
 export const DEFAULT_MAX_BAD_SHARE = 0.01;
 export const DEFAULT_MAX_RECORD_BYTES = 256 * 1000 * 1000;
 /** Before this many bad records nothing is stopped early: a few at the beginning of a large corpus say little about the rest. */
-const MIN_BAD_TO_STOP = 100;
+export const MIN_BAD_TO_STOP = 100;
 const NUM_EXAMPLES = 5;
 
 /**
@@ -113,7 +113,7 @@ function readFile(file: InputFile, options: ReaderOptions): AsyncIterable<Reader
   }
 }
 
-function damageError(name: string | undefined, { file, offset, reason }: BadRecord): DataError {
+export function damageError(name: string | undefined, { file, offset, reason }: BadRecord): DataError {
   return new DataError(
     file,
     `${reason}. What follows is lost${name ? ` to corpus "${name}"` : ''}: repair the file or fetch it again. To go on with what can ` +
@@ -122,7 +122,7 @@ function damageError(name: string | undefined, { file, offset, reason }: BadReco
   );
 }
 
-function badShareError(
+export function badShareError(
   name: string | undefined,
   counts: ReadCounts,
   maxBadShare: number,

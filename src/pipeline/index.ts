@@ -1,10 +1,13 @@
 // The door of the pipeline: what the commands call.
+export { type CleanRequest, type CleanResult, cleanData, describeCleaning } from './corpora.ts';
 export { type DemoOptions, type DemoResult, type DemoSummary, demo } from './demo.ts';
 export { type EvalTable, type EvaluateRequest, evaluate } from './evaluate.ts';
 export { type GenerateRequest, type GenerateResult, generate } from './generate.ts';
+export { type Looked, type LookRequest, lookAt } from './look.ts';
 export { type MineRequest, type MineResult, mine } from './mine.ts';
 export { type FindRequest, type FindResult, find } from './probes/find.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';
 export { planRun, readPlan } from './stages.ts';
 export type { PipelineOptions, PlanResult, RunResult, StageRecord } from './types.ts';
 export { type VocabRequest, type VocabResult, vocab } from './vocab.ts';
+export { type VerifiedFolder, verifyData } from './verify.ts';

@@ -17,7 +17,7 @@ import {
 import { jobPhases, lrCurve, type Plan } from '../recipe/index.ts';
 import { forecastText, writeReport } from '../report/index.ts';
 import { forecastRun, type RunSummary, readRun, summarise } from '../runs/index.ts';
-import { compileJob } from '../shards/index.ts';
+import { compileJob, type OrderStatistics } from '../shards/index.ts';
 import { modelDigest } from './facts.ts';
 import { type Overrides, type Prepared, prepare } from './stages.ts';
 import type { PipelineOptions, RunResult } from './types.ts';
@@ -177,6 +177,7 @@ export async function compile(
     lora: plan.lora,
     ema: plan.ema,
     routers: plan.routers,
+    packing: plan.packing,
     schedule: lrCurve(plan.schedule),
     phases: jobPhases(plan),
     shards: corpora
@@ -200,8 +201,28 @@ export async function compile(
       options.log?.(
         `${corpus}: ${heldOutElsewhere.numDocuments} documents are not trained on, because another corpus holds out the same text.`,
       );
+  options.log?.(`sequences (packing: ${plan.packing ?? 'fill'}): ${describeLosses(statistics)}.`);
   writeJsonAtomic(stamp, inputs);
   return true;
+}
+
+/** "0.02 % padding, 0 % of the tokens stand in two sequences, 3 in 100 documents or parts are cut" over all corpora. */
+function describeLosses({ corpora, phases }: OrderStatistics): string {
+  const sum = (value: (corpus: OrderStatistics['corpora'][number]) => number) =>
+    corpora.reduce((total, corpus) => total + value(corpus), 0);
+  const numTokens = sum((corpus) => corpus.numTokens);
+  const padding = sum(({ losses }) => losses.numPadding);
+  const repeated = sum(({ losses }) => losses.numRepeated);
+  const numSequences = phases.reduce((total, phase) => total + phase.numSequences, 0);
+  const percent = (part: number, whole: number) => `${Number(((100 * part) / whole).toPrecision(2))} %`;
+  return [
+    `${percent(padding, numTokens + padding)} padding`,
+    ...(repeated > 0 ? [`${percent(repeated, numTokens)} of the tokens in two of them`] : []),
+    `a document is cut at the end of ${percent(
+      sum(({ losses }) => losses.numCuts),
+      numSequences,
+    )} of them`,
+  ].join(', ');
 }
 
 export async function train(

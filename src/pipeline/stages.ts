@@ -18,6 +18,7 @@ import {
   withoutFound,
 } from '../recipe/index.ts';
 import { type PreparedCorpus, type PrepareOptions, prepareCorpus } from '../shards/index.ts';
+import { cleanCorpora } from './corpora.ts';
 import { corpusFacts, memoryCounter, modelFacts } from './facts.ts';
 import { prepareModel } from './model.ts';
 import { readFindings } from './probes/store.ts';
@@ -69,14 +70,15 @@ export async function prepare(
   const say = options.log ?? (() => {});
   const stages = new Stages();
   makeFolder(cache, 'making the cache');
+  const cleaned = await cleanCorpora(config, cache, options);
   const model = await stages.run('model', async () => {
     const before = fs.readdirSync(cache).length;
-    const value = overrides.modelFolder ?? (await prepareModel(config, cache, say));
+    const value = overrides.modelFolder ?? (await prepareModel(cleaned, cache, say));
     return { value, reused: fs.readdirSync(cache).length === before };
   });
   const facts = modelFacts(model, modelName(config, model), config.model.kind === 'new');
   const corpora: PreparedCorpus[] = [];
-  for (const corpus of config.corpora) {
+  for (const corpus of cleaned.corpora) {
     corpora.push(
       await stages.run(`corpus ${corpus.name}`, async () => {
         const { share, documents: minDocuments, tokens: maxTokens } = corpus.heldOut ?? {};

@@ -106,6 +106,16 @@ export function makePlan(given: PlanInputs): Plan {
       'assumption',
     ),
   );
+  const packing = take(
+    chosen(
+      'packing',
+      config.training.packing,
+      'fill',
+      String,
+      'no padding, and long documents keep windows of their own; best-fit cuts no short document and pads instead',
+      'assumption',
+    ),
+  );
   const lora = planLora(config.training.lora, reasons);
   const { ema } = config.training;
   /** Of the phase that needs most. */
@@ -238,6 +248,7 @@ export function makePlan(given: PlanInputs): Plan {
     },
     corpora: inputs.corpora.map((corpus) => ({ ...corpus })),
     ...{ numSteps, tokensPerStep, seqLen, sequencesPerStep, sequencesPerMicroBatch, totalTokens, precision },
+    ...(packing === 'fill' ? {} : { packing }),
     ...(recompute ? { recompute } : {}),
     optimizer,
     ...(lora === undefined ? {} : { lora }),

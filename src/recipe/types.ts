@@ -1,7 +1,7 @@
 // The words of the recipe: facts that go into a plan, and the plan that comes out. A plan is complete (no default is left open) and is
 // plain data: it is written to plan.json as it stands.
 
-import type { Config, CorpusRole, Precision, PresetName } from '../config/index.ts';
+import type { Config, CorpusRole, Packing, Precision, PresetName } from '../config/index.ts';
 import type { Advice } from './advisor.ts';
 import type { CostEstimate } from './cost.ts';
 import type { Cluster } from './hardware.ts';
@@ -190,6 +190,8 @@ export interface Plan {
   sequencesPerMicroBatch: number;
   totalTokens: number;
   precision: Precision;
+  /** Absent: fill. */
+  packing?: Packing;
   /** Layers are run again on the way back instead of being kept; changes no result. Absent: they are kept. */
   recompute?: boolean;
   optimizer: {

@@ -5,6 +5,7 @@ import * as path from 'node:path';
 import { ConfigError, DataError, internal } from '../base/errors.ts';
 import { explainSystemError, readJson, writeFileAtomic, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint, sha256File } from '../base/hash.ts';
+import type { Packing } from '../config/index.ts';
 import { openShard, type ShardReader } from './megatron.ts';
 import { compileEvalOrder, compileOrder, type OrderStatistics } from './order.ts';
 import { type OrderFile, readOrderFile } from './order-file.ts';
@@ -27,6 +28,7 @@ export interface JobOptions {
   lora?: Job['lora'];
   ema?: Job['ema'];
   routers?: Job['routers'];
+  packing?: Packing;
   /** In order and without gaps, from step 0 to numSteps. */
   phases: readonly JobPhase[];
   numSteps: number;
@@ -69,6 +71,7 @@ export async function compileJob(options: JobOptions): Promise<{ job: Job; stati
       shards,
       seqLen,
       seed,
+      packing: options.packing,
       folder,
       sequencesPerFile: options.sequencesPerFile,
     });

@@ -3,6 +3,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError, DataError, nearestName } from '../base/errors.ts';
+import type { Packing } from '../config/index.ts';
 import { BlendPicker } from './blend-picker.ts';
 import { HeldOutTexts } from './hashes.ts';
 import { openShard, type ShardReader } from './megatron.ts';
@@ -30,6 +31,7 @@ export interface OrderOptions {
   shards: readonly { prefix: string; corpus: string; split?: 'train' | 'heldOut' }[];
   seqLen: number;
   seed: number;
+  packing?: Packing;
   /** Where order-00000.bin and so on go. */
   folder: string;
   sequencesPerFile?: number;
@@ -47,6 +49,8 @@ export interface OrderStatistics {
   /** Over the whole order. */
   corpora: (CorpusUse & {
     numTokensPerEpoch: number;
+    /** Places of sequences that hold nothing; tokens that stand in two sequences; pieces that were cut in two. */
+    losses: { numPadding: number; numRepeated: number; numCuts: number };
     /** Training documents that are left out: other corpora hold the same text out or are evaluated on it. */
     heldOutElsewhere: { numDocuments: number; numTokens: number };
   })[];
@@ -99,7 +103,7 @@ export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; st
         return { shard: shard.index, reader, copies: heldOut.copiesIn(shard, reader.numDocuments) };
       });
       const lengths = phases.filter((phase) => (phase.blend[name] ?? 0) > 0).map((phase) => phase.seqLen);
-      return new CorpusStream(name, opened, Math.max(...lengths), seed);
+      return new CorpusStream(name, opened, Math.max(...lengths), seed, options.packing);
     } finally {
       for (const reader of readers) reader.close();
     }
@@ -173,6 +177,7 @@ function writeOrder(
     numTokens: stream.numPairsUsed,
     numEpochs: stream.numEpochs,
     numTokensPerEpoch: stream.numPairsPerEpoch,
+    losses: stream.losses,
     heldOutElsewhere: stream.heldOutElsewhere,
   }));
   return { files: writer.files, statistics };

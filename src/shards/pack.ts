@@ -1,11 +1,21 @@
-// Documents -> full sequences. A piece of exactly seqLen pairs is a sequence by itself, with all of its context; shorter ones are
-// concatenated, and what does not fit goes on in the corpus's next such sequence. That wastes nothing and uses each (input, target) pair
-// once an epoch; the price is that some short pieces are seen in two. (Concatenating everything would cut nearly every long piece: the
-// first short one shifts all that follow.) Held-out sets are packed first-fit instead, so that no document is cut other than at seqLen.
+// Documents -> sequences, in one of four ways. Held-out sets are packed first-fit, so that no document is cut other than at seqLen.
+//
+// fill: a piece of exactly seqLen pairs is a sequence by itself, with all of its context; shorter ones are concatenated, and what does not
+// fit goes on in the corpus's next such sequence. That wastes nothing and uses each pair once an epoch; some short pieces are seen in two.
+// best-fit: short pieces are never cut; each goes into the fullest sequence with room for it, longest first, and what stays free is
+// padding (Ding et al. 2024, arXiv 2404.10830). concatenate: documents in a row, cut every seqLen pairs: the usual way, which cuts nearly
+// every document. seamless: as best-fit, but where a long document's last piece is nearly full its windows overlap evenly instead, by at
+// most MAX_OVERLAP of a sequence each (Yin et al. 2025, arXiv 2505.22018, whose bins are filled somewhat over, which drops some text).
 import { DataError } from '../base/errors.ts';
 import { Rng } from '../base/rng.ts';
+import type { Packing } from '../config/index.ts';
 import type { ShardReader } from './megatron.ts';
 import type { Segment } from './types.ts';
+
+/** r_max of Yin et al. 2025. */
+const MAX_OVERLAP = 0.3;
+/** Pieces that are packed together: with more of them hardly less is padding. */
+const PACKED_AT_ONCE = 4096;
 
 /** One shard of a corpus, with its index in the job's list. */
 export interface CorpusShard {
@@ -29,9 +39,12 @@ export class CorpusStream {
   /** What is left out because another corpus holds it out. */
   readonly heldOutElsewhere = { numDocuments: 0, numTokens: 0 };
   numPairsUsed = 0;
-  /** Pairs of the longest sequence. */
-  private readonly maxSeqLen: number;
+  /** Places of sequences that hold nothing; pairs that were in a sequence before, in the same epoch; pieces that were cut in two. */
+  readonly losses = { numPadding: 0, numRepeated: 0, numCuts: 0 };
+  /** Pairs of the longest unit. */
+  private readonly maxUnit: number;
   private readonly seed: number;
+  private readonly packing: Packing;
   private readonly shards: readonly CorpusShard[];
   /** Documents of all shards in a row: where shard k's begin. */
   private readonly shardStarts: number[] = [0];
@@ -49,16 +62,26 @@ export class CorpusStream {
   private rest: Segment | undefined;
   /** Pieces of seqLen that were drawn while a sequence of short ones was being filled. */
   private readonly whole: Segment[] = [];
+  /** Packed sequences that wait to be taken. */
+  private packed: Segment[][] = [];
 
   /**
    * @param maxSeqLen the longest sequence that will be taken
    * @throws DataError when the corpus has no pair to learn from
    */
-  constructor(corpus: string, shards: readonly CorpusShard[], maxSeqLen: number, seed: number) {
+  constructor(
+    corpus: string,
+    shards: readonly CorpusShard[],
+    maxSeqLen: number,
+    seed: number,
+    packing: Packing = 'fill',
+  ) {
     this.corpus = corpus;
     this.shards = shards;
-    this.maxSeqLen = maxSeqLen;
+    // Ways that look at whole documents have no smaller units.
+    this.maxUnit = packing === 'concatenate' || packing === 'seamless' ? Number.MAX_SAFE_INTEGER : maxSeqLen;
     this.seqLen = maxSeqLen;
+    this.packing = packing;
     this.seed = seed;
     for (const { reader } of shards) this.shardStarts.push(this.shardStarts.at(-1)! + reader.numDocuments);
     this.unitStarts = new Uint32Array(this.shardStarts.at(-1)! + 1);
@@ -69,7 +92,7 @@ export class CorpusStream {
       for (let i = 0; i < reader.numDocuments; i++) {
         const pairs = this.numPairsOf(reader.documentRange(i)[1], copies?.[i] === 1);
         numPairs += pairs;
-        numUnits += Math.ceil(pairs / maxSeqLen);
+        numUnits += Math.ceil(pairs / this.maxUnit);
         this.unitStarts[++d] = numUnits;
       }
     this.numPairsPerEpoch = numPairs;
@@ -103,24 +126,63 @@ export class CorpusStream {
     return this.numPairsUsed / this.numPairsPerEpoch;
   }
 
-  /** Emits the segments of one sequence: seqLen pairs in all. */
+  /** Emits the segments of one sequence: at most seqLen pairs in all. */
   takeSequence(seqLen: number, emit: (segment: Segment) => void): void {
     if (seqLen !== this.seqLen) this.recut(seqLen);
-    this.numPairsUsed += seqLen;
-    const whole = this.nextWhole();
-    if (whole) {
-      emit(whole);
-      return;
-    }
-    for (let left = seqLen; left > 0; ) {
-      const segment = this.rest ?? this.nextShort();
+    const sequence = this.packing === 'fill' || this.packing === 'concatenate' ? this.fill() : this.nextPacked();
+    const numPairs = sequence.reduce((sum, { length }) => sum + length, 0);
+    this.numPairsUsed += numPairs;
+    this.losses.numPadding += seqLen - numPairs;
+    for (const segment of sequence) emit(segment);
+  }
+
+  private fill(): Segment[] {
+    const whole = this.packing === 'fill' ? this.nextWhole() : undefined;
+    if (whole) return [whole];
+    const sequence: Segment[] = [];
+    for (let left = this.seqLen; left > 0; ) {
+      const segment = this.rest ?? (this.packing === 'fill' ? this.nextShort() : this.nextDocument());
       this.rest = undefined;
       const length = Math.min(left, segment.length);
-      emit({ ...segment, length });
+      sequence.push({ ...segment, length });
       left -= length;
-      if (length < segment.length)
-        this.rest = { ...segment, first: segment.first + length, length: segment.length - length };
+      if (length === segment.length) continue;
+      this.rest = { ...segment, first: segment.first + length, length: segment.length - length };
+      this.losses.numCuts++;
     }
+    return sequence;
+  }
+
+  private nextDocument(): Segment {
+    if (this.epochIsOver) this.startEpoch();
+    return this.takePiece();
+  }
+
+  private nextPacked(): Segment[] {
+    if (this.packed.length === 0) {
+      if (this.epochIsOver) this.startEpoch();
+      const pieces: Segment[] = [];
+      while (pieces.length < PACKED_AT_ONCE && !this.epochIsOver) pieces.push(...this.windowsOf(this.takePiece()));
+      this.packed = packBestFit(pieces, this.seqLen);
+      new Rng(this.seed, 'packed', this.corpus, this.epoch, this.nextUnit, this.seqLen).shuffle(this.packed);
+    }
+    return this.packed.pop()!;
+  }
+
+  /** A document's pieces for packing. */
+  private windowsOf(segment: Segment): Segment[] {
+    const { seqLen } = this;
+    const numFull = Math.floor(segment.length / seqLen);
+    const overlap = (numFull + 1) * seqLen - segment.length;
+    const overlaps =
+      this.packing === 'seamless' && numFull > 0 && overlap < seqLen && overlap <= numFull * MAX_OVERLAP * seqLen;
+    if (!overlaps) return cutSegment(segment, seqLen);
+    this.losses.numRepeated += overlap;
+    return Array.from({ length: numFull + 1 }, (_, i) => ({
+      ...segment,
+      first: segment.first + Math.round((i * (segment.length - seqLen)) / numFull),
+      length: seqLen,
+    }));
   }
 
   /** A piece of seqLen, unless a short one is next. Nothing of another epoch begins before the rest of this one is used. */
@@ -130,10 +192,7 @@ export class CorpusStream {
       if (this.rest) return undefined;
       this.startEpoch();
     }
-    const next = this.peekPiece();
-    if (next.length < this.seqLen) return undefined;
-    this.nextPiece++;
-    return next;
+    return this.peekPiece().length < this.seqLen ? undefined : this.takePiece();
   }
 
   /** The next short piece; whole ones on the way to it wait for their own sequences, unless the epoch has no short one left. */
@@ -144,8 +203,7 @@ export class CorpusStream {
         if (whole) return whole;
         this.startEpoch();
       }
-      const next = this.peekPiece();
-      this.nextPiece++;
+      const next = this.takePiece();
       if (next.length < this.seqLen) return next;
       this.whole.push(next);
     }
@@ -162,10 +220,16 @@ export class CorpusStream {
     new Rng(this.seed, 'order', this.corpus, this.epoch).shuffle(this.permutation);
   }
 
+  private takePiece(): Segment {
+    const piece = this.peekPiece();
+    this.nextPiece++;
+    return piece;
+  }
+
   /** The piece that comes next; the epoch must not be over. */
   private peekPiece(): Segment {
     if (this.nextPiece === this.pieces.length) {
-      const piecesPerUnit = Math.ceil(this.maxSeqLen / this.seqLen);
+      const piecesPerUnit = this.looksAtDocuments ? 1 : Math.ceil(this.maxUnit / this.seqLen);
       const numUnits = piecesPerUnit === 1 ? 1 : Math.ceil(PIECES_AT_ONCE / piecesPerUnit);
       const end = Math.min(this.nextUnit + numUnits, this.permutation.length);
       this.cut(Array.from(this.permutation.subarray(this.nextUnit, end), (u) => this.unit(u)));
@@ -174,10 +238,16 @@ export class CorpusStream {
     return this.pieces[this.nextPiece];
   }
 
+  private get looksAtDocuments(): boolean {
+    return this.maxUnit === Number.MAX_SAFE_INTEGER;
+  }
+
   /** Makes pieces of seqLen and less of these, in a random order where there are several. */
   private cut(segments: readonly Segment[]): void {
     this.nextPiece = 0;
-    this.pieces = segments.flatMap((segment) => cutSegment(segment, this.seqLen));
+    this.pieces = this.looksAtDocuments
+      ? [...segments]
+      : segments.flatMap((segment) => cutSegment(segment, this.seqLen));
     if (this.pieces.length > 1)
       new Rng(this.seed, 'pieces', this.corpus, this.epoch, this.nextUnit, this.seqLen).shuffle(this.pieces);
   }
@@ -185,8 +255,14 @@ export class CorpusStream {
   /** Sequences have another length from here on: what was drawn for the last length and is not used yet is joined and cut again. */
   private recut(seqLen: number): void {
     this.seqLen = seqLen;
-    const unused = [...this.whole, ...this.pieces.slice(this.nextPiece), ...(this.rest ? [this.rest] : [])];
+    const unused = [
+      ...this.whole,
+      ...this.pieces.slice(this.nextPiece),
+      ...this.packed.flat(),
+      ...(this.rest ? [this.rest] : []),
+    ];
     this.whole.length = 0;
+    this.packed = [];
     this.rest = undefined;
     this.cut(joinSegments(unused));
   }
@@ -197,8 +273,8 @@ export class CorpusStream {
     while (this.shardStarts[k + 1] <= document) k++;
     const { shard, reader } = this.shards[k];
     const [first, length] = reader.documentRange(document - this.shardStarts[k]);
-    const skipped = (u - this.unitStarts[document]) * this.maxSeqLen;
-    return { shard, first: first + skipped, length: Math.min(this.maxSeqLen, length - 1 - skipped) };
+    const skipped = (u - this.unitStarts[document]) * this.maxUnit;
+    return { shard, first: first + skipped, length: Math.min(this.maxUnit, length - 1 - skipped) };
   }
 }
 
@@ -210,13 +286,13 @@ function cutSegment({ shard, first, length }: Segment, seqLen: number): Segment[
   }));
 }
 
-/** Parts of one document that follow each other become one. (A document's last token is no input, so two documents never touch.) */
+/** Parts of one document that touch or overlap become one. (A document's last token is no input, so two documents never touch.) */
 function joinSegments(segments: readonly Segment[]): Segment[] {
   const joined: Segment[] = [];
   for (const segment of segments.toSorted((a, b) => a.shard - b.shard || a.first - b.first)) {
     const last = joined.at(-1);
-    if (last && last.shard === segment.shard && last.first + last.length === segment.first)
-      last.length += segment.length;
+    if (last && last.shard === segment.shard && last.first + last.length >= segment.first)
+      last.length = Math.max(last.length, segment.first + segment.length - last.first);
     else joined.push({ ...segment });
   }
   return joined;
@@ -232,6 +308,45 @@ function lastAtMost(starts: Uint32Array, value: number): number {
     else high = middle;
   }
   return low;
+}
+
+/**
+ * Pieces of at most seqLen pairs in sequences of seqLen: longest first, each into the sequence with the least room that is enough. The
+ * fullest is found among the rooms that occur, by a bitmap of them: O(pieces x seqLen / 32).
+ */
+function packBestFit(pieces: readonly Segment[], seqLen: number): Segment[][] {
+  const byLength: Segment[][] = Array.from({ length: seqLen + 1 }, () => []);
+  for (const piece of pieces) byLength[piece.length]!.push(piece);
+  const sequences: Segment[][] = [];
+  /** Sequences by the room that they have. */
+  const withRoom: Segment[][][] = Array.from({ length: seqLen + 1 }, () => []);
+  const occurs = new Uint32Array((seqLen >>> 5) + 1);
+  const leastRoom = (atLeast: number): number => {
+    let word = atLeast >>> 5;
+    let bits = occurs[word]! & (0xffffffff << (atLeast & 31));
+    while (bits === 0) {
+      if (++word === occurs.length) return -1;
+      bits = occurs[word]!;
+    }
+    return (word << 5) + 31 - Math.clz32(bits & -bits);
+  };
+  for (let length = seqLen; length > 0; length--)
+    for (const piece of byLength[length]!) {
+      const room = leastRoom(length);
+      let sequence: Segment[];
+      if (room < 0) {
+        sequence = [];
+        sequences.push(sequence);
+      } else {
+        sequence = withRoom[room]!.pop()!;
+        if (withRoom[room]!.length === 0) occurs[room >>> 5]! &= ~(1 << (room & 31));
+      }
+      sequence.push(piece);
+      const left = (room < 0 ? seqLen : room) - length;
+      withRoom[left]!.push(sequence);
+      if (left > 0) occurs[left >>> 5]! |= 1 << (left & 31);
+    }
+  return sequences;
 }
 
 /**

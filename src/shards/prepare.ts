@@ -8,7 +8,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { DataError } from '../base/errors.ts';
 import { explainSystemError, readJson, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
-import { fingerprint } from '../base/hash.ts';
+import { fingerprint, sha256File } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
 import { formatCount } from '../base/units.ts';
 import {
@@ -35,7 +35,7 @@ import { tokenizeBatches } from './tokenize-pool.ts';
 import type { EvalSetRef } from './types.ts';
 
 /** Raise it when the same input would give other shards: caches of older versions are then left alone. */
-const STAGE_VERSION = 5;
+const STAGE_VERSION = 7;
 /** Text a batch, in characters: large enough to hide the hand-over, small enough to share out a small corpus. */
 const BATCH_CHARS = 1 << 20;
 const MANIFEST = 'manifest.json';
@@ -106,6 +106,8 @@ export interface CorpusManifest {
   limitTokens?: number;
   /** Documents that are conversations; `byTemplate`: written by the model's chat template, else as questions and answers. */
   conversations?: { num: number; byTemplate: boolean };
+  /** SHA-256 of each file, by its name relative to the folder. */
+  digests: Record<string, string>;
   removed: { badRecords: number; emptyDocuments: number; heldOutCopies: number; leftOut: number };
   createdAt: string;
   seconds: number;
@@ -195,6 +197,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
       tokenizerDigest,
       inputs,
       ...result,
+      digests: digestsOf(temporary),
       createdAt: new Date().toISOString(),
       seconds: Number(((performance.now() - start) / 1000).toFixed(3)),
     };
@@ -203,6 +206,14 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
   const removed = describeRemoved(manifest!);
   if (removed && !options.quiet) process.stderr.write(`${removed} (${path.join(folder, MANIFEST)})\n`);
   return describe(options, folder, false, manifest!);
+}
+
+function digestsOf(folder: string): Record<string, string> {
+  const names = fs
+    .readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => fs.statSync(path.join(folder, name)).isFile())
+    .sort();
+  return Object.fromEntries(names.map((name) => [name, sha256File(path.join(folder, name))]));
 }
 
 /** What was left out of a corpus, in a line; undefined when nothing was. */

@@ -121,6 +121,7 @@ describe('compileOrder', () => {
         numTokens: numSequences * seqLen,
         numEpochs: (numSequences * seqLen) / pairs,
         numTokensPerEpoch: pairs,
+        losses: { numPadding: 0, numRepeated: 0, numCuts: expect.any(Number) },
         heldOutElsewhere: { numDocuments: 0, numTokens: 0 },
       },
     ]);
@@ -227,6 +228,61 @@ describe('compileOrder', () => {
     const documents = order.slice(0, 1000).map(([segment]) => Math.floor(segment!.first / 1025));
     expect(documents.filter((document, i) => i > 0 && document === documents[i - 1]).length).toBeLessThan(80);
   });
+
+  it.each(['fill', 'best-fit', 'concatenate', 'seamless'] as const)(
+    'packs as %s: each pair once an epoch, or twice where windows overlap',
+    (packing) => {
+      const seqLen = 32;
+      const lengths = [...lengthsOf(11, 300, 30), ...lengthsOf(12, 60, 400)];
+      const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((a, b) => a + b, 0));
+      const pairs = lengths.reduce((sum, n) => sum + Math.max(0, n - 1), 0);
+      const out = path.join(folder, `packing-${packing}`);
+      const numSequences = Math.ceil((2.2 * pairs) / seqLen);
+      const { files, statistics } = compileOrder({
+        phases: [{ name: 'all', numSequences, blend: { packing: 1 } }],
+        ...{ shards: [shardOf('packing', lengths)], seqLen, seed: 4, packing, folder: out },
+      });
+      const order = readOrder(out, files);
+      const [{ losses, numTokens }] = statistics.corpora as [(typeof statistics.corpora)[number]];
+      const room = order.map((segments) => seqLen - segments.reduce((sum, s) => sum + s.length, 0));
+      expect(Math.min(...room)).toBe(0);
+      expect(room.reduce((a, b) => a + b, 0)).toBe(losses.numPadding);
+      expect(numTokens + losses.numPadding).toBe(numSequences * seqLen);
+      // Every pair of the first epoch, before any comes a second time but for windows that overlap.
+      const seen = new Set<number>();
+      let repeated = 0;
+      for (const { first, length } of order.flat()) {
+        if (seen.size === pairs) break;
+        for (let t = first; t < first + length; t++) {
+          if (seen.has(t)) repeated++;
+          seen.add(t);
+        }
+      }
+      expect(seen.size).toBe(pairs);
+      if (packing !== 'seamless') expect(repeated).toBe(0);
+      else {
+        expect(repeated).toBeGreaterThan(0);
+        expect(repeated / pairs).toBeLessThan(0.3);
+      }
+      // Pieces that begin or end inside a document, other than after a whole number of sequences.
+      const isShort = ({ first, length }: Segment) => {
+        const document = starts.findLastIndex((start) => start <= first);
+        const end = starts[document]! + lengths[document]! - 1;
+        return lengths[document]! - 1 < seqLen && (first !== starts[document] || first + length !== end);
+      };
+      const numCut = order.flat().filter(isShort).length;
+      if (packing === 'best-fit' || packing === 'seamless') {
+        expect(numCut).toBe(0);
+        expect(losses.numCuts).toBe(0);
+        expect(losses.numPadding / (numSequences * seqLen)).toBeLessThan(0.02);
+      } else {
+        expect(losses.numPadding).toBe(0);
+        expect(numCut).toBeGreaterThan(0);
+      }
+      const numWhole = order.filter((segments) => segments.length === 1).length;
+      if (packing === 'concatenate') expect(numWhole).toBeLessThan(0.8 * numSequences);
+    },
+  );
 
   it('is the same for the same seed, whatever the file size, and another for another seed', () => {
     const shards = [shardOf('seeded', lengthsOf(4, 500, 30))];

@@ -1,5 +1,5 @@
 // The words of curation: what a step makes of a document, and what is written about it.
-import type { Document } from '../types.ts';
+import type { Amount } from './amount.ts';
 import type { TextView } from './view.ts';
 
 /** Why a document is left out. */
@@ -46,13 +46,6 @@ export interface RemovedDocument {
   text: string;
 }
 
-/** Counts of a part, of a step, or of all. */
-export interface Amount {
-  numDocuments: number;
-  /** UTF-8. */
-  numBytes: number;
-}
-
 export interface StepCounts {
   name: string;
   removed: Amount;
@@ -62,5 +55,3 @@ export interface StepCounts {
   changed: Amount;
   changes: Record<string, number>;
 }
-
-export type CuratedDocument = Pick<Document, 'id' | 'text' | 'source' | 'messages' | 'metadata'>;
