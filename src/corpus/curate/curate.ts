@@ -14,7 +14,7 @@ import { findInputFiles } from '../paths.ts';
 import { badShareError, DEFAULT_MAX_BAD_SHARE, damageError, MIN_BAD_TO_STOP } from '../read.ts';
 import type { BadRecord, CorpusSpec, ReadCounts } from '../types.ts';
 import { type Amount, addAmount, nothing } from './amount.ts';
-import { type PartSummary, type PartTask, partFiles, readPart } from './part.ts';
+import { noCounts, type PartSummary, type PartTask, partFiles, readPart } from './part.ts';
 import { type Part, planParts } from './parts.ts';
 import type { StepCounts } from './types.ts';
 
@@ -28,6 +28,8 @@ const BYTES_PER_LIMIT_TOKEN = 8;
 export interface CurateOptions extends CorpusSpec {
   name: string;
   steps: readonly CleanStepConfig[];
+  /** Index of evaluation sets: documents that hold an item of them go. */
+  contamination?: { file: string; fingerprint: string };
   /** Stop once there is text for so many tokens. */
   limitTokens?: number;
   /** Folder of stage outputs. */
@@ -47,7 +49,13 @@ export interface CuratedManifest {
   version: number;
   fingerprint: string;
   name: string;
-  inputs: { numFiles: number; numBytes: number; digest: string; skippedByEnding: Record<string, number> };
+  inputs: {
+    numFiles: number;
+    numBytes: number;
+    digest: string;
+    skippedByEnding: Record<string, number>;
+    numIgnored: number;
+  };
   /** Where reading ended before the files did. */
   limitTokens?: number;
   /** What was read: records, bad ones, empty ones. */
@@ -84,18 +92,20 @@ export interface SharedWork {
 export async function curateCorpus(options: CurateOptions & { share: object }): Promise<SharedWork>;
 export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpus>;
 export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpus | SharedWork> {
-  const found = findInputFiles(options.paths, options.baseFolder);
+  const found = await findInputFiles(options.paths, options.baseFolder);
   const inputs = {
     numFiles: found.files.length,
     numBytes: found.files.reduce((sum, file) => sum + file.sizeBytes, 0),
     digest: fingerprint(found.files),
     skippedByEnding: found.skippedByEnding,
+    numIgnored: found.numIgnored,
   };
   const stageFingerprint = fingerprint({
     stage: 'curated',
     version: STAGE_VERSION,
     inputs: inputs.digest,
     steps: options.steps.map(identityOf),
+    contamination: options.contamination?.fingerprint,
     ...{
       field: options.field,
       maxRecordBytes: options.maxRecordBytes,
@@ -189,6 +199,7 @@ async function* doParts(parts: readonly Part[], folder: string, options: CurateO
     field: options.field,
     maxRecordBytes: options.maxRecordBytes,
     steps: options.steps,
+    contamination: options.contamination?.file,
   };
   const numWorkers = Math.max(1, Math.min(options.numWorkers ?? os.availableParallelism(), open.length));
   const results = mapOnWorkers<Part, PartSummary>(each(open), (part) => part, {
@@ -222,13 +233,7 @@ async function* each<T>(items: readonly T[]): AsyncGenerator<T> {
 class Total {
   readonly parts: CuratedManifest['parts'] = [];
   readonly kept = nothing();
-  private readonly read: ReadCounts = {
-    numRecords: 0,
-    numDocuments: 0,
-    numBadRecords: 0,
-    numEmptyDocuments: 0,
-    numBytesRead: 0,
-  };
+  private readonly read = noCounts();
   private readonly steps: StepCounts[] = [];
   private readonly examples: BadRecord[] = [];
   private readonly name: string;

@@ -1,31 +1,26 @@
-// A file that is written line by line and appears whole: under another name until it is finished.
+// JSON lines that are written one by one into a file that appears whole.
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { explainSystemError, fsyncPath, writeAll } from '../../base/files.ts';
+import { isUtf8 } from 'node:buffer';
+import { DataError } from '../../base/errors.ts';
+import { type AtomicFile, createFileAtomic, explainSystemError, makeFolder, writeAll } from '../../base/files.ts';
+import { readBytes } from '../bytes.ts';
+import { splitLines } from '../lines.ts';
+import type { Document } from '../types.ts';
 
-const BUFFER_BYTES = 1 << 20;
+const BUFFER_CHARS = 1 << 20;
 
 export class PartFile {
   numLines = 0;
-  numBytes = 0;
-  private readonly file: string;
-  private readonly temporary: string;
-  private readonly fd: number;
+  private readonly target: AtomicFile;
   private readonly hash = createHash('sha256');
   private pending: string[] = [];
   private pendingChars = 0;
 
   constructor(file: string) {
-    this.file = file;
-    // The process id alone is no name among machines that share a folder.
-    this.temporary = `${file}.${process.pid}-${process.hrtime.bigint().toString(36)}.tmp`;
-    try {
-      fs.mkdirSync(path.dirname(file), { recursive: true });
-      this.fd = fs.openSync(this.temporary, 'wx');
-    } catch (error) {
-      throw explainSystemError(error, file, 'writing it');
-    }
+    makeFolder(path.dirname(file), 'making this folder');
+    this.target = createFileAtomic(file);
   }
 
   writeLine(value: object): void {
@@ -33,42 +28,55 @@ export class PartFile {
     this.numLines++;
     this.pending.push(line, '\n');
     this.pendingChars += line.length + 1;
-    if (this.pendingChars >= BUFFER_BYTES) this.flush();
+    if (this.pendingChars >= BUFFER_CHARS) this.flush();
   }
 
   private flush(): void {
     const bytes = Buffer.from(this.pending.join(''));
     this.pending = [];
     this.pendingChars = 0;
-    this.numBytes += bytes.length;
     this.hash.update(bytes);
     try {
-      writeAll(this.fd, bytes);
+      writeAll(this.target.fd, bytes);
     } catch (error) {
-      throw explainSystemError(error, this.file, 'writing it');
+      throw explainSystemError(error, this.target.file, 'writing it');
     }
   }
 
   /** Puts the file in place. @returns the SHA-256 of its bytes */
   finish(): string {
     this.flush();
-    try {
-      fs.fsyncSync(this.fd);
-      fs.closeSync(this.fd);
-      fs.renameSync(this.temporary, this.file);
-      fsyncPath(path.dirname(this.file));
-    } catch (error) {
-      throw explainSystemError(error, this.file, 'writing it');
-    }
+    this.target.finish();
     return this.hash.digest('hex');
   }
 
+  /** Leaves nothing, unless it is finished. */
   abandon(): void {
+    this.target.discard();
+  }
+}
+
+/** A document as a line; of a conversation, what is said stands in its messages alone. */
+export function recordOf({ id, text, source, messages, metadata }: Document): object {
+  return { id, ...(messages ? { messages } : { text }), source, ...(metadata && { metadata }) };
+}
+
+/**
+ * The documents of a file that PartFile wrote, as they were.
+ * @throws DataError for a line that is none
+ */
+export async function* readPartFile(file: string): AsyncGenerator<Document> {
+  if (!fs.existsSync(file)) throw new DataError(file, 'is missing. Run the same command with --fresh.');
+  const damaged = (line: number) => new DataError(file, `line ${line} is damaged. Run the same command with --fresh.`);
+  for await (const { bytes, number } of splitLines(readBytes(file, 'none', () => {}), Number.POSITIVE_INFINITY)) {
+    if (!bytes || !isUtf8(bytes)) throw damaged(number);
+    let record: Document;
     try {
-      fs.closeSync(this.fd);
+      record = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as Document;
     } catch {
-      // It was closed before.
+      throw damaged(number);
     }
-    fs.rmSync(this.temporary, { force: true });
+    const { messages } = record;
+    yield messages ? { ...record, text: messages.map(({ content }) => content).join('\n\n') } : record;
   }
 }

@@ -1,5 +1,5 @@
-// One part of a corpus: read, cleaned, written. Nothing but the part and the task decides the result, so it does not matter where or when
-// it is done. parts/NAME.json is written last: a part without it is done again.
+// One part of a corpus: read, passed through the steps, written. Nothing but the part and the task decides the result, so it does not
+// matter where or when it is done. parts/NAME.json is written last: a part without it is done again.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { writeJsonAtomic } from '../../base/files.ts';
@@ -7,8 +7,9 @@ import type { CleanStepConfig } from '../../config/index.ts';
 import { readFiles } from '../read.ts';
 import type { BadRecord, Document, ReadCounts } from '../types.ts';
 import { type Amount, addAmount, nothing } from './amount.ts';
-import { PartFile } from './part-file.ts';
+import { PartFile, recordOf } from './part-file.ts';
 import { type Part, partName } from './parts.ts';
+import { decontaminate } from './steps/decontaminate.ts';
 import { makeSteps } from './steps/index.ts';
 import type { Edit, Removal, RemovedDocument, Step, StepCounts } from './types.ts';
 import { TextView } from './view.ts';
@@ -23,15 +24,21 @@ export interface PartTask {
   field?: string;
   maxRecordBytes?: number;
   steps: readonly CleanStepConfig[];
+  /** File of the index of evaluation sets. */
+  contamination?: string;
 }
 
-export interface PartSummary {
-  index: number;
-  read: ReadCounts;
+/** What came of a part's documents. */
+export interface WrittenPart {
   kept: Amount;
   /** SHA-256 of documents/NAME.jsonl. */
   digest: string;
   steps: StepCounts[];
+}
+
+export interface PartSummary extends WrittenPart {
+  index: number;
+  read: ReadCounts;
   badExamples: BadRecord[];
   /** The first damaged container. */
   damage?: BadRecord;
@@ -44,68 +51,58 @@ export const partFiles = (folder: string, index: number) => ({
   bad: path.join(folder, 'bad-records', `${partName(index)}.jsonl`),
 });
 
+export const noCounts = (): ReadCounts => ({
+  numRecords: 0,
+  numDocuments: 0,
+  numBadRecords: 0,
+  numEmptyDocuments: 0,
+  numLeftOut: 0,
+  numBytesRead: 0,
+});
+
 /** Does a part and says what came of it. */
 export async function curatePart(part: Part, task: PartTask): Promise<PartSummary> {
   const files = partFiles(task.folder, part.index);
   const steps = await makeSteps(task.steps);
-  const counts = steps.map(({ name }) => emptyCounts(name));
-  const kept = nothing();
-  const [documents, removed, bad] = [files.documents, files.removed, files.bad].map((file) => new PartFile(file)) as [
-    PartFile,
-    PartFile,
-    PartFile,
-  ];
+  if (task.contamination) steps.push(decontaminate({ index: task.contamination }));
+  const bad = new PartFile(files.bad);
   const badExamples: BadRecord[] = [];
   let damage: BadRecord | undefined;
-  const read: ReadCounts = {
-    numRecords: 0,
-    numDocuments: 0,
-    numBadRecords: 0,
-    numEmptyDocuments: 0,
-    numBytesRead: part.numBytes,
-  };
-  try {
-    const documentsRead = readFiles(
-      part.files,
-      { field: task.field, maxRecordBytes: task.maxRecordBytes, maxBadShare: 1 },
-      {
-        onBadRecord: (record) => {
-          bad.writeLine(record);
-          read.numBadRecords++;
-          if (badExamples.length < NUM_BAD_EXAMPLES) badExamples.push(record);
-          if (record.losesRest) damage ??= record;
-        },
-        onEmptyDocument: () => {
-          read.numEmptyDocuments++;
-        },
+  const read = { ...noCounts(), numBytesRead: part.numBytes };
+  const documents = readFiles(
+    part.files,
+    { field: task.field, maxRecordBytes: task.maxRecordBytes, maxBadShare: 1 },
+    {
+      onBadRecord: (record) => {
+        bad.writeLine(record);
+        read.numBadRecords++;
+        if (badExamples.length < NUM_BAD_EXAMPLES) badExamples.push(record);
+        if (record.losesRest) damage ??= record;
       },
-    );
-    for await (const document of documentsRead) {
-      read.numDocuments++;
-      const result = clean(document, steps, counts);
-      if ('removed' in result) {
-        removed.writeLine(result.removed);
-        continue;
-      }
-      addAmount(kept, { numDocuments: 1, numBytes: Buffer.byteLength(result.text) });
-      documents.writeLine(record(result));
-    }
+      onEmptyDocument: () => {
+        read.numEmptyDocuments++;
+      },
+      onLeftOut: () => {
+        read.numLeftOut++;
+      },
+    },
+  );
+  try {
+    const written = await writePart(counted(documents, read), steps, files);
     read.numRecords = read.numDocuments + read.numEmptyDocuments + read.numBadRecords;
-    const digest = documents.finish();
-    for (const file of [removed, bad]) {
-      if (file.numLines > 0) file.finish();
-      else file.abandon();
-    }
-    const summary: PartSummary = {
-      index: part.index,
-      ...{ read, kept, digest, steps: counts, badExamples },
-      ...(damage && { damage }),
-    };
+    if (bad.numLines > 0) bad.finish();
+    const summary: PartSummary = { index: part.index, read, ...written, badExamples, ...(damage && { damage }) };
     writeJsonAtomic(files.summary, summary);
     return summary;
-  } catch (error) {
-    for (const file of [documents, removed, bad]) file.abandon();
-    throw error;
+  } finally {
+    bad.abandon();
+  }
+}
+
+async function* counted(documents: AsyncIterable<Document>, read: ReadCounts): AsyncGenerator<Document> {
+  for await (const document of documents) {
+    read.numDocuments++;
+    yield document;
   }
 }
 
@@ -120,16 +117,38 @@ export function readPart(folder: string, index: number): PartSummary | undefined
   }
 }
 
+/** Passes documents through steps: what stays into one file, what goes, with the reason, into another. */
+export async function writePart(
+  documents: AsyncIterable<Document>,
+  steps: readonly Step[],
+  files: { documents: string; removed: string },
+): Promise<WrittenPart> {
+  const counts = steps.map(({ name }) => emptyCounts(name));
+  const kept = nothing();
+  const stays = new PartFile(files.documents);
+  const goes = new PartFile(files.removed);
+  try {
+    for await (const document of documents) {
+      const result = passThrough(document, steps, counts);
+      if ('removed' in result) goes.writeLine(result.removed);
+      else {
+        addAmount(kept, { numDocuments: 1, numBytes: Buffer.byteLength(result.text) });
+        stays.writeLine(recordOf(result));
+      }
+    }
+    if (goes.numLines > 0) goes.finish();
+    return { kept, digest: stays.finish(), steps: counts };
+  } finally {
+    stays.abandon();
+    goes.abandon();
+  }
+}
+
 function emptyCounts(name: string): StepCounts {
   return { name, removed: nothing(), reasons: {}, changed: nothing(), changes: {} };
 }
 
-/** A curated document as a line; of a conversation, what is said stands in its messages alone. */
-function record({ id, text, source, messages, metadata }: Document): object {
-  return { id, ...(messages ? { messages } : { text }), source, ...(metadata && { metadata }) };
-}
-
-function clean(
+function passThrough(
   document: Document,
   steps: readonly Step[],
   counts: readonly StepCounts[],
@@ -137,22 +156,25 @@ function clean(
   let current = document;
   const view = new TextView(document);
   for (const [i, step] of steps.entries()) {
-    const before = Buffer.byteLength(view.text);
+    const before = view.text;
     const outcome = step.apply(view);
     if (outcome === undefined) continue;
     const count = counts[i]!;
     const removal = 'removed' in outcome ? outcome.removed : emptied(outcome);
     if (removal) {
-      const one: Amount = { numDocuments: 1, numBytes: before };
+      const one: Amount = { numDocuments: 1, numBytes: Buffer.byteLength(before) };
       addAmount(count.removed, one);
       count.reasons[removal.reason] = addAmount(count.reasons[removal.reason] ?? nothing(), one);
-      return { removed: describeRemoval(current, view.text, step.name, removal) };
+      return { removed: describeRemoval(current, before, step.name, removal) };
     }
+    const { text, changes = {} } = outcome as Edit;
     current = edit(current, view, step, outcome as Edit);
-    for (const [what, n] of Object.entries((outcome as Edit).changes ?? {}))
-      count.changes[what] = (count.changes[what] ?? 0) + n;
-    const after = Buffer.byteLength(view.text);
-    if ((outcome as Edit).text !== undefined) addAmount(count.changed, { numDocuments: 1, numBytes: before - after });
+    for (const [what, n] of Object.entries(changes)) count.changes[what] = (count.changes[what] ?? 0) + n;
+    if (text !== undefined)
+      addAmount(count.changed, {
+        numDocuments: 1,
+        numBytes: Buffer.byteLength(before) - Buffer.byteLength(view.text),
+      });
   }
   return current;
 }

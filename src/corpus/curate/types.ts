@@ -11,6 +11,8 @@ export interface Removal {
   limit?: number;
   /** What was found, to be shown: the evaluation item and the words that are its. */
   evidence?: string;
+  /** Of a copy: the document that stays. */
+  copyOf?: string;
 }
 
 /** A document that goes on, with what was done to it. */
