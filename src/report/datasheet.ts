@@ -28,7 +28,9 @@ export function datasheetMarkdown({ name, role, paths, curated, shards }: Corpus
     bullets([
       `${paths.map((one) => `\`${one}\``).join(', ')}`,
       `${formatCount(inputs.numFiles)} files, ${formatBytes(inputs.numBytes)}; digest of the list ${inputs.digest}`,
-      ...Object.entries(inputs.skippedByEnding).map(([ending, n]) => `${formatCount(n)} files without a reader (${ending}) left out`),
+      ...Object.entries(inputs.skippedByEnding).map(
+        ([ending, n]) => `${formatCount(n)} files without a reader (${ending}) left out`,
+      ),
     ]),
     ...(curated ? ['## What was done to it', cleaning(curated)] : []),
     '## What it holds',
@@ -97,11 +99,19 @@ function cleaning(curated: CuratedManifest): string {
 function languages(byLanguage: Record<string, number>): string {
   const total = Object.values(byLanguage).reduce((sum, bytes) => sum + bytes, 0);
   const shown = Object.entries(byLanguage).slice(0, 5);
-  return shown.map(([language, bytes]) => `${language} ${Number(((100 * bytes) / Math.max(1, total)).toPrecision(2))} %`).join(', ') || 'unknown';
+  return (
+    shown
+      .map(([language, bytes]) => `${language} ${Number(((100 * bytes) / Math.max(1, total)).toPrecision(2))} %`)
+      .join(', ') || 'unknown'
+  );
 }
 
 /** croissant.json beside the cleaned documents: what mlcroissant and dataset search engines read. */
-export function croissant({ name, paths, curated }: Pick<CorpusCard, 'name' | 'paths'> & { curated: CuratedManifest }): object {
+export function croissant({
+  name,
+  paths,
+  curated,
+}: Pick<CorpusCard, 'name' | 'paths'> & { curated: CuratedManifest }): object {
   const source = (column: string) => ({ fileSet: { '@id': 'documents' }, extract: { column } });
   const field = (column: string, description: string) => ({
     '@type': 'cr:Field',

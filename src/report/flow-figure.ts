@@ -62,7 +62,13 @@ export function flowFigure(manifest: CuratedManifest): string {
   });
   const end = columnAt(steps.length + 1);
   parts.push(band(end, COLUMN, left, left, 'c2'));
-  parts.push(label(end + 4, ['kept', formatCount(kept.numDocuments), `${formatBytes(kept.numBytes)} (${percent(kept.numBytes, given.numBytes)})`]));
+  parts.push(
+    label(end + 4, [
+      'kept',
+      formatCount(kept.numDocuments),
+      `${formatBytes(kept.numBytes)} (${percent(kept.numBytes, given.numBytes)})`,
+    ]),
+  );
   const title = `${name}: what cleaning kept of ${formatCount(given.numDocuments)} documents`;
   return standalone(
     [

@@ -15,6 +15,9 @@ beforeAll(() => {
 });
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
+/** A part a file, where files have some 100 KB. */
+const PART = 100_000;
+
 const STEPS: CleanStepConfig[] = [
   { name: 'unicode', options: {} },
   { name: 'length', options: { minWords: 3 } },
@@ -105,23 +108,23 @@ describe('curateCorpus', () => {
     const paths = writeFiles('many', 12);
     // Parts of one file each.
     const one = await curateCorpus(
-      options({ paths, cacheFolder: path.join(root, 'one'), numWorkers: 1, partBytes: 1 }),
+      options({ paths, cacheFolder: path.join(root, 'one'), numWorkers: 1, partBytes: PART }),
     );
     const two = await curateCorpus(
-      options({ paths, cacheFolder: path.join(root, 'two'), numWorkers: 2, partBytes: 1 }),
+      options({ paths, cacheFolder: path.join(root, 'two'), numWorkers: 2, partBytes: PART }),
     );
     expect(one.manifest.parts).toHaveLength(12);
     expect(contentOf(two.folder)).toEqual(contentOf(one.folder));
     expect(one.manifest.kept.numDocuments).toBe(12 * 120);
-    expect((await curateCorpus(options({ paths, cacheFolder: path.join(root, 'one'), partBytes: 1 }))).reused).toBe(
+    expect((await curateCorpus(options({ paths, cacheFolder: path.join(root, 'one'), partBytes: PART }))).reused).toBe(
       true,
     );
   });
 
   it('is shared out among machines and brought together', async () => {
     const paths = writeFiles('shares', 9);
-    const whole = await curateCorpus(options({ paths, cacheFolder: path.join(root, 'whole'), partBytes: 1 }));
-    const shared = options({ paths, cacheFolder: path.join(root, 'shared'), partBytes: 1 });
+    const whole = await curateCorpus(options({ paths, cacheFolder: path.join(root, 'whole'), partBytes: PART }));
+    const shared = options({ paths, cacheFolder: path.join(root, 'shared'), partBytes: PART });
     const works = await Promise.all([0, 1, 2].map((index) => curateCorpus({ ...shared, share: { index, count: 4 } })));
     expect(works.map(({ numDone, numParts }) => [numDone, numParts])).toEqual([
       [3, 9],
@@ -139,16 +142,18 @@ describe('curateCorpus', () => {
     const paths = writeFiles('killed', 30);
     const cacheFolder = path.join(root, 'killed-cache');
     const script = `import { curateCorpus } from ${JSON.stringify(path.join(packageRoot(), 'dist/corpus/index.js'))};
-      await curateCorpus(${JSON.stringify(options({ paths, cacheFolder, numWorkers: 1, partBytes: 1 }))});`;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'ignore' });
+      await curateCorpus(${JSON.stringify(options({ paths, cacheFolder, numWorkers: 1, partBytes: PART }))});`;
+    const program = path.join(root, 'killed.mjs');
+    fs.writeFileSync(program, script);
+    const child = spawn(process.execPath, [program], { stdio: 'ignore' });
     const parts = () => partsIn(cacheFolder);
     while (parts().length < 5 && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 5));
     child.kill('SIGKILL');
     const before = new Map(parts().map((file) => [file, fs.statSync(file).mtimeMs]));
     expect(before.size).toBeGreaterThanOrEqual(5);
-    const result = await curateCorpus(options({ paths, cacheFolder, partBytes: 1 }));
+    const result = await curateCorpus(options({ paths, cacheFolder, partBytes: PART }));
     for (const [file, time] of before) expect(fs.statSync(file).mtimeMs).toBe(time);
-    const whole = await curateCorpus(options({ paths, cacheFolder: path.join(root, 'unkilled'), partBytes: 1 }));
+    const whole = await curateCorpus(options({ paths, cacheFolder: path.join(root, 'unkilled'), partBytes: PART }));
     expect(contentOf(result.folder)).toEqual(contentOf(whole.folder));
   });
 
@@ -167,7 +172,7 @@ describe('curateCorpus', () => {
 
   it('judges bad records over all parts, and says when nothing is left', async () => {
     for (let f = 0; f < 3; f++) write(`bad/${f}.jsonl`, ['broken', { text: 'a few words here' }]);
-    await expect(curateCorpus(options({ paths: path.join(root, 'bad'), partBytes: 1 }))).rejects.toThrow(
+    await expect(curateCorpus(options({ paths: path.join(root, 'bad'), partBytes: PART }))).rejects.toThrow(
       '3 of 6 records of corpus "web" cannot be used (50 %, at most 1 % accepted)',
     );
     const file = write('short.jsonl', [{ text: 'two words' }]);

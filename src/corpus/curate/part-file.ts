@@ -1,8 +1,9 @@
 // JSON lines that are written one by one into a file that appears whole.
+
+import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { isUtf8 } from 'node:buffer';
 import { DataError } from '../../base/errors.ts';
 import { type AtomicFile, createFileAtomic, explainSystemError, makeFolder, writeAll } from '../../base/files.ts';
 import { readBytes } from '../bytes.ts';
@@ -68,7 +69,10 @@ export function recordOf({ id, text, source, messages, metadata }: Document): ob
 export async function* readPartFile(file: string): AsyncGenerator<Document> {
   if (!fs.existsSync(file)) throw new DataError(file, 'is missing. Run the same command with --fresh.');
   const damaged = (line: number) => new DataError(file, `line ${line} is damaged. Run the same command with --fresh.`);
-  for await (const { bytes, number } of splitLines(readBytes(file, 'none', () => {}), Number.POSITIVE_INFINITY)) {
+  for await (const { bytes, number } of splitLines(
+    readBytes({ path: file, compression: 'none' }, () => {}),
+    Number.POSITIVE_INFINITY,
+  )) {
     if (!bytes || !isUtf8(bytes)) throw damaged(number);
     let record: Document;
     try {
