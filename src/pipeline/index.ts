@@ -9,5 +9,5 @@ export { type FindRequest, type FindResult, find } from './probes/find.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';
 export { planRun, readPlan } from './stages.ts';
 export type { PipelineOptions, PlanResult, RunResult, StageRecord } from './types.ts';
-export { type VocabRequest, type VocabResult, vocab } from './vocab.ts';
 export { type VerifiedFolder, verifyData } from './verify.ts';
+export { type VocabRequest, type VocabResult, vocab } from './vocab.ts';
