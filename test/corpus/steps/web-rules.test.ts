@@ -82,8 +82,9 @@ describe('c4: documents', async () => {
 
   it.each([
     ['One. Two! Three? Four', 4],
-    ['Mr. Fox, e.g. this one, goes on', 2],
-    ['Wait... what?! Yes.', 2],
+    ['J. Fox (i.e. the U.S. one), e.g. this one, goes on', 1],
+    ['he came. he saw', 2],
+    ['Wait... what?! Yes.', 3],
     ['He said "No." Then he left.', 2],
     ['今天很好。明天也好！', 2],
     ['3.14 is pi', 1],

@@ -5,7 +5,7 @@
 
 import { readText } from '../../../base/files.ts';
 import type { CleanOptions } from '../../../config/index.ts';
-import { KINDS, SPACE, TERMINAL } from '../characters.ts';
+import { KINDS, LETTER, SPACE, TERMINAL } from '../characters.ts';
 import type { Step } from '../types.ts';
 import type { TextView } from '../view.ts';
 import { below } from './limits.ts';
@@ -158,7 +158,7 @@ function endsLine(line: string): boolean {
 }
 
 /**
- * Sentences of a line, up to `enough`: one ends with a mark before white space, unless it goes on in lower case as after "e.g."; what is
+ * Sentences of a line, up to `enough`: one ends with a mark before white space, but for the full stop of an initial or of "e.g."; what is
  * left at the end is one too. C4 and datatrove ask a sentence splitter, which takes most of their time.
  */
 export function countSentences(line: string, enough: number): number {
@@ -173,7 +173,8 @@ export function countSentences(line: string, enough: number): number {
     let next = i + 1;
     while (next < line.length && (KINDS[line.charCodeAt(next)]! & TERMINAL || CLOSING.includes(line[next]!))) next++;
     const isIdeographic = line.charCodeAt(i) > 0x3000;
-    if (hasText && (isIdeographic || next >= line.length || (line[next] === ' ' && !isLower(line[next + 1])))) {
+    const isEnd = isIdeographic || next >= line.length || (isSpace(line, next) && !isInitial(line, i));
+    if (hasText && isEnd) {
       n++;
       hasText = false;
     }
@@ -184,8 +185,14 @@ export function countSentences(line: string, enough: number): number {
 
 const CLOSING = '"\')]}”’»';
 
-function isLower(letter: string | undefined): boolean {
-  return letter !== undefined && letter !== letter.toUpperCase();
+function isSpace(line: string, i: number): boolean {
+  return (KINDS[line.charCodeAt(i)]! & SPACE) !== 0;
+}
+
+/** The full stop behind a letter that stands alone or behind another full stop. */
+function isInitial(line: string, i: number): boolean {
+  if (line[i] !== '.' || i === 0 || !(KINDS[line.charCodeAt(i - 1)]! & LETTER)) return false;
+  return i === 1 || line[i - 2] === '.' || line[i - 2] === '(' || isSpace(line, i - 2);
 }
 
 /** Each stands between characters that are no letters or digits, as in C4's code. */

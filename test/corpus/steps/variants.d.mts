@@ -1,0 +1,1 @@
+export function variants(): { id: string; text: string }[];
