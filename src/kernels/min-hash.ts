@@ -47,36 +47,31 @@ export function minHash(
   addends_H: BigInt64Array,
   ngram: number,
 ): number {
-  const numHashes = minima_H.length;
-  const minima = new Int32Array(minima_H.buffer, minima_H.byteOffset, 2 * numHashes);
-  const multipliers = new Uint32Array(multipliers_H.buffer, multipliers_H.byteOffset, 2 * numHashes);
-  const addends = new Uint32Array(addends_H.buffer, addends_H.byteOffset, 2 * numHashes);
-  for (let h = 0; h < numHashes; h++) {
-    minima[2 * h] = -1;
-    minima[2 * h + 1] = 0x7fffffff;
-  }
-  const recent = new Int32Array(2 * ngram);
+  const minima = new Minima(minima_H, multipliers_H, addends_H);
+  // The last words twice, side by side, so that the n-gram that ends now is in one piece.
+  const recent = new Int32Array(4 * ngram);
   const pair = new Int32Array(2);
   let numWords = 0;
+  let slot = 0;
 
   const endWord = (low: number, high: number): void => {
-    const slot = 2 * (numWords % ngram);
-    recent[slot] = low;
-    recent[slot + 1] = high;
-    mixPair(recent, slot);
-    numWords++;
-    if (numWords < ngram) return;
+    pair[0] = low;
+    pair[1] = high;
+    mixPair(pair, 0);
+    recent[slot] = recent[slot + 2 * ngram] = pair[0];
+    recent[slot + 1] = recent[slot + 2 * ngram + 1] = pair[1];
+    slot = slot + 2 === 2 * ngram ? 0 : slot + 2;
+    if (++numWords < ngram) return;
     let shingleLow = SHINGLE_LOW;
     let shingleHigh = SHINGLE_HIGH;
-    for (let j = 0; j < ngram; j++) {
-      const word = 2 * ((numWords + j) % ngram);
+    for (let word = slot; word < slot + 2 * ngram; word += 2) {
       shingleLow = Math.imul(rotl(shingleLow, 13) ^ recent[word]!, 0xcc9e2d51);
       shingleHigh = Math.imul(rotl(shingleHigh, 17) ^ recent[word + 1]!, 0x1b873593);
     }
     pair[0] = shingleLow;
     pair[1] = shingleHigh;
     mixPair(pair, 0);
-    lowerMinima(minima, multipliers, addends, pair[0]! >>> 0, pair[1]! >>> 0);
+    minima.lower(pair[0], pair[1]);
   };
 
   let low = WORD_LOW;
@@ -114,31 +109,51 @@ export function minHash(
 }
 
 /** minima[h] = min(minima[h], multipliers[h] * x + addends[h]), signed. */
-function lowerMinima(
-  minima: Int32Array,
-  multipliers: Uint32Array,
-  addends: Uint32Array,
-  xLow: number,
-  xHigh: number,
-): void {
-  const x0 = xLow & 0xffff;
-  const x1 = xLow >>> 16;
-  for (let at = 0; at < minima.length; at += 2) {
-    const mLow = multipliers[at]!;
-    const best = minima[at + 1]!;
-    // Most products are no minimum, which their high half tells: the double's is off by one at most, and lacks the carry of the addition.
-    const cross = Math.imul(mLow, xHigh) + Math.imul(multipliers[at + 1]!, xLow) + addends[at + 1]!;
-    const nearly = ((mLow * xLow) / 2 ** 32 + cross) | 0;
-    if (nearly > best + 2 && nearly < 0x7ffffffd) continue;
-    const m0 = mLow & 0xffff;
-    const m1 = mLow >>> 16;
-    // The low halves' product by 16-bit digits: every sum below is under 2^53, and its carry is divided off exactly.
-    const p00 = m0 * x0 + addends[at]!;
+class Minima {
+  private readonly minima: Int32Array;
+  private readonly multipliers: Int32Array;
+  private readonly addends: Int32Array;
+  /** Low halves of the multipliers, as fractions of 2^32. */
+  private readonly fractions: Float64Array;
+  /** High halves up to which a product may be a minimum. */
+  private readonly limits: Int32Array;
+
+  constructor(minima_H: BigInt64Array, multipliers_H: BigInt64Array, addends_H: BigInt64Array) {
+    const numHashes = minima_H.length;
+    const halves = ({ buffer, byteOffset }: BigInt64Array) => new Int32Array(buffer, byteOffset, 2 * numHashes);
+    minima_H.fill(2n ** 63n - 1n);
+    this.minima = halves(minima_H);
+    this.multipliers = halves(multipliers_H);
+    this.addends = halves(addends_H);
+    this.fractions = Float64Array.from({ length: numHashes }, (_, h) => (this.multipliers[2 * h]! >>> 0) / 2 ** 32);
+    this.limits = new Int32Array(numHashes).fill(0x7fffffff);
+  }
+
+  lower(xLow: number, xHigh: number): void {
+    const { multipliers, addends, fractions, limits } = this;
+    const x = xLow >>> 0;
+    for (let h = 0; h < limits.length; h++) {
+      // Most products are no minimum, which their high half tells: without the carry of the addition, and with a double's product, it is
+      // off by one at most.
+      const cross = (Math.imul(multipliers[2 * h]!, xHigh) + Math.imul(multipliers[2 * h + 1]!, xLow)) | 0;
+      const nearly = (((fractions[h]! * x) >>> 0) + cross + addends[2 * h + 1]!) | 0;
+      if (nearly <= limits[h]! || nearly === 0x7fffffff) this.lowerOne(h, x, cross);
+    }
+  }
+
+  /** By 16-bit digits: every sum is under 2^53, and its carry is divided off exactly. */
+  private lowerOne(h: number, xLow: number, cross: number): void {
+    const { minima, multipliers, addends } = this;
+    const [m0, m1] = [multipliers[2 * h]! & 0xffff, multipliers[2 * h]! >>> 16];
+    const [x0, x1] = [xLow & 0xffff, xLow >>> 16];
+    const p00 = m0 * x0 + (addends[2 * h]! >>> 0);
     const middle = m0 * x1 + m1 * x0 + Math.floor(p00 / 65536);
     const low = ((middle << 16) | (p00 & 0xffff)) >>> 0;
-    const high = (m1 * x1 + Math.floor(middle / 65536) + cross) | 0;
-    if (high > best || (high === best && low >= minima[at]! >>> 0)) continue;
-    minima[at] = low;
-    minima[at + 1] = high;
+    const high = (m1 * x1 + Math.floor(middle / 65536) + cross + addends[2 * h + 1]!) | 0;
+    const best = minima[2 * h + 1]!;
+    if (high > best || (high === best && low >= minima[2 * h]! >>> 0)) return;
+    minima[2 * h] = low;
+    minima[2 * h + 1] = high;
+    this.limits[h] = Math.min(high + 1, 0x7fffffff);
   }
 }
