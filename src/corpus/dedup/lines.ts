@@ -225,4 +225,10 @@ export class LineCutter {
       throw new DataError(this.file, `does not belong to the texts: document ${index} lacks a line that it lists.`);
     return { text: kept + text.slice(from), changes: { [`repeated ${this.options.unit}s`]: numCut } };
   }
+
+  /** After the last document. @throws DataError where the list has documents that were not there */
+  finish(): void {
+    if (this.cursor.close())
+      throw new DataError(this.file, 'does not belong to the texts: it lists documents that are not among them.');
+  }
 }

@@ -34,8 +34,12 @@ export class Cursor {
     this.at = 0;
   }
 
-  get isAtEnd(): boolean {
-    return this.words.length === 0;
+  /** Gives the file back before its end. Whether there were records left. */
+  close(): boolean {
+    const isLeft = this.words.length > 0;
+    this.blocks.return?.();
+    this.words = new Uint32Array(0);
+    return isLeft;
   }
 
   get second(): number {

@@ -53,6 +53,7 @@ export async function findRepeated(options: RepeatedOptions): Promise<RepeatedSu
         }
         await breathe();
       }
+      gone?.close();
     }
     const list = (high: number, low: number, part: number, index: number) => {
       const to = places.next();

@@ -221,10 +221,12 @@ export class WindowWriter {
   }
 
   finish(): void {
+    this.candidates.close();
     this.writer.finish();
   }
 
   discard(): void {
+    this.candidates.close();
     this.writer.discard();
   }
 }
@@ -352,6 +354,12 @@ export class SpanCutter {
     cut();
     keepUntil(tokens.length);
     return { text: kept, changes: { 'repeated spans': numSpans } };
+  }
+
+  /** After the last document. @throws DataError where the list has documents that were not there */
+  finish(): void {
+    if (this.cursor.close())
+      throw new DataError(this.file, 'does not belong to the texts: it lists documents that are not among them.');
   }
 }
 

@@ -59,7 +59,9 @@ async function clean(
   });
   const texts = parts.map((part, i) => {
     const cutter = new LineCutter(files[i]!.repeated, options);
-    return part.map((text, index) => cutter.edit(index, text)?.text ?? text);
+    const cleaned = part.map((text, index) => cutter.edit(index, text)?.text ?? text);
+    cutter.finish();
+    return cleaned;
   });
   return { texts, summary, files };
 }
@@ -161,6 +163,7 @@ describe('repeated lines', () => {
     const { files } = await clean([Array.from({ length: 8 }, (_, i) => `${NOTICE}\n${i}`)]);
     const cutter = new LineCutter(files[0]!.repeated);
     expect(() => cutter.edit(3, 'another text')).toThrow('does not belong to the texts: document 3');
+    expect(() => cutter.finish()).toThrow('documents that are not among them');
   });
 });
 

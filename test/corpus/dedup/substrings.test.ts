@@ -58,7 +58,9 @@ async function cutSpans(
   const summary = await findRepeatedSpans({ parts: files, options, folder, memoryBytes });
   const texts = parts.map((part, i) => {
     const cutter = new SpanCutter(files[i]!.spans, options);
-    return part.map((text, index) => cutter.edit(index, text)?.text ?? text);
+    const cleaned = part.map((text, index) => cutter.edit(index, text)?.text ?? text);
+    cutter.finish();
+    return cleaned;
   });
   return { texts, summary, files };
 }
@@ -94,7 +96,7 @@ describe('tokens', () => {
         const tokens = tokensOf(text);
         expect(tokens.join('')).toBe(text.replace(/\s+/g, ''));
         // No token begins or ends inside a character.
-        for (const token of tokens) expect(token).toBe(Buffer.from(token).toString());
+        expect(tokens.filter((token) => token !== Buffer.from(token).toString())).toEqual([]);
       }),
     );
   });
@@ -119,7 +121,7 @@ describe('repeated spans', () => {
           expect(result.flat().map(tokensOf)).toEqual(keptByForce(texts, minTokens));
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 40 },
     );
   });
 
@@ -151,14 +153,16 @@ describe('repeated spans', () => {
     const kept = keptByForce(texts, 25);
     expect(result.flat().map(tokensOf)).toEqual(kept);
     expect(result.join(' ').length).toBeLessThan(texts.join(' ').length / 3);
+    const lost: string[] = [];
     const before = new Set<string>();
     for (const [i, text] of texts.entries()) {
       const left = new Set(tokensOf(result[0]![i]!));
       for (const word of tokensOf(text)) {
-        expect(left.has(word) || before.has(word)).toBe(true);
+        if (!left.has(word) && !before.has(word)) lost.push(word);
         before.add(word);
       }
     }
+    expect(lost).toEqual([]);
   });
 
   it('do not count in documents that are gone', async () => {
