@@ -6,7 +6,7 @@
 
 namespace text {
 
-constexpr size_t kNumSettings = 19;
+constexpr size_t kNumSettings = 20;
 
 /// The elements of a typed array.
 template <class T>
@@ -71,6 +71,8 @@ inline napi_value createTextEncoder(napi_env env, napi_callback_info info) {
     BpeOptions options{toBoolean(env, a[11]), byteFallback, fuseUnknown, unknown, {}};
     std::copy(bytes.data, bytes.data + 256, options.bytes);
     encoder->bpe = std::make_unique<Bpe>(options, merges.data, merges.size / 3, chars.data, chars.size / 2);
+    const View<int32_t> joins(env, a[19]);
+    if (joins.size > 0) encoder->joins = std::make_unique<Joins>(joins.data, joins.size / 2);
     for (size_t i = 0; i < words.count; i++) encoder->whole[words.word(i)] = words.ids[i];
   }
   napi_value handle;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "bpe.h"
+#include "joins.h"
 #include "pattern.h"
 #include "piece-cache.h"
 #include "unigram.h"
@@ -33,6 +34,7 @@ class Encoder {
   std::vector<Splitter> splitters;
   std::unique_ptr<Bpe> bpe;
   std::unique_ptr<Unigram> unigram;
+  std::unique_ptr<Joins> joins;  ///< null: pieces are not cut where nothing joins
   /// Pieces that are one token whatever the merges say.
   std::unordered_map<std::string, int32_t> whole;
 
@@ -117,7 +119,8 @@ class Encoder {
       begin = marked.data();
       end = begin + size;
     }
-    if (stage == splitters.size()) return encodePiece(begin, static_cast<size_t>(end - begin));
+    const auto encodeAll = [this](const uint8_t* from, const uint8_t* to) { encodePiece(from, static_cast<size_t>(to - from)); };
+    if (stage == splitters.size()) return joins ? joins->split(begin, end, encodeAll) : encodeAll(begin, end);
     splitters[stage].split(begin, end, [&](uint8_t* from, uint8_t* to) { cut(stage + 1, from, to); });
   }
 

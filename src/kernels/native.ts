@@ -8,7 +8,7 @@ import { packageRoot } from '../base/package.ts';
 import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
 
 /** Raised with every change of a signature in native/addon.cc. */
-const ABI_VERSION = 7;
+const ABI_VERSION = 8;
 
 const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable'];
 

@@ -42,6 +42,8 @@ export interface TextEncoderSpec {
         charIds: Int32Array | undefined;
         /** Left, right and merged id of each merge, best first. */
         merges: Int32Array;
+        /** Pairs of code points that some merge joins; between others text is cut. Without it, it is not. */
+        joins: Int32Array | undefined;
         /** Pieces that are one token whatever the merges say. */
         whole: Words | undefined;
       }
@@ -102,6 +104,7 @@ export function createNativeTextEncoder(spec: TextEncoderSpec): NativeTextEncode
     words.ids,
     isBpe ? new Float64Array() : model.scores,
     spec.marking.afterSplits,
+    (isBpe ? model.joins : undefined) ?? new Int32Array(),
   );
   if (!handle) return internal('text encoder: the native encoder was not made');
   return {

@@ -57,7 +57,7 @@ export class OwnTokenizer implements Codec {
       model: model.makeReference(),
     });
     this.normalizesNatively = this.normalizer !== undefined && normalizerMarking(sections.normalizer) !== undefined;
-    this.native = nativeEncoder(steps, this.normalizesNatively ? sections.normalizer : null, model);
+    this.native = nativeEncoder(ownSteps, this.normalizesNatively ? sections.normalizer : null, model);
     this.rawTokens = new AddedTokenFinder(addedTokens.filter((token) => !token.normalized));
     this.normalizedTokens = new AddedTokenFinder(
       addedTokens.filter((token) => token.normalized),
@@ -162,7 +162,10 @@ function nativeEncoder(
   model: PieceModel,
 ): NativeTextEncoder | undefined {
   try {
-    return createNativeTextEncoder({ ...nativeSplits(steps, normalizerMarking(normalizer)), ...model.describe() });
+    const described = model.describe();
+    const isCut = described.model.type === 'bpe' && described.model.joins !== undefined;
+    const all = isCut ? steps : [...steps, ...model.steps];
+    return createNativeTextEncoder({ ...nativeSplits(all, normalizerMarking(normalizer)), ...described });
   } catch (error) {
     if (error instanceof NotNative) return undefined;
     throw error;

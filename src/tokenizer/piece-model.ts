@@ -73,6 +73,7 @@ function readBpe(model: ModelSection, spelling: Spelling): PieceModel {
         type: 'bpe',
         charIds: isBytes ? undefined : Int32Array.from([...charIds(vocab)].flat()),
         merges,
+        joins: isBytes ? undefined : joinedPairs(pairs, vocab, options),
         whole: options.ignoreMerges ? wholeWords() : undefined,
       },
     }),
@@ -115,6 +116,28 @@ function readMerges(model: ModelSection): [string, string][] {
     const space = merge.indexOf(' ');
     return [merge.slice(0, space), merge.slice(space + 1)];
   });
+}
+
+/**
+ * Code points on the two sides of each merge's seam: text can be cut between any others. Undefined where a merge could still cross:
+ * where characters are left out or fused as unknown, or a byte token takes part in a merge.
+ */
+function joinedPairs(
+  merges: readonly [string, string][],
+  vocab: ReadonlyMap<string, number>,
+  { ignoreMerges, byteFallback }: BpeOptions,
+): Int32Array | undefined {
+  if (ignoreMerges || !byteFallback || byteIds(vocab, 'chars').includes(-1)) return undefined;
+  const isByte = (token: string) => /^<0x[0-9A-F]{2}>$/.test(token);
+  if (merges.some(([left, right]) => isByte(left) || isByte(right))) return undefined;
+  const pairs = new Set<number>();
+  for (const [left, right] of merges) pairs.add(lastCodePoint(left) * 0x200000 + right.codePointAt(0)!);
+  return Int32Array.from([...pairs].flatMap((pair) => [Math.floor(pair / 0x200000), pair % 0x200000]));
+}
+
+function lastCodePoint(text: string): number {
+  const last = text.charCodeAt(text.length - 1);
+  return (last & 0xfc00) === 0xdc00 ? text.codePointAt(text.length - 2)! : last;
 }
 
 /** Whether no merge makes a token with U+2581 after another character, so that text can be cut before each run of U+2581. */

@@ -4,10 +4,19 @@
 import { UnsupportedPipeline } from './format.ts';
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** Printable ASCII followed by printable ASCII is a grapheme by itself, so only stretches with others need to be segmented. */
-const OTHER_STRETCH = /[\x20-\x7e]?(?:[^\x20-\x7e]+[\x20-\x7e]?)+/gu;
+/** Printable ASCII followed by printable ASCII is a grapheme by itself, so only stretches with others need to be looked at. */
+const OTHER_STRETCH = '[\\x20-\\x7e]?(?:[^\\x20-\\x7e]+[\\x20-\\x7e]?)+';
+/**
+ * What can be in a grapheme of several characters (Unicode Standard Annex 29), or begin one, and more. Without any of it, a character is
+ * a grapheme: Intl.Segmenter takes a microsecond for each.
+ */
+const JOINING = new RegExp(
+  '[\\r\\p{M}\\p{Cf}\\p{Grapheme_Extend}\\p{Regional_Indicator}\\p{Emoji_Modifier}\\u1100-\\u11ff\\ua960-\\ua97f\\ud7b0-\\ud7ff' +
+    '\\u0e33\\u0eb3\\u0d4e\\u{111c2}\\u{111c3}\\u{113d1}\\u{1193f}\\u{11941}\\u{11a3a}\\u{11a84}-\\u{11a89}\\u{11d46}\\u{11f02}]',
+  'u',
+);
 const MAX_GRAPHEME_BYTES = 5;
 
 /** @param map base64, as tokenizer.json holds it; throws UnsupportedPipeline where it is damaged */
@@ -42,13 +51,16 @@ export function precompiledNormalizer(map: unknown): (text: string) => string {
     }
     return found;
   };
-  const printable = Array.from({ length: 95 }, (_, i) => String.fromCharCode(0x20 + i));
-  if (printable.some((char) => replace(char) !== char))
-    throw new UnsupportedPipeline('a Precompiled map of ASCII letters');
+  const isChanged = (char: string) => replace(char) !== char;
+  const changed = Array.from({ length: 95 }, (_, i) => String.fromCharCode(0x20 + i)).filter(isChanged);
+  const ascii =
+    changed.length === 0 ? '' : `|[${changed.map((char) => `\\u{${char.charCodeAt(0).toString(16)}}`).join('')}]`;
+  const looked = new RegExp(OTHER_STRETCH + ascii, 'gu');
   return (text) =>
-    text.replace(OTHER_STRETCH, (stretch) => {
+    text.replace(looked, (stretch) => {
       let out = '';
-      for (const { segment } of segmenter.segment(stretch)) out += replace(segment);
+      if (JOINING.test(stretch)) for (const { segment } of segmenter.segment(stretch)) out += replace(segment);
+      else for (const char of stretch) out += replace(char);
       return out;
     });
 }

@@ -2,9 +2,11 @@
 gives for awkward strings. Run from the repository root: python test/python/tokenizer_fixtures.py (tokenizers 0.23.3, transformers).
 """
 
+import base64
 import hashlib
 import json
 import pathlib
+import zlib
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers.convert_slow_tokenizer import generate_merges
@@ -149,6 +151,44 @@ def sentencepiece_style(normalizer, pre_tokenizer, decoder):
     return tokenizer
 
 
+# SentencePiece's compilation of 20 rules: tab, newline, carriage return, no-break and ideographic space -> space; U+200B and U+FEFF -> nothing;
+# A -> a, H -> h; U+FB01 -> fi; full-width 1, 2 and comma; U+2460 -> 1; U+00BD -> 1, U+2044, 2; mathematical x; U+0130 and U+0E33 -> two each;
+# e with U+0301 and a with U+0308 -> one each.
+CHARACTER_MAP = zlib.decompress(
+    base64.b64decode(
+        "eNod03dsTWEcxvHnHISKRiQiKhXiDzFqtEnNVOy9Z1GjRimxV+1bSktbtLW1FLcoF9Uat6iiRsmNvefVEv6w96jxfZ3kc55fzu+855y8531VWlJNycdHKl9G"
+        "siRHRfj6SZVJj7+tOK77m1q2oqtLNajTm0tlyay5Uh6qULsLbeXQr0Ud7ytzONJDJIY7HBVsOcZKlajNM/IbSKXMe5Dwg1OJLRfSQm0lpdqqxqUMmrV5SF3U"
+        "QX3UA0MVgEZoiCS+sTF5MspWEBmME2G2mpJNwKeqGVqiBULMmHVS8jKpFXVnP0utyXZoiw5oj07oiC5oE2ypG9kVPdAdvdATfdAb/dAXA9AfgzAQgxGKoRiC"
+        "YQjDCAxHOEZiNEaBadIYjEMEIs09cbYmkhMwydzjsjWFnIxpmIoZmI5ZmIk5mA1+j6IwH/OwEAuwGIsQbX4UlmIJmBbFIBbLsQJxiMdKJCIBq7HKzCXWIAXJ"
+        "YGq1FhuwHpuwEVuwGWlIxTZsxXakYyd2IANO7MYuZGIP9mEv9sOFgziAQ8hCDrJxBIdxDEeRC7dZEziOPLNWkI9TOIPTKMBZnMc5XMQFXEKh6aVaumx6Hkse"
+        "8iqu4Dqu4SZu4DZu4S7u4D7u4SEe4DEe4Sme4Bm8KEYRXuA5XuKd05K3nKVXphdgqbjQ0hvq16aHt/iA9/iEj/iCz/iGr6ZX1dJ38hd+4jdK8Bd/9H//ByhQ"
+        "gUXRMUFsoHBFRGq8Ij2xrJoCpwoy5c1N9Lqz9Q8q2q/u"
+    )
+)
+
+
+def unigram(pre_tokenizer, normalizer=None, byte_fallback=False):
+    trained = Tokenizer(models.Unigram())
+    trained.pre_tokenizer = P.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    bytes_ = [f"<0x{i:02X}>" for i in range(256)] if byte_fallback else []
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300 + len(bytes_), special_tokens=special + bytes_, unk_token="<unk>", show_progress=False
+    )
+    trained.train_from_iterator([ENGLISH, *TEXTS[3:6], *TEXTS[25:30]] * 2, trainer)
+
+    def edit(parsed):
+        parsed["model"]["byte_fallback"] = byte_fallback
+        parsed["added_tokens"] = [token for token in parsed["added_tokens"] if token["content"] in special]
+
+    tokenizer = edited(trained, edit)
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = D.Metaspace()
+    return tokenizer
+
+
 def word_piece():
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = N.BertNormalizer(lowercase=True)
@@ -181,6 +221,10 @@ def cases():
     yield "llama2", sentencepiece_style(marked, None, LLAMA2_DECODER)
     first = P.Metaspace(prepend_scheme="first", split=False)
     yield "mistral", sentencepiece_style(None, first, LLAMA2_DECODER)
+    yield "gemma", sentencepiece_style(N.Replace(" ", "▁"), P.Split(" ", "merged_with_previous"), LLAMA2_DECODER)
+    yield "unigram", unigram(P.Metaspace())
+    yield "t5", unigram(P.Metaspace(), N.Sequence([N.Precompiled(CHARACTER_MAP), N.Replace(Regex(" {2,}"), " ")]))
+    yield "xlm-r", unigram(P.Sequence([P.WhitespaceSplit(), P.Metaspace()]), N.Precompiled(CHARACTER_MAP), byte_fallback=True)
     yield "wordpiece", word_piece()
 
 

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { tokenizerFromJson } from '../../src/tokenizer/index.ts';
-import { cases, configFor, readFixture, texts } from './fixtures.ts';
+import { cases, configFor, readFixture, texts, vocabOf } from './fixtures.ts';
 
 describe.each(cases)('%s', (name) => {
   const fixture = readFixture(name);
@@ -35,7 +35,7 @@ describe.each(cases)('%s', (name) => {
   });
 
   it('maps every id to its token and back', () => {
-    for (const [token, id] of Object.entries(fixture.tokenizer.model.vocab)) {
+    for (const [token, id] of vocabOf(fixture)) {
       expect(tokenizer.tokenToId(token)).toBe(id);
       expect(tokenizer.idToToken(id)).toBe(token);
     }

@@ -20,8 +20,13 @@ export function readFixture<T = Fixture>(name: string): T {
 
 export const { texts, cases } = readFixture<{ texts: string[]; cases: string[] }>('texts');
 
+/** Tokens and ids; a Unigram vocabulary is a list of tokens with scores. */
+export function vocabOf({ tokenizer }: Fixture): [string, number][] {
+  const { vocab } = tokenizer.model as { vocab: Record<string, number> | [string, number][] };
+  return Array.isArray(vocab) ? vocab.map(([token], id) => [token, id]) : Object.entries(vocab);
+}
+
 /** A configuration under which any fixture opens: its first token ends documents. */
 export function configFor(fixture: Fixture): Record<string, unknown> {
-  const { vocab } = fixture.tokenizer.model;
-  return { eos_token: Object.keys(vocab).find((token) => vocab[token] === 0) };
+  return { eos_token: vocabOf(fixture).find(([, id]) => id === 0)![0] };
 }
