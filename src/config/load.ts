@@ -182,7 +182,7 @@ function resolveCorpora(given: Record<string, RawCorpus>, folder: string, proble
       problems.push({ path: ['corpora', name], atKey: true, message: `expected a corpus name of ${NAME_RULE}` });
     const { path: given, limit, clean, ...rest } = corpus;
     const paths = (Array.isArray(given) ? given : [given]).map((one) =>
-      one.startsWith('hub://') ? one : resolvePath(one, folder),
+      /^[a-z][a-z0-9+.-]+:\/\//i.test(one) ? one : resolvePath(one, folder),
     );
     return {
       ...{ name, paths, limitTokens: limit, ...rest },

@@ -40,7 +40,7 @@ export interface HeldOutConfig {
 export interface CorpusConfig {
   name: string;
   role: CorpusRole;
-  /** Files, folders or globs, absolute; "hub://..." stays as written. */
+  /** Files, folders or globs, absolute; addresses (s3://, hub://, https://) stay as written. */
   paths: string[];
   /** Stop reading after this many tokens. */
   limitTokens?: number;

@@ -6,6 +6,7 @@ import { Decompress as ZstdDecompress } from 'fzstd';
 import bunzip2Stream from 'unbzip2-stream';
 import { explainSystemError } from '../base/files.ts';
 import { formatBytes } from '../base/units.ts';
+import { isRemote, readRemote } from './remote/index.ts';
 import type { InputFile } from './types.ts';
 
 const PIECE_BYTES = 256 << 10;
@@ -34,10 +35,11 @@ export class DamagedInput extends Error {
 }
 
 /** Where bytes come from: a file, its compression, and, of uncompressed ones, the byte to begin at. */
-export type BytesOf = Pick<InputFile, 'path' | 'compression'> & { start?: number };
+export type BytesOf = Pick<InputFile, 'path' | 'address' | 'sizeBytes' | 'compression'> & { start?: number };
 
 export async function* readBytes(file: BytesOf, onBytes: (n: number) => void): AsyncGenerator<Uint8Array> {
-  const pieces = readPieces(file.path, file.start ?? 0, onBytes);
+  const start = file.start ?? 0;
+  const pieces = isRemote(file.path) ? readRemote(file, start, onBytes) : readPieces(file.path, start, onBytes);
   if (file.compression === 'gzip') yield* gunzip(pieces);
   else if (file.compression === 'zstd') yield* unzstd(pieces);
   else if (file.compression === 'bzip2') yield* bunzip2(pieces);
@@ -115,12 +117,14 @@ function* readPieces(file: string, start: number, onBytes: (n: number) => void):
   }
 }
 
-function* inSteps(pieces: Iterable<Uint8Array>, stepBytes: number): Generator<Uint8Array> {
-  for (const piece of pieces)
+type Pieces = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
+async function* inSteps(pieces: Pieces, stepBytes: number): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces)
     for (let at = 0; at < piece.length; at += stepBytes) yield piece.subarray(at, at + stepBytes);
 }
 
-async function* gunzip(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* gunzip(pieces: Pieces): AsyncGenerator<Uint8Array> {
   const stream = zlib.createGunzip();
   let output: Uint8Array[] = [];
   let failure: Error | undefined;
@@ -144,7 +148,7 @@ async function* gunzip(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array>
       else start(resolve);
     });
   try {
-    for (const piece of inSteps(pieces, GZIP_STEP_BYTES)) {
+    for await (const piece of inSteps(pieces, GZIP_STEP_BYTES)) {
       await settled((done) => stream.write(piece, done));
       yield* output;
       output = [];
@@ -162,7 +166,7 @@ async function* gunzip(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array>
   }
 }
 
-function* bunzip2(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+async function* bunzip2(pieces: Pieces): AsyncGenerator<Uint8Array> {
   let output: Uint8Array[] = [];
   let outputBytes = 0;
   let failure: Error | undefined;
@@ -183,7 +187,7 @@ function* bunzip2(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
     output = [];
     outputBytes = 0;
   };
-  for (const piece of inSteps(pieces, BZIP2_STEP_BYTES)) {
+  for await (const piece of inSteps(pieces, BZIP2_STEP_BYTES)) {
     stream.write(piece);
     yield* drain();
     if (failure) throw new DamagedInput(`damaged bzip2 data (${failure.message})`, offset);
@@ -196,7 +200,7 @@ function* bunzip2(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
   if (failure) throw new DamagedInput(`damaged bzip2 data (${failure.message})`, offset);
 }
 
-function* unzstd(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+async function* unzstd(pieces: Pieces): AsyncGenerator<Uint8Array> {
   let output: Uint8Array[] = [];
   let numBytesOut = 0;
   const stream = new ZstdDecompress((data) => {
@@ -213,7 +217,7 @@ function* unzstd(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
       failure = error as Error;
     }
   };
-  for (const piece of inSteps(pieces, ZSTD_STEP_BYTES)) {
+  for await (const piece of inSteps(pieces, ZSTD_STEP_BYTES)) {
     if (offset === 0) checkZstdWindow(piece);
     push(piece, false);
     yield* output;

@@ -38,7 +38,7 @@ export function expandBraces(pattern: string): string[] {
   return [pattern];
 }
 
-function segmentToRegExp(segment: string): RegExp {
+function segmentSource(segment: string): string {
   let source = '';
   for (let i = 0; i < segment.length; i++) {
     const c = segment[i];
@@ -57,11 +57,33 @@ function segmentToRegExp(segment: string): RegExp {
       }
     } else source += c.replace(/[\\^$+.()|{}\]]/g, '\\$&');
   }
+  return source;
+}
+
+function segmentToRegExp(segment: string): RegExp {
   try {
-    return new RegExp(`^${source}$`, 'u');
+    return new RegExp(`^${segmentSource(segment)}$`, 'u');
   } catch {
     throw new ConfigError(`glob "${segment}": its [...] is not a set of characters such as [abc], [a-z] or [!0-9].`);
   }
+}
+
+/** Whether a path with slashes matches, by the rules of globFiles. @throws ConfigError */
+export function globMatcher(pattern: string): (name: string) => boolean {
+  const isHidden = '(?!\\.)';
+  const alternatives = expandBraces(pattern).map((plain) => {
+    const segments = plain.split('/');
+    return segments
+      .map((segment, i) => {
+        const isLast = i === segments.length - 1;
+        if (segment === '**') return `(?:${isHidden}[^/]+/)*${isLast ? `${isHidden}[^/]+` : ''}`;
+        segmentToRegExp(segment);
+        return `${/^[*?[]/.test(segment) ? isHidden : ''}${segmentSource(segment)}${isLast ? '' : '/'}`;
+      })
+      .join('');
+  });
+  const regExp = new RegExp(`^(?:${alternatives.join('|')})$`, 'u');
+  return (name) => regExp.test(name);
 }
 
 function listFolder(folder: string): fs.Dirent[] {

@@ -5,6 +5,7 @@ import { ConfigError } from '../base/errors.ts';
 import { explainSystemError } from '../base/files.ts';
 import { languageOfFile } from './code-languages.ts';
 import { globFiles, hasGlobMagic, type WalkedFiles, walkFolder } from './glob.ts';
+import { findRemote, isRemote } from './remote/index.ts';
 import type { Compression, InputFile, ReaderKind } from './types.ts';
 
 const KINDS: Record<string, ReaderKind> = {
@@ -42,8 +43,8 @@ export interface FoundFiles {
 }
 
 /**
- * Resolves files, folders (recursive, hidden names left out) and globs to a sorted list without duplicates.
- * @throws ConfigError for a path that is missing or unreadable, a glob without a match, an ending without a reader
+ * Resolves files, folders (recursive, hidden names left out), globs and addresses (s3://, hub://, http://) to a sorted list without duplicates.
+ * @throws DataError for a server that fails; ConfigError for a path that is missing or unreadable, a glob without a match, an ending without a reader
  */
 export async function findInputFiles(
   paths: string | readonly string[],
@@ -55,13 +56,14 @@ export async function findInputFiles(
   const skippedByEnding: Record<string, number> = {};
   let numIgnored = 0;
   for (const given of list) {
-    const candidates = resolvePath(given, baseFolder);
+    const candidates = isRemote(given) ? await resolveRemote(given) : resolvePath(given, baseFolder);
     numIgnored += candidates.numIgnored;
     let numTaken = 0;
-    for (const file of candidates.files) {
-      const reader = readerOf(file);
+    for (const { path: file, ...rest } of candidates.files) {
+      const reader = rest.reader ?? readerOf(file);
       if (reader) {
-        found.set(file, { ...statFile(file), ...reader });
+        const { reader: _, ...facts } = rest;
+        found.set(file, { path: file, ...('sizeBytes' in facts ? facts : statFile(file)), ...reader } as InputFile);
         numTaken++;
       } else if (candidates.named) {
         throw new ConfigError(
@@ -72,27 +74,62 @@ export async function findInputFiles(
         skippedByEnding[ending] = (skippedByEnding[ending] ?? 0) + 1;
       }
     }
-    if (numTaken === 0) throw noUsableFile(given, candidates.files);
+    if (numTaken === 0)
+      throw noUsableFile(
+        given,
+        candidates.files.map((file) => file.path),
+      );
   }
   const files = [...found.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
   return { files, skippedByEnding, numIgnored };
 }
 
-function resolvePath(given: string, baseFolder: string): WalkedFiles & { named: boolean } {
-  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(given))
-    throw new ConfigError(
-      `${given}: only local paths can be read here. Download it first and give the file or folder.`,
-    );
+type Reader = Pick<InputFile, 'kind' | 'compression'>;
+
+interface Candidates {
+  /** Of remote files with all that is known of them. */
+  files: (Pick<InputFile, 'path'> & Partial<InputFile> & { reader?: Reader })[];
+  numIgnored: number;
+  /** One file was named, not a folder or a pattern. */
+  named: boolean;
+}
+
+/** Pages of the web have endings seldom: then what the server says of them counts. */
+const MEDIA_KINDS: Record<string, ReaderKind> = {
+  'text/html': 'html',
+  'application/xhtml+xml': 'html',
+  'text/plain': 'text',
+  'text/markdown': 'text',
+  'text/csv': 'csv',
+  'application/pdf': 'pdf',
+  'application/epub+zip': 'epub',
+};
+
+async function resolveRemote(given: string): Promise<Candidates> {
+  const { entries, named } = await findRemote(given);
+  const files = entries.map(({ mediaType, ...entry }) => {
+    const kind = readerOf(entry.path) ? undefined : MEDIA_KINDS[mediaType ?? ''];
+    return kind ? { ...entry, reader: { kind, compression: 'none' as const } } : entry;
+  });
+  return { files, numIgnored: 0, named };
+}
+
+function resolvePath(given: string, baseFolder: string): Candidates {
+  const some = ({ files, numIgnored }: WalkedFiles): Candidates => ({
+    files: files.map((file) => ({ path: file })),
+    numIgnored,
+    named: false,
+  });
   const absolute = path.resolve(baseFolder, given);
   let stat: fs.Stats | undefined;
   try {
     stat = fs.statSync(absolute, { throwIfNoEntry: false });
-    if (stat?.isDirectory()) return { ...walkFolder(absolute), named: false };
+    if (stat?.isDirectory()) return some(walkFolder(absolute));
   } catch (error) {
     throw explainSystemError(error, absolute, 'looking for documents');
   }
-  if (stat) return { files: [absolute], numIgnored: 0, named: true };
-  if (hasGlobMagic(given)) return { files: globFiles(given, baseFolder), numIgnored: 0, named: false };
+  if (stat) return { files: [{ path: absolute }], numIgnored: 0, named: true };
+  if (hasGlobMagic(given)) return some({ files: globFiles(given, baseFolder), numIgnored: 0 });
   throw new ConfigError(
     `${given}: no such file or folder (looked for ${absolute}). Check the path; relative ones start at ${baseFolder}.`,
   );

@@ -79,10 +79,15 @@ export type ReaderKind = 'text' | 'code' | 'html' | 'jsonl' | 'csv' | 'parquet' 
 export type Compression = 'none' | 'gzip' | 'zstd' | 'bzip2';
 
 export interface InputFile {
-  /** Absolute. */
+  /** Absolute, or an address (s3://, hub://, https://) without what may be secret in it. */
   path: string;
+  /** 0 where a server does not say it. */
   sizeBytes: number;
   modifiedMs: number;
+  /** Of a remote file: what changes with its content, as its server says. */
+  identity?: string;
+  /** Of a remote file whose address has more than its path. */
+  address?: string;
   kind: ReaderKind;
   compression: Compression;
   /** Only the lines that begin in these bytes are read: uncompressed JSON lines alone. Their ids are then `file@offset`. */

@@ -76,7 +76,11 @@ async function checkOutput({ out, near, from, force }: MineRequest): Promise<voi
   if (!force)
     throw new ConfigError(`${out}: exists already. Choose another name with --out, or overwrite it with --force.`);
   const real = fs.realpathSync(out);
-  if ((await findInputFiles([...near, ...from])).files.some((file) => fs.realpathSync(file.path) === real))
+  if (
+    (await findInputFiles([...near, ...from])).files.some(
+      (file) => fs.existsSync(file.path) && fs.realpathSync(file.path) === real,
+    )
+  )
     throw new ConfigError(`${out}: is among the files that are read. Choose another name with --out.`);
 }
 

@@ -1,9 +1,7 @@
 // .jsonl and .ndjson, plain or compressed: a line is a record, its text in one field or several. Blank lines are no records.
 import { isUtf8 } from 'node:buffer';
-import * as fs from 'node:fs';
-import { explainSystemError } from '../../base/files.ts';
 import { formatBytes } from '../../base/units.ts';
-import { DamagedInput, readUtf8, utf16Of } from '../bytes.ts';
+import { DamagedInput, readBytes, readUtf8, utf16Of } from '../bytes.ts';
 import { conversationOf, MESSAGE_FIELDS, type Message, messagesOf } from '../conversation.ts';
 import { metadataOf, parseField, type TextField, textOfRecord } from '../fields.ts';
 import { type Line, splitLines } from '../lines.ts';
@@ -49,7 +47,7 @@ async function* linesOf(file: InputFile, { onBytes, maxRecordBytes }: ReaderOpti
   }
   const { start, end } = file.range;
   // Places in a file of UTF-16 are not those of its UTF-8: who reads the first part reads all.
-  if (utf16Of(headOf(file.path))) {
+  if (utf16Of(await headOf(file))) {
     if (start === 0) yield* splitLines(readUtf8(file, onBytes), maxRecordBytes);
     return;
   }
@@ -63,19 +61,10 @@ async function* linesOf(file: InputFile, { onBytes, maxRecordBytes }: ReaderOpti
   }
 }
 
-function headOf(file: string): Uint8Array {
-  const head = new Uint8Array(4);
-  try {
-    const fd = fs.openSync(file, 'r');
-    try {
-      fs.readSync(fd, head, 0, 4, 0);
-    } finally {
-      fs.closeSync(fd);
-    }
-  } catch (error) {
-    throw explainSystemError(error, file, 'reading documents');
-  }
-  return head;
+/** The first bytes of a file. */
+async function headOf(file: InputFile): Promise<Uint8Array> {
+  for await (const piece of readBytes(file, () => {})) return piece;
+  return new Uint8Array(0);
 }
 
 interface Content {

@@ -7,13 +7,20 @@ import { METADATA_FIELDS, metadataOf, parseField, type TextField, textOfRecord }
 import { type ParquetColumn, type ParquetFooter, readFooter } from '../parquet/footer.ts';
 import { readColumn } from '../parquet/pages.ts';
 import { fileSource } from '../parquet/source.ts';
+import { isRemote, withLocalCopy } from '../remote/index.ts';
 import { decodeText } from '../text.ts';
 import type { InputFile, ReaderItem, ReaderOptions } from '../types.ts';
 
-export async function* readParquetFile(file: InputFile, options: ReaderOptions): AsyncGenerator<ReaderItem> {
+export function readParquetFile(file: InputFile, options: ReaderOptions): AsyncIterable<ReaderItem> {
+  if (!isRemote(file.path)) return readLocal(file, file.path, options);
+  return withLocalCopy(file, options.onBytes, (copy) => readLocal(file, copy, { ...options, onBytes: () => {} }));
+}
+
+/** @param local where the file's bytes are */
+async function* readLocal(file: InputFile, local: string, options: ReaderOptions): AsyncGenerator<ReaderItem> {
   let fd: number;
   try {
-    fd = fs.openSync(file.path, 'r');
+    fd = fs.openSync(local, 'r');
   } catch (error) {
     throw explainSystemError(error, file.path, 'reading documents');
   }
