@@ -35,7 +35,7 @@ export class DamagedInput extends Error {
 }
 
 /** Where bytes come from: a file, its compression, and, of uncompressed ones, the byte to begin at. */
-export type BytesOf = Pick<InputFile, 'path' | 'address' | 'sizeBytes' | 'compression'> & { start?: number };
+export type BytesOf = Pick<InputFile, 'path' | 'address' | 'compression'> & { sizeBytes?: number; start?: number };
 
 export async function* readBytes(file: BytesOf, onBytes: (n: number) => void): AsyncGenerator<Uint8Array> {
   const start = file.start ?? 0;

@@ -91,7 +91,7 @@ function web(address: string): Remote {
 
 /** The bytes of a remote file. @throws ConfigError, DataError */
 export async function* readRemote(
-  file: Pick<InputFile, 'path' | 'address' | 'sizeBytes'>,
+  file: Pick<InputFile, 'path' | 'address'> & { sizeBytes?: number },
   start: number,
   onBytes: (n: number) => void,
 ): AsyncGenerator<Uint8Array> {
