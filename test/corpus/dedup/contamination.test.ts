@@ -168,6 +168,13 @@ describe('decontaminate', () => {
     expect(index.match(result.text, 0)).toEqual([]);
   });
 
+  it('removes a conversation whole', () => {
+    const text = around(question.join(' '));
+    const messages = [{ role: 'user' as const, content: text }];
+    const view = new TextView({ id: 'a', source: 'a', text, messages });
+    expect(decontaminate({ index, action: 'cut' }).apply(view)).toMatchObject({ removed: { value: 1 } });
+  });
+
   it('cuts through no character where there is no white space', () => {
     const emoji = '😀'.repeat(401);
     for (const margin of [100, 101]) {

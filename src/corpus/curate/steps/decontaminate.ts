@@ -43,9 +43,9 @@ export function decontaminate(given: Pick<DecontaminateOptions, 'index'> & Parti
     apply(view) {
       const matches = index.match(view.text, options.minShare);
       if (matches.length === 0) return undefined;
-      return options.action === 'remove'
-        ? { removed: removalOf(view.text, matches, options) }
-        : cut(view, matches, options);
+      // Nothing can be cut out of a conversation: its text is what is said in its messages.
+      const mustGo = options.action === 'remove' || view.document.messages !== undefined;
+      return mustGo ? { removed: removalOf(view.text, matches, options) } : cut(view, matches, options);
     },
   };
 }
