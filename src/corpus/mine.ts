@@ -20,6 +20,7 @@ import { type MinedDocuments, mergeNearest, NearestDocuments, SCORE_SCALE } from
 import { buildIndex, QueryWords, shared } from './mining/query-index.ts';
 import { WordList } from './mining/words.ts';
 import type { MineTask, ScoredBatch } from './mining/worker.ts';
+import { openNameless } from './nameless.ts';
 import { findInputFiles } from './paths.ts';
 import { readFiles } from './read.ts';
 import type { CorpusSpec, Document, InputFile, ReadCounts } from './types.ts';
@@ -218,7 +219,7 @@ async function scoreDocuments(stage: Stage, queries: QueryWords, frequencies: Ui
  * @returns UTF-8 bytes of the texts
  */
 async function writeMined(stage: Stage, queries: QueryWords, mined: MinedDocuments): Promise<number> {
-  const { fd, file } = openNameless(stage.file);
+  const { fd, file } = openNameless(stage.file, 'texts', 'writing the mined documents');
   try {
     const ends = new Float64Array(mined.documents.length);
     let numBytes = 0;
@@ -254,18 +255,6 @@ async function writeMined(stage: Stage, queries: QueryWords, mined: MinedDocumen
     throw explainSystemError(error, stage.file, 'writing the mined documents');
   } finally {
     fs.closeSync(fd);
-  }
-}
-
-/** Beside `file`, where there is room for the result too. */
-function openNameless(file: string): { fd: number; file: string } {
-  const temporary = `${file}.${process.pid}-texts.tmp`;
-  try {
-    const fd = fs.openSync(temporary, 'w+');
-    fs.unlinkSync(temporary);
-    return { fd, file: temporary };
-  } catch (error) {
-    throw explainSystemError(error, temporary, 'writing the mined documents');
   }
 }
 
