@@ -57,6 +57,19 @@ export { type FoundFiles, findInputFiles, readerOf, SUPPORTED_ENDINGS } from './
 export { type ClassifyOptions, type ClassifySummary, classifyQuality } from './quality/classify.ts';
 export type { QualityReport } from './quality/report.ts';
 export { DEFAULT_MAX_BAD_SHARE, describeBadRecord, readCorpus, readFiles } from './read.ts';
+export { instructionFollowingDifficulty } from './select/ifd.ts';
+export { CORPORA_FILE, type SelectedDocument, type SelectionOutput } from './select/output.ts';
+export {
+  MAX_CLUSTERS,
+  type MapPoint,
+  SELECT_METHODS,
+  type SelectedCluster,
+  type SelectedTopic,
+  type SelectMethod,
+  type SelectOptions,
+  type SelectSummary,
+  selectDocuments,
+} from './select/select.ts';
 export type {
   BadRecord,
   ByteRange,

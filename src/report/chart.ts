@@ -304,7 +304,7 @@ function pathOf(points: readonly Point[], px: (x: number) => number, py: (y: num
 }
 
 /** Width of text in pixels at the charts' font size, near enough for layout. */
-function textWidth(text: string): number {
+export function textWidth(text: string): number {
   let width = 0;
   for (const character of text)
     width += /[ilj.,:;'|! ]/.test(character) ? 0.32 : /[A-Zmw%−+]/.test(character) ? 0.74 : 0.57;
@@ -312,6 +312,6 @@ function textWidth(text: string): number {
   return Math.ceil(width * FONT_SIZE * 1.1);
 }
 
-function round(value: number): number {
+export function round(value: number): number {
   return Math.round(value * 10) / 10;
 }

@@ -8,6 +8,7 @@ import { runPage } from './html.ts';
 import { runMarkdown } from './markdown.ts';
 import { blendFigure, runFigures } from './run-charts.ts';
 
+export { type ClusterMap, clusterMap } from './cluster-map.ts';
 export { type ComparedRun, type ComparisonReport, writeComparisonReport } from './comparison.ts';
 export { forecastText, headline, memoryText } from './content.ts';
 export { planFigure } from './plan-figure.ts';

@@ -13,12 +13,13 @@ export class FeatureCounts {
   numBuckets = 0;
   readonly counts = new Uint32Array(NUM_BUCKETS);
 
-  count(words: Uint32Array, start: number, end: number): void {
+  /** @param withPairs words alone where false */
+  count(words: Uint32Array, start: number, end: number, withPairs = true): void {
     for (let i = 0; i < this.numBuckets; i++) this.counts[this.buckets[i]] = 0;
     this.numBuckets = 0;
     for (let i = start; i < end; i++) {
       this.add(words[i] >>> (32 - BUCKET_BITS));
-      if (i > start) this.add(mixBits(Math.imul(words[i - 1], 31) + words[i]) >>> (32 - BUCKET_BITS));
+      if (withPairs && i > start) this.add(mixBits(Math.imul(words[i - 1], 31) + words[i]) >>> (32 - BUCKET_BITS));
     }
   }
 

@@ -23,7 +23,7 @@ export function principalComponents(vectors: Float32Array, numDims: number, numC
     for (let i = 0; i < numDims; i++)
       for (let j = 0; j < numDims; j++) covariance[i * numDims + j] += (centred[at + i] * centred[at + j]) / numPoints;
   // Rows of `basis` are the components. They begin as rows of the covariance, which are never across all of its large components.
-  let basis = Array.from({ length: numComponents }, (_, c) => {
+  let basis: Float64Array[] = Array.from({ length: numComponents }, (_, c) => {
     const row = Math.floor((c * numDims) / numComponents);
     return covariance.slice(row * numDims, (row + 1) * numDims);
   });
@@ -73,8 +73,9 @@ export function embedInPlane(vectors: Float32Array, numDims: number): Float64Arr
   const affinities = neighbourAffinities(reduced, numComponents);
   // A small beginning lets groups pass through each other.
   const spread = deviation(reduced, numComponents) || 1;
-  const places = Float64Array.from({ length: 2 * numPoints }, (_, i) =>
-    (reduced[(i >> 1) * numComponents + (i & 1)] / spread) * 1e-2,
+  const places = Float64Array.from(
+    { length: 2 * numPoints },
+    (_, i) => (reduced[(i >> 1) * numComponents + (i & 1)] / spread) * 1e-2,
   );
   descend(places, affinities);
   return places;
@@ -103,7 +104,8 @@ function neighbourAffinities(points: Float64Array, numDims: number): Float32Arra
     for (let attempt = 0; attempt < 60; attempt++) {
       const entropy = gaussian(distances, i, beta, row);
       if (Math.abs(entropy - Math.log(perplexity)) < 1e-4) break;
-      if (entropy > Math.log(perplexity)) [low, beta] = [beta, high === Number.POSITIVE_INFINITY ? 2 * beta : (beta + high) / 2];
+      if (entropy > Math.log(perplexity))
+        [low, beta] = [beta, high === Number.POSITIVE_INFINITY ? 2 * beta : (beta + high) / 2];
       else [high, beta] = [beta, (low + beta) / 2];
     }
     for (let j = 0; j < n; j++) {

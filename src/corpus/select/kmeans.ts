@@ -152,7 +152,11 @@ function seedCentroids({ vectors, numPoints, numDims, weights }: Points, numClus
   return seeds;
 }
 
-function moveCentroids(points: Points, centroids: Float32Array, { clusters, cosines }: Omit<Clustering, 'centroids' | 'numClusters'>): void {
+function moveCentroids(
+  points: Points,
+  centroids: Float32Array,
+  { clusters, cosines }: Omit<Clustering, 'centroids' | 'numClusters'>,
+): void {
   const { vectors, numPoints, numDims, weights } = points;
   const sums = new Float64Array(centroids.length);
   const sizes = new Uint32Array(centroids.length / numDims);

@@ -1,13 +1,15 @@
 // What a cluster is about, in words: those that its documents have more often than the rest of the corpus, by log-odds with an informative
-// Dirichlet prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words"): words of chance and words of everywhere both come out small. A word
-// counts once a document, so that one long document does not name its cluster.
+// Dirichlet prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words"), so that words of chance come out small, times the inverse document
+// frequency, as in class-based TF-IDF (Grootendorst 2022, arXiv 2203.05794), since function words differ between kinds of text beyond all
+// chance and yet name none. A word counts once a document, so that one long document does not name its cluster.
 
 /** Different words that are known; later ones are not counted. */
 const MAX_VOCABULARY = 400_000;
 /** The prior's weight, in documents (assumption). */
 const PRIOR_DOCUMENTS = 10;
 const WORD = /[\p{L}\p{M}\p{N}]+(?:['’-][\p{L}\p{M}]+)*/gu;
-const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Khmer}\p{Script=Lao}\p{Script=Myanmar}]/u;
+const UNSPACED =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Khmer}\p{Script=Lao}\p{Script=Myanmar}]/u;
 const MAX_WORD_LENGTH = 24;
 
 /** Words of a sample of documents, as numbers. */
@@ -74,9 +76,14 @@ export class LabelWords {
       const least = Math.min(2, documents.length);
       const scored = touched
         .filter((word) => counts[word] >= least)
-        .map((word) => ({ word, z: logOdds(counts[word], documents.length, totals[word] - counts[word], numOthers) }))
-        .filter(({ z }) => z > 0)
-        .sort((a, b) => b.z - a.z || (this.words[a.word] < this.words[b.word] ? -1 : 1))
+        .map((word) => ({
+          word,
+          weight:
+            logOdds(counts[word], documents.length, totals[word] - counts[word], numOthers) *
+            Math.log(numAll / totals[word]),
+        }))
+        .filter(({ weight }) => weight > 0)
+        .sort((a, b) => b.weight - a.weight || (this.words[a.word] < this.words[b.word] ? -1 : 1))
         .slice(0, numWords);
       for (const word of touched) counts[word] = 0;
       return scored.map(({ word }) => this.words[word]);
@@ -87,7 +94,8 @@ export class LabelWords {
 /** The difference of log-odds over its standard deviation: of `numWith` of `numInside` documents against `numOthersWith` of `numOutside`. */
 function logOdds(numWith: number, numInside: number, numOthersWith: number, numOutside: number): number {
   const prior = (PRIOR_DOCUMENTS * (numWith + numOthersWith)) / (numInside + numOutside);
-  const odds = (count: number, all: number) => Math.log((count + prior) / (all + PRIOR_DOCUMENTS - count - prior + 0.5));
+  const odds = (count: number, all: number) =>
+    Math.log((count + prior) / (all + PRIOR_DOCUMENTS - count - prior + 0.5));
   const variance = 1 / (numWith + prior) + 1 / (numOthersWith + prior);
   return (odds(numWith, numInside) - odds(numOthersWith, numOutside)) / Math.sqrt(variance);
 }

@@ -128,5 +128,10 @@ function corporaYaml(
         ]
       : [],
   );
-  return ['# Paste into continuo.yaml. Weights are shares of the blend among these corpora.', 'corpora:', ...lines, ''].join('\n');
+  return [
+    '# Paste into continuo.yaml. Weights are shares of the blend among these corpora.',
+    'corpora:',
+    ...lines,
+    '',
+  ].join('\n');
 }

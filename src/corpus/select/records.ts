@@ -138,7 +138,8 @@ export function findEdges(
     let left = 0;
     for (let stratum = 0; stratum < numStrata; stratum++) {
       let bin = (stratum + 1) * numBins - 1;
-      while (bin > stratum * numBins && above[stratum] + amounts[bin] < quotas[stratum]) above[stratum] += amounts[bin--];
+      while (bin > stratum * numBins && above[stratum] + amounts[bin] < quotas[stratum])
+        above[stratum] += amounts[bin--];
       // An empty bin (of an empty stratum) has no keys between its ends.
       [low[stratum], high[stratum]] = [least[bin], most[bin]];
       left += counts[bin];

@@ -155,8 +155,9 @@ export async function selectDocuments(options: SelectOptions): Promise<SelectSum
   const { files } = await findInputFiles(options.from.paths, options.from.baseFolder);
   const stage: Stage = { ...options, files, numFileBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0) };
   const corpus = await countCorpus(stage);
-  const inverse = inverseFrequencies(corpus.frequencies, corpus.numDocuments);
-  const sample = await clusterSample(stage, corpus, inverse);
+  const numClusters = countClusters(options, corpus);
+  const inverse = inverseFrequencies(corpus.frequencies, corpus.numDocuments, numClusters);
+  const sample = await clusterSample(stage, corpus, numClusters, inverse);
   const target = options.near && (await readTarget(stage, options.near, inverse, sample.clustering));
   const records = new DocumentRecords(outputPath(options.output));
   try {
@@ -216,6 +217,15 @@ async function countCorpus(stage: Stage): Promise<Corpus> {
   return { frequencies, ngrams, ...counts };
 }
 
+function countClusters({ numClusters }: SelectOptions, { numDocuments }: Corpus): number {
+  const wanted = numClusters ?? Math.min(MAX_DEFAULT_CLUSTERS, Math.max(2, Math.round(Math.sqrt(numDocuments))));
+  if (wanted > numDocuments / 2)
+    throw new ConfigError(
+      `${wanted} clusters of ${numDocuments} documents: expected at most half as many clusters as documents. Ask for fewer with --clusters.`,
+    );
+  return wanted;
+}
+
 interface Sample {
   clustering: Clustering;
   /** By cluster. */
@@ -226,13 +236,12 @@ interface Sample {
 }
 
 /** Clusters of a sample drawn evenly from all documents, topics as clusters of clusters, and the words of both. */
-async function clusterSample(stage: Stage, corpus: Corpus, inverse: Float32Array): Promise<Sample> {
-  const { numDocuments } = corpus;
-  const wantedClusters = stage.numClusters ?? Math.min(MAX_DEFAULT_CLUSTERS, Math.max(2, Math.round(Math.sqrt(numDocuments))));
-  if (wantedClusters > numDocuments / 2)
-    throw new ConfigError(
-      `${wantedClusters} clusters of ${numDocuments} documents: expected at most half as many clusters as documents. Ask for fewer with --clusters.`,
-    );
+async function clusterSample(
+  stage: Stage,
+  { numDocuments }: Corpus,
+  wantedClusters: number,
+  inverse: Float32Array,
+): Promise<Sample> {
   const { numPoints, vectors, labels, labelled } = await sampleVectors(
     stage,
     numDocuments,
@@ -245,8 +254,11 @@ async function clusterSample(stage: Stage, corpus: Corpus, inverse: Float32Array
       `the documents have too few words in common to be clustered: of ${formatCount(numDocuments)} documents ${numPoints} share a word with others.`,
     );
   const points: Points = { vectors: vectors.subarray(0, numPoints * DIMENSIONS), numPoints, numDims: DIMENSIONS };
-  const clustering = await kmeans(points, Math.min(wantedClusters, numPoints), new Rng(stage.seed, 'clusters'), (...args) =>
-    assignOnWorkers(stage, ...args),
+  const clustering = await kmeans(
+    points,
+    Math.min(wantedClusters, numPoints),
+    new Rng(stage.seed, 'clusters'),
+    (...args) => assignOnWorkers(stage, ...args),
   );
   const { numClusters, clusters } = clustering;
   const topics = await groupTopics(stage, clustering);
@@ -276,7 +288,11 @@ async function sampleVectors(stage: Stage, numDocuments: number, sampleSize: num
     needed--;
     return true;
   });
-  for await (const { batch, result } of mapOnWorkers<Document[], Projected>(batches, textsOf, pool(stage, { kind: 'project', inverse })))
+  for await (const { batch, result } of mapOnWorkers<Document[], Projected>(
+    batches,
+    textsOf,
+    pool(stage, { kind: 'project', inverse }),
+  ))
     batch.forEach(({ text }, i) => {
       const vector = result.vectors.subarray(i * DIMENSIONS, (i + 1) * DIMENSIONS);
       const hasWords = vector.some((value) => value !== 0);
@@ -309,7 +325,12 @@ async function assignOnWorkers(
 async function groupTopics(stage: Stage, { centroids, clusters, numClusters }: Clustering): Promise<Int32Array> {
   const weights = new Float64Array(numClusters);
   for (const cluster of clusters) weights[cluster]++;
-  const points: Points = { vectors: centroids, numPoints: numClusters, numDims: DIMENSIONS, weights: weights.map((size) => Math.max(size, 0.5)) };
+  const points: Points = {
+    vectors: centroids,
+    numPoints: numClusters,
+    numDims: DIMENSIONS,
+    weights: weights.map((size) => Math.max(size, 0.5)),
+  };
   const numTopics = Math.min(stage.numTopics ?? DEFAULT_TOPICS, numClusters);
   const grouped = await kmeans(points, numTopics, new Rng(stage.seed, 'topics'));
   const sizes = new Float64Array(numTopics);
@@ -329,7 +350,12 @@ interface Target {
   vectors: Float32Array;
 }
 
-async function readTarget(stage: Stage, near: CorpusSpec, inverse: Float32Array, clustering: Clustering): Promise<Target> {
+async function readTarget(
+  stage: Stage,
+  near: CorpusSpec,
+  inverse: Float32Array,
+  clustering: Clustering,
+): Promise<Target> {
   const { files } = await findInputFiles(near.paths, near.baseFolder);
   const vectoriser = new Vectoriser();
   const ngrams = new Float64Array(NUM_NGRAMS);
@@ -341,7 +367,7 @@ async function readTarget(stage: Stage, near: CorpusSpec, inverse: Float32Array,
   for await (const { text } of readFiles(files, near)) {
     numDocuments++;
     vectoriser.read(text);
-    addNgrams(vectoriser.features, ngrams);
+    addNgrams(vectoriser.features('words and pairs'), ngrams);
     if (!vectoriser.project(inverse, vector, 0)) continue;
     amounts[nearest(vector, 0, clustering.centroids, DIMENSIONS).index] +=
       stage.wanted.unit === 'documents' ? 1 : Buffer.byteLength(text);
@@ -473,7 +499,8 @@ function qualityOf(metadata: Document['metadata']): number | undefined {
 async function prototypes({ seed }: Stage, { vectors }: Target): Promise<Float32Array> {
   const numPoints = vectors.length / DIMENSIONS;
   const numPrototypes = Math.min(MAX_PROTOTYPES, Math.ceil(Math.sqrt(numPoints)));
-  return (await kmeans({ vectors, numPoints, numDims: DIMENSIONS }, numPrototypes, new Rng(seed, 'prototypes'))).centroids;
+  return (await kmeans({ vectors, numPoints, numDims: DIMENSIONS }, numPrototypes, new Rng(seed, 'prototypes')))
+    .centroids;
 }
 
 interface Placed {
@@ -531,10 +558,19 @@ async function spreadOut(
   };
   const candidates = new DocumentRecords(outputPath(stage.output));
   try {
-    for await (const { batch, result } of mapOnWorkers<Block, Centres>(blocks(), toRequest, pool(stage, { kind: 'spread' })))
+    for await (const { batch, result } of mapOnWorkers<Block, Centres>(
+      blocks(),
+      toRequest,
+      pool(stage, { kind: 'spread' }),
+    ))
       result.order.forEach((index, i) => {
         // In place of a score: the document, since candidates are not in the order of reading.
-        candidates.push({ key: result.radii[i], numBytes: batch.numBytes[index], cluster: 0, score: batch.documents[index] });
+        candidates.push({
+          key: result.radii[i],
+          numBytes: batch.numBytes[index],
+          cluster: 0,
+          score: batch.documents[index],
+        });
       });
     const edges = findEdges(candidates, Float64Array.of(amount), () => 0, amountOf(unit));
     const chosen: [number, number][] = [];
@@ -579,7 +615,12 @@ function choose(stage: Stage, scored: ScoredCorpus, target: Target | undefined, 
     };
   }
   if (method !== 'crisp') {
-    const edges = findEdges(records, Float64Array.of(wanted.amount), ({ cluster }) => Math.min(cluster, 0), amountOf(wanted.unit));
+    const edges = findEdges(
+      records,
+      Float64Array.of(wanted.amount),
+      ({ cluster }) => Math.min(cluster, 0),
+      amountOf(wanted.unit),
+    );
     return {
       shortfall: Math.max(0, wanted.amount - available),
       of: ({ document, key, cluster, score }) => ({
@@ -636,7 +677,7 @@ async function fetchSelection(stage: Stage, selected: Selected): Promise<SelectS
       const { cluster } = record;
       for (let copy = 0; copy < numCopies; copy++) {
         taken[cluster] += amountOf(stage.wanted.unit)({ numBytes });
-        addNgrams(vectoriser.features, ngrams);
+        addNgrams(vectoriser.features('words and pairs'), ngrams);
         if (known !== undefined) quality.add(known);
         counts.numSelected++;
         counts.numBytesSelected += numBytes;
@@ -710,7 +751,9 @@ function tables(
     words: list,
     example: examples[cluster],
   }));
-  const [corpusSums, targetSums, takenSums] = [corpus, target, taken].map((amounts) => amounts && sumByTopic(amounts, topics));
+  const [corpusSums, targetSums, takenSums] = [corpus, target, taken].map(
+    (amounts) => amounts && sumByTopic(amounts, topics),
+  );
   return {
     clusters,
     topics: topicWords.map((list, topic) => ({

@@ -8,7 +8,7 @@ import { assign, type Clustering, nearest, type Points } from './kmeans.ts';
 import { DIMENSIONS, Vectoriser } from './vectors.ts';
 
 export type SelectTask =
-  /** Adds to `frequencies` (shared) the documents that have each bucket. */
+  /** Adds to `frequencies` (shared) the documents that have each word's bucket. */
   | { kind: 'count'; frequencies: Uint32Array }
   | { kind: 'project'; inverse: Float32Array }
   | { kind: 'assign'; points: Points; centroids: Float32Array; result: Pick<Clustering, 'clusters' | 'cosines'> }
@@ -77,11 +77,11 @@ switch (task.kind) {
 
 function countFeatures(texts: string[], frequencies: Uint32Array) {
   const ngrams = new Float64Array(NUM_NGRAMS);
-  const { features } = vectoriser;
   for (const text of texts) {
     vectoriser.read(text);
-    addNgrams(features, ngrams);
-    for (let i = 0; i < features.numBuckets; i++) Atomics.add(frequencies, features.buckets[i], 1);
+    addNgrams(vectoriser.features('words and pairs'), ngrams);
+    const { buckets, numBuckets } = vectoriser.features('words');
+    for (let i = 0; i < numBuckets; i++) Atomics.add(frequencies, buckets[i], 1);
   }
   return { result: ngrams, transfer: [ngrams.buffer] };
 }
@@ -95,7 +95,10 @@ function project(texts: string[], inverse: Float32Array): Float32Array {
   return vectors;
 }
 
-function score(texts: string[], { inverse, centroids, prototypes, ratios, keepVectors }: SelectTask & { kind: 'score' }) {
+function score(
+  texts: string[],
+  { inverse, centroids, prototypes, ratios, keepVectors }: SelectTask & { kind: 'score' },
+) {
   const vectors = new Float32Array(texts.length * DIMENSIONS);
   const result: Scored = {
     clusters: new Int32Array(texts.length).fill(-1),
@@ -104,14 +107,12 @@ function score(texts: string[], { inverse, centroids, prototypes, ratios, keepVe
   };
   texts.forEach((text, i) => {
     vectoriser.read(text);
-    if (ratios) result.scores[i] = logImportance(vectoriser.features, ratios);
+    if (ratios) result.scores[i] = logImportance(vectoriser.features('words and pairs'), ratios);
     if (!vectoriser.project(inverse, vectors, i * DIMENSIONS)) return;
     const { index, cosine } = nearest(vectors, i * DIMENSIONS, centroids, DIMENSIONS);
     result.clusters[i] = index;
     result.cosines[i] = cosine;
     if (prototypes) result.scores[i] = nearest(vectors, i * DIMENSIONS, prototypes, DIMENSIONS).cosine;
   });
-  return keepVectors
-    ? { result: { ...result, vectors }, transfer: [vectors.buffer as ArrayBuffer] }
-    : { result };
+  return keepVectors ? { result: { ...result, vectors }, transfer: [vectors.buffer as ArrayBuffer] } : { result };
 }
