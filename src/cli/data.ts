@@ -11,6 +11,7 @@ import {
   positiveInteger,
   withOptions,
 } from './command.ts';
+import { selectCommand } from './data-select.ts';
 import type { Output } from './output.ts';
 import { formatFacts, formatTable } from './table.ts';
 
@@ -18,8 +19,8 @@ const EXIT_DAMAGED = 3;
 const SHOWN_CHARS = 1500;
 
 export function dataCommand(output: Output): Command {
-  const command = declare('data', 'Clean, look at and verify corpora.', 'continuo data clean continuo.yaml');
-  for (const make of [cleanCommand, lookCommand, verifyCommand]) command.addCommand(make(output));
+  const command = declare('data', 'Clean, select, look at and verify corpora.', 'continuo data clean continuo.yaml');
+  for (const make of [cleanCommand, lookCommand, selectCommand, verifyCommand]) command.addCommand(make(output));
   return command;
 }
 

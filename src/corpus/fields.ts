@@ -7,7 +7,7 @@ const DEFAULT_FIELDS = ['text', 'content'] as const;
 /** Kept in a document's metadata where a record has them and they are small. */
 export const METADATA_FIELDS = [
   ...(['id', 'url', 'title', 'date', 'timestamp', 'language', 'lang'] as const),
-  ...(['author', 'license', 'source', 'path'] as const),
+  ...(['author', 'license', 'source', 'path', 'quality'] as const),
 ] as const;
 const MAX_METADATA_CHARS = 1000;
 
@@ -100,12 +100,14 @@ function wrongType(name: string, value: unknown): string {
   return `field "${name}" is ${found}, expected a string`;
 }
 
-/** What else a record says that may be of use; undefined where there is nothing. */
+/** What else a record says that may be of use, itself or in a field `metadata`, as cleaned corpora have it; undefined where there is nothing. */
 export function metadataOf(record: object, field: TextField): Record<string, unknown> | undefined {
   let metadata: Record<string, unknown> | undefined;
   for (const name of METADATA_FIELDS) {
-    if (!Object.hasOwn(record, name) || field.names.includes(name)) continue;
-    const value = (record as Record<string, unknown>)[name];
+    if (field.names.includes(name)) continue;
+    const value = Object.hasOwn(record, name)
+      ? (record as Record<string, unknown>)[name]
+      : lookUp(record, `metadata.${name}`);
     const isSmall =
       typeof value === 'string'
         ? value !== '' && value.length <= MAX_METADATA_CHARS

@@ -1,6 +1,7 @@
 // Vectors -> the plane, for a map: principal components, then t-SNE (van der Maaten and Hinton 2008), exact, begun from the first two
 // components (Kobak and Berens 2019), so that there is no chance in it. Near points are near in the documents too; distances between far
 // groups, and the sizes of groups, mean little.
+import { Rng } from '../../base/rng.ts';
 
 const NUM_COMPONENTS = 30;
 const POWER_ITERATIONS = 30;
@@ -22,11 +23,11 @@ export function principalComponents(vectors: Float32Array, numDims: number, numC
   for (let at = 0; at < centred.length; at += numDims)
     for (let i = 0; i < numDims; i++)
       for (let j = 0; j < numDims; j++) covariance[i * numDims + j] += (centred[at + i] * centred[at + j]) / numPoints;
-  // Rows of `basis` are the components. They begin as rows of the covariance, which are never across all of its large components.
-  let basis: Float64Array[] = Array.from({ length: numComponents }, (_, c) => {
-    const row = Math.floor((c * numDims) / numComponents);
-    return covariance.slice(row * numDims, (row + 1) * numDims);
-  });
+  // Rows of `basis` are the components; any beginning that is across none of them will do.
+  const rng = new Rng(1, 'components');
+  let basis: Float64Array[] = Array.from({ length: numComponents }, () =>
+    Float64Array.from({ length: numDims }, () => rng.normal()),
+  );
   orthonormalise(basis);
   for (let iteration = 0; iteration < POWER_ITERATIONS; iteration++) {
     basis = basis.map((component) => product(covariance, component));

@@ -25,7 +25,7 @@ import { LabelWords } from './labels.ts';
 import { type SelectionOutput, writeSelection } from './output.ts';
 import { crispQuotas, effectiveNumber, roundQuotas, shares, totalVariation } from './quotas.ts';
 import { DocumentRecords, findEdges, isChosen } from './records.ts';
-import { DIMENSIONS, inverseFrequencies, Vectoriser } from './vectors.ts';
+import { DIMENSIONS, inverseFrequencies, Vectoriser, type WordCounts } from './vectors.ts';
 import type { Projected, Scored, SelectTask, SpreadRequest } from './worker.ts';
 
 export const SELECT_METHODS = ['crisp', 'dsir', 'k-centre', 'nearest'] as const;
@@ -156,9 +156,10 @@ export async function selectDocuments(options: SelectOptions): Promise<SelectSum
   const stage: Stage = { ...options, files, numFileBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0) };
   const corpus = await countCorpus(stage);
   const numClusters = countClusters(options, corpus);
-  const inverse = inverseFrequencies(corpus.frequencies, corpus.numDocuments, numClusters);
+  const targetWords = options.near && (await countTarget(options.near));
+  const inverse = inverseFrequencies(corpus, numClusters, targetWords);
   const sample = await clusterSample(stage, corpus, numClusters, inverse);
-  const target = options.near && (await readTarget(stage, options.near, inverse, sample.clustering));
+  const target = targetWords && (await placeTarget(stage, targetWords, inverse, sample.clustering));
   const records = new DocumentRecords(outputPath(options.output));
   try {
     const scored = await scoreDocuments(stage, corpus, sample, inverse, target, records);
@@ -176,11 +177,8 @@ interface Stage extends SelectOptions {
 
 const outputPath = (output: SelectionOutput): string => ('file' in output ? output.file : output.folder);
 
-interface Corpus {
-  /** Documents that have each bucket. */
-  frequencies: Uint32Array;
+interface Corpus extends WordCounts {
   ngrams: Float64Array;
-  numDocuments: number;
   numBytes: number;
   numBadRecords: number;
   numEmptyDocuments: number;
@@ -341,50 +339,67 @@ async function groupTopics(stage: Stage, { centroids, clusters, numClusters }: C
   return grouped.clusters.map((topic) => used.indexOf(topic));
 }
 
-interface Target {
-  numDocuments: number;
+interface TargetWords extends WordCounts {
+  spec: CorpusSpec;
+  files: readonly InputFile[];
+  ngrams: Float64Array;
+}
+
+/** The target is small: one thread reads it, twice. */
+async function countTarget(spec: CorpusSpec): Promise<TargetWords> {
+  const { files } = await findInputFiles(spec.paths, spec.baseFolder);
+  const vectoriser = new Vectoriser();
+  const ngrams = new Float64Array(NUM_NGRAMS);
+  const frequencies = new Uint32Array(NUM_BUCKETS);
+  let numDocuments = 0;
+  for await (const { text } of readFiles(files, spec)) {
+    numDocuments++;
+    vectoriser.read(text);
+    addNgrams(vectoriser.features('words and pairs'), ngrams);
+    const { buckets, numBuckets } = vectoriser.features('words');
+    for (let i = 0; i < numBuckets; i++) frequencies[buckets[i]]++;
+  }
+  if (numDocuments === 0) throw new DataError(files[0].path, 'no target: no document with text in it.');
+  return { spec, files, ngrams, frequencies, numDocuments };
+}
+
+interface Target extends TargetWords {
   /** By cluster, in documents or bytes. */
   amounts: Float64Array;
-  ngrams: Float64Array;
   /** Of a sample. */
   vectors: Float32Array;
 }
 
-async function readTarget(
+async function placeTarget(
   stage: Stage,
-  near: CorpusSpec,
+  words: TargetWords,
   inverse: Float32Array,
-  clustering: Clustering,
+  { centroids, numClusters }: Clustering,
 ): Promise<Target> {
-  const { files } = await findInputFiles(near.paths, near.baseFolder);
+  const { files, spec, numDocuments } = words;
   const vectoriser = new Vectoriser();
-  const ngrams = new Float64Array(NUM_NGRAMS);
-  const amounts = new Float64Array(clustering.numClusters);
+  const amounts = new Float64Array(numClusters);
   const rng = new Rng(stage.seed, 'target');
-  const kept = new Float32Array(MAX_TARGET_SAMPLE * DIMENSIONS);
+  const kept = new Float32Array(Math.min(numDocuments, MAX_TARGET_SAMPLE) * DIMENSIONS);
   const vector = new Float32Array(DIMENSIONS);
-  let [numDocuments, numPlaced] = [0, 0];
-  for await (const { text } of readFiles(files, near)) {
-    numDocuments++;
+  let numPlaced = 0;
+  for await (const { text } of readFiles(files, spec)) {
     vectoriser.read(text);
-    addNgrams(vectoriser.features('words and pairs'), ngrams);
     if (!vectoriser.project(inverse, vector, 0)) continue;
-    amounts[nearest(vector, 0, clustering.centroids, DIMENSIONS).index] +=
-      stage.wanted.unit === 'documents' ? 1 : Buffer.byteLength(text);
+    const { index } = nearest(vector, 0, centroids, DIMENSIONS);
+    amounts[index] += stage.wanted.unit === 'documents' ? 1 : Buffer.byteLength(text);
     // Reservoir sampling: each has the same chance to stay.
     const place = numPlaced < MAX_TARGET_SAMPLE ? numPlaced : rng.below(numPlaced + 1);
-    if (place < MAX_TARGET_SAMPLE) kept.set(vector, place * DIMENSIONS);
+    if (place * DIMENSIONS < kept.length) kept.set(vector, place * DIMENSIONS);
     numPlaced++;
   }
-  if (numDocuments === 0) throw new DataError(files[0].path, 'no target: no document with text in it.');
   if (numPlaced === 0)
     throw new DataError(
       files[0].path,
-      `none of the ${formatCount(numDocuments)} target documents shares a word with at least three documents of the corpus. ` +
+      `none of the ${formatCount(numDocuments)} target documents shares a word that counts with the corpus. ` +
         'Are they of one language, and are the fields the right ones?',
     );
-  const vectors = kept.subarray(0, Math.min(numPlaced, MAX_TARGET_SAMPLE) * DIMENSIONS);
-  return { numDocuments, amounts, ngrams, vectors };
+  return { ...words, amounts, vectors: kept.subarray(0, Math.min(numPlaced, MAX_TARGET_SAMPLE) * DIMENSIONS) };
 }
 
 interface ScoredCorpus {

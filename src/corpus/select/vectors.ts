@@ -9,7 +9,8 @@
 //
 // Which words count decides more than anything else. Clusters of 3185 pieces of 12 sources (docs/LOG.md, 2026-11-21), normalised mutual
 // information with the source: words and pairs in 3 documents or more 0.26; words alone 0.56, in 10 or more 0.66, in 30 or more 0.76.
-// A word in fewer documents than a cluster has holds none together; all it adds is noise.
+// A word in fewer documents than a cluster has holds none together; all it adds is noise. Words that the target is full of count all the
+// same: what is rare in the corpus may be what is looked for.
 import { FeatureCounts, NUM_BUCKETS } from '../mining/features.ts';
 import { shared } from '../mining/query-index.ts';
 import { mixBits, WordList } from '../mining/words.ts';
@@ -21,18 +22,35 @@ const BLOCK_BITS = Math.log2(BLOCK);
 const PROJECTION_SEED = 0x5bd1e995;
 /** Below it a word is no more than chance, however small clusters are. */
 const MIN_DOCUMENTS = 3;
+/** Of the target's documents, for a word to count that is rare in the corpus (assumption). */
+const TARGET_SHARE = 0.05;
+
+/** In how many documents each word's bucket occurs. */
+export interface WordCounts {
+  frequencies: Uint32Array;
+  numDocuments: number;
+}
 
 /**
  * Weight of each word in any document: ln((1 + n) / (1 + df)), which leaves next to nothing to words that most documents have; 0 to words
- * in fewer documents than a cluster has on average.
- * @param frequencies documents that have each bucket; @param numDocuments all of them
- * @returns in shared memory
+ * in fewer documents than a cluster has on average, unless a share of the target's documents has them.
+ * @returns by bucket, in shared memory
  */
-export function inverseFrequencies(frequencies: Uint32Array, numDocuments: number, numClusters: number): Float32Array {
+export function inverseFrequencies(
+  corpus: WordCounts,
+  numClusters: number,
+  target: WordCounts | undefined,
+): Float32Array {
   const inverse = shared(Float32Array, NUM_BUCKETS);
+  const { frequencies, numDocuments } = corpus;
   const least = Math.max(MIN_DOCUMENTS, numDocuments / numClusters);
+  const leastTarget = target ? Math.max(2, TARGET_SHARE * target.numDocuments) : Number.POSITIVE_INFINITY;
   for (let bucket = 0; bucket < NUM_BUCKETS; bucket++)
-    if (frequencies[bucket] >= least) inverse[bucket] = Math.log((1 + numDocuments) / (1 + frequencies[bucket]));
+    if (
+      frequencies[bucket] >= least ||
+      (frequencies[bucket] >= MIN_DOCUMENTS && target && target.frequencies[bucket] >= leastTarget)
+    )
+      inverse[bucket] = Math.log((1 + numDocuments) / (1 + frequencies[bucket]));
   return inverse;
 }
 
