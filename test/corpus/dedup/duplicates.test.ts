@@ -355,6 +355,16 @@ describe('files of records', () => {
     expect(fs.readdirSync(folder).filter((name) => name.startsWith('whole'))).toEqual([]);
   });
 
+  it('are made again after a kill, whose left-over goes', () => {
+    const file = path.join(folder, 'killed.signatures');
+    // No process has this number: Linux counts to 2^22.
+    fs.writeFileSync(`${file}.99999999-1.tmp`, 'half a file');
+    const writer = new SignatureWriter(file);
+    writer.add('text');
+    writer.finish();
+    expect(fs.readdirSync(folder).filter((name) => name.startsWith('killed'))).toEqual(['killed.signatures']);
+  });
+
   it('wants the kinds that are asked for', async () => {
     const options = { exact: true, minHash: undefined };
     const file = sign(['a'], options);
