@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import ignore, { type Ignore } from 'ignore';
 import { ConfigError } from '../base/errors.ts';
+import { explainSystemError } from '../base/files.ts';
 
 const MAX_GITIGNORE_BYTES = 1 << 20;
 const MAGIC = /[*?[\]{}]/;
@@ -89,14 +90,20 @@ export function globMatcher(pattern: string): (name: string) => boolean {
 function listFolder(folder: string): fs.Dirent[] {
   try {
     return fs.readdirSync(folder, { withFileTypes: true });
-  } catch {
-    return []; // vanished or unreadable on the way: the caller reports a pattern without any match
+  } catch (error) {
+    // Vanished on the way: the caller reports a pattern without any match.
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
+    throw explainSystemError(error, folder, 'looking for documents');
   }
 }
 
 function isFolder(folder: string, entry: fs.Dirent): boolean {
   if (!entry.isSymbolicLink()) return entry.isDirectory();
-  return fs.statSync(path.join(folder, entry.name), { throwIfNoEntry: false })?.isDirectory() ?? false;
+  try {
+    return fs.statSync(path.join(folder, entry.name), { throwIfNoEntry: false })?.isDirectory() ?? false;
+  } catch {
+    return false; // a link to itself: what reads it says so
+  }
 }
 
 export interface WalkedFiles {

@@ -74,7 +74,7 @@ describe('paths', () => {
       /glob "\[z-a\]\*\.md": its \[\.\.\.\] is not a set of characters/,
     );
     await expect(find([])).rejects.toThrow(/at least one path/);
-    await expect(find('hub://a/b')).rejects.toThrow(/only local paths/);
+    await expect(find('gs://a/b')).rejects.toThrow(/gs:\/\/a\/b: cannot be read from there/);
   });
 });
 

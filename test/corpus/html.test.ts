@@ -105,6 +105,7 @@ describe('main content', () => {
     expect(textOf(`${'<table><tr><td>'.repeat(n)}x`)).toBe('x');
     expect(textOf(`${'<ul><li>'.repeat(n)}x`)).toMatch(/^ *- x$/);
     expect(textOf(`${'<blockquote>'.repeat(n)}x`)).toMatch(/^(> )+x$/);
+    expect(textOf(`<pre>a${' '.repeat(n * 5)}b</pre>`)).toHaveLength(n * 5 + 2);
     expect(textOf('<'.repeat(n))).toBe('<'.repeat(n));
     expect(textOf('<!--'.repeat(n))).toBe('');
     expect(extractPage('<p>x'.repeat(1_000_001), false)).toEqual({

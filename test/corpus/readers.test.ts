@@ -198,6 +198,10 @@ describe('source code', () => {
     write('t/inner/a.c', 'int a;\n');
     fs.symlinkSync('..', path.join(folder, 't/inner/up'));
     expect((await readAll({ paths: 't/inner' })).texts).toEqual(['int a;\n']);
+    fs.symlinkSync('self', path.join(folder, 't/inner/self'));
+    expect((await readAll({ paths: ['t/inner', 't/**/*.c'] })).texts).toEqual(['int a;\n']);
+    fs.symlinkSync('loop.c', path.join(folder, 't/inner/loop.c'));
+    await expect(readAll({ paths: 't/inner' })).rejects.toThrow(/loop\.c: its symbolic links lead in a circle/);
   });
 });
 

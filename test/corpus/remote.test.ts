@@ -247,6 +247,9 @@ describe('web', () => {
     for await (const { id } of readCorpus({ paths: `${origin}/web/large.jsonl?token=secret` })) ids.push(id);
     expect(ids[0]).toBe(`${origin}/web/large.jsonl:1`);
     await expect(texts(`${origin}/web/none.txt`)).rejects.toThrow(/none\.txt: no such file/);
+    await expect(texts('http://nowhere.invalid/x.txt')).rejects.toThrow(
+      /no way to nowhere\.invalid \(ENOTFOUND\)|EAI_AGAIN/,
+    );
     await expect(texts('http://user:pass@127.0.0.1/x.txt')).rejects.toThrow(/a name and a password cannot be read/);
   });
 });

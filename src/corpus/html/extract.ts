@@ -467,7 +467,10 @@ class BlockWriter {
   /** @param language undefined: no fence */
   code(raw: string, language: string | undefined): void {
     this.flush();
-    const text = raw.replace(/\r\n?/g, '\n').replace(/^(?:[ \t]*\n)+|\s+$/g, '');
+    const text = raw
+      .replace(/\r\n?/g, '\n')
+      .replace(/^(?:[ \t]*\n)+/, '')
+      .trimEnd();
     if (text === '') return;
     const longest = Math.max(2, ...(text.match(/`{3,}/g) ?? []).map((run) => run.length));
     const fence = '`'.repeat(longest + 1);

@@ -53,6 +53,12 @@ export async function get(remote: Remote, given: Headers = {}): Promise<http.Inc
       if (error instanceof ConfigError) throw error;
       reason = reasonOf(error);
     }
+    // No such host, or no network: waiting for it helps nobody.
+    if (reason === 'ENOTFOUND')
+      throw new DataError(
+        remote.name,
+        `there is no way to ${new URL(remote.url).host} (${reason}): check the address and the network.`,
+      );
     if (attempt === MAX_ATTEMPTS) throw unreachable(remote, reason);
     await pause(attempt, pauseMs);
   }
