@@ -1,10 +1,9 @@
 // Unigram segmentation of one piece: the path of highest summed score (Kudo 2018), with the arithmetic, the order of candidates and the
 // ties of Hugging Face tokenizers: doubles, shorter tokens first, a later candidate wins only if it is better.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
-#include <string_view>
-#include <unordered_map>
 #include <vector>
 
 namespace text {
@@ -27,23 +26,72 @@ struct UnigramOptions {
   int32_t bytes[256];  ///< token of each byte, -1 where there is none
 };
 
+/// The tokens as a trie over bytes: edges in one open-addressed table.
+class Trie {
+ public:
+  static constexpr int32_t kRoot = 0, kNone = -1;
+
+  explicit Trie(size_t numBytes) {
+    int bits = 4;
+    while ((size_t{1} << bits) < 2 * numBytes + numBytes / 2) bits++;
+    shift = 64 - bits;
+    edges.assign(size_t{1} << bits, {kFree, 0});
+  }
+
+  void insert(const std::string& word, int32_t id) {
+    int32_t node = kRoot;
+    for (const char c : word) {
+      Edge& edge = const_cast<Edge&>(find(node, static_cast<uint8_t>(c)));
+      if (edge.key == kFree) {
+        edge = {keyOf(node, static_cast<uint8_t>(c)), static_cast<int32_t>(ids.size())};
+        ids.push_back(kNone);
+      }
+      node = edge.child;
+    }
+    ids[static_cast<size_t>(node)] = id;
+  }
+
+  int32_t child(int32_t node, uint8_t byte) const {
+    const Edge& edge = find(node, byte);
+    return edge.key == kFree ? kNone : edge.child;
+  }
+  /// The token that ends at the node, or kNone.
+  int32_t idAt(int32_t node) const { return ids[static_cast<size_t>(node)]; }
+  int32_t find(const uint8_t* begin, const uint8_t* end) const {
+    int32_t node = kRoot;
+    for (; begin < end && node != kNone; begin++) node = child(node, *begin);
+    return node == kNone ? kNone : idAt(node);
+  }
+
+ private:
+  struct Edge {
+    uint64_t key;
+    int32_t child;
+  };
+  static constexpr uint64_t kFree = ~uint64_t{0};
+  std::vector<Edge> edges;
+  std::vector<int32_t> ids{kNone};
+  int shift;
+
+  static uint64_t keyOf(int32_t node, uint8_t byte) { return static_cast<uint64_t>(node) << 8 | byte; }
+  const Edge& find(int32_t node, uint8_t byte) const {
+    const uint64_t key = keyOf(node, byte);
+    size_t i = (key * 0x9E3779B97F4A7C15u) >> shift;
+    while (edges[i].key != key && edges[i].key != kFree) i = (i + 1) & (edges.size() - 1);
+    return edges[i];
+  }
+};
+
 class Unigram {
  public:
   /// `scores`: of each word; ids are the words' positions.
   Unigram(const UnigramOptions& settings, const Words& words, const double* wordScores)
-      : options(settings), scores(wordScores, wordScores + words.count), nodes(1) {
-    double least = 0;
+      : options(settings), scores(wordScores, wordScores + words.count), trie(words.count ? static_cast<size_t>(words.ends[words.count - 1]) : 0) {
+    double least = scores.empty() ? 0 : scores[0];
     for (size_t i = 0; i < words.count; i++) {
-      if (i == 0 || scores[i] < least) least = scores[i];
+      least = std::min(least, scores[i]);
       const std::string word = words.word(i);
-      if (word.empty()) continue;
-      int32_t node = 0;
-      for (const char c : word) {
-        const auto [edge, isNew] = edges.try_emplace(key(node, static_cast<uint8_t>(c)), static_cast<int32_t>(nodes.size()));
-        node = edge->second;
-        if (isNew) nodes.push_back(-1);
-      }
-      nodes[static_cast<size_t>(node)] = words.ids[i];
+      if (!word.empty()) trie.insert(word, words.ids[i]);
     }
     unknownScore = least - 10;  // the penalty of SentencePiece
   }
@@ -56,10 +104,10 @@ class Unigram {
       size = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
       const double before = best[start].score;
       bool isToken = false;
-      int32_t node = 0;
-      for (size_t end = start; end < length && (node = child(node, piece[end])) > 0;) {
+      int32_t node = Trie::kRoot;
+      for (size_t end = start; end < length && (node = trie.child(node, piece[end])) != Trie::kNone;) {
         end++;
-        const int32_t id = nodes[static_cast<size_t>(node)];
+        const int32_t id = trie.idAt(node);
         if (id < 0) continue;
         offer(best[end], scores[static_cast<size_t>(id)] + before, start, id);
         isToken = isToken || end - start == size;
@@ -78,21 +126,14 @@ class Unigram {
   const UnigramOptions options;
   std::vector<double> scores;
   double unknownScore;
-  std::unordered_map<uint64_t, int32_t> edges;
-  std::vector<int32_t> nodes;  ///< token that ends here, or -1; 0 is the root
+  Trie trie;
   std::vector<Node> best;      ///< by end
-  std::vector<std::pair<size_t, size_t>> path;
+  struct Span {
+    size_t begin, end;
+    int32_t id;
+  };
+  std::vector<Span> path;
 
-  static uint64_t key(int32_t node, uint8_t byte) { return static_cast<uint64_t>(node) << 8 | byte; }
-  int32_t child(int32_t node, uint8_t byte) const {
-    const auto edge = edges.find(key(node, byte));
-    return edge == edges.end() ? -1 : edge->second;
-  }
-  int32_t find(const uint8_t* begin, const uint8_t* end) const {
-    int32_t node = 0;
-    for (; begin < end && node >= 0; begin++) node = child(node, *begin);
-    return node < 0 ? -1 : nodes[static_cast<size_t>(node)];
-  }
   static void offer(Node& node, double score, size_t start, int32_t id) {
     if (node.start < 0 || score > node.score) node = {score, static_cast<int64_t>(start), id};
   }
@@ -104,16 +145,17 @@ class Unigram {
       const size_t start = static_cast<size_t>(best[end].start);
       const bool unknown = best[end].id == options.unknown;
       if (unknown && unknownBehind && options.fuseUnknown)
-        path.back().first = start;
+        path.back().begin = start;
       else
-        path.push_back({start, end});
+        path.push_back({start, end, best[end].id});
       unknownBehind = unknown;
       end = start;
     }
     size_t n = 0;
     for (auto span = path.rbegin(); span != path.rend(); span++) {
-      const uint8_t *begin = piece + span->first, *end = piece + span->second;
-      const int32_t id = find(begin, end);
+      const uint8_t *begin = piece + span->begin, *end = piece + span->end;
+      // Unknown characters in a row can spell a token.
+      const int32_t id = span->id == options.unknown ? trie.find(begin, end) : span->id;
       if (id >= 0) {
         out[n++] = id;
         continue;
