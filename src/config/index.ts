@@ -8,6 +8,7 @@ export {
   type CleanStepConfig,
   type CleanStepName,
 } from './clean-options.ts';
+export type { DecontaminateConfig, DedupConfig } from './dedup-options.ts';
 export { loadConfig, parseConfig } from './load.ts';
 export {
   type CommonOptions,

@@ -5,6 +5,7 @@ import * as path from 'node:path';
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { readText } from '../base/files.ts';
 import { type CleanInFile, expandClean } from './clean-options.ts';
+import { type DecontaminateConfig, type DedupInFile, expandDecontaminate, expandDedup } from './dedup-options.ts';
 import { locate, type Problem, problemsOf, refuse } from './problems.ts';
 import { FOUND_NAMES, type PresetName, type RecipeConfig } from './recipe-options.ts';
 import { type ConfigFile, NAME_PATTERN, NAME_RULE, schemaFor } from './schema.ts';
@@ -102,6 +103,8 @@ function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Con
     name,
     model,
     corpora,
+    dedup: expandDedup(file.dedup as DedupInFile | undefined),
+    decontaminate: expandDecontaminate(file.decontaminate as boolean | DecontaminateConfig | undefined),
     recipe: resolveRecipe(file.recipe as RawRecipe, model, corpora, problems),
     budget: resolveBudget(file.budget, problems),
     training: { ...file.training, lora: loraOf(file.training?.lora) },

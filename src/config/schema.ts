@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { nearestName } from '../base/errors.ts';
 import { cleanSchema } from './clean-options.ts';
+import { decontaminateSchema, dedupSchema } from './dedup-options.ts';
 import { count, map, notNegative, number, oneOf, positive, share, text, truth, whole } from './fields.ts';
 import { PLANNED_PRESETS, PRESET_NAMES, type PresetName, RECIPE_OPTIONS } from './recipe-options.ts';
 import { PACKINGS } from './types.ts';
@@ -117,6 +118,8 @@ export function schemaFor(value: Record<string, unknown>) {
       ? map({ new: newModel })
       : text('a folder, a .gguf file, a hub id such as owner/name, or { new: {...} }'),
     corpora: corpora(value.corpora),
+    dedup: dedupSchema(value.dedup).optional(),
+    decontaminate: decontaminateSchema(value.decontaminate).optional(),
     recipe: recipe(value.recipe),
     budget: map({
       tokens: count('tokens').optional(),

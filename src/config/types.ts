@@ -1,6 +1,7 @@
 // What continuo.yaml says, parsed: paths are absolute, counts are numbers, names are checked. Not yet decided here: anything that
 // needs the model or the documents (learning rates, batch, steps); an absent value stays undefined and the planner fills it.
 import type { CleanStepConfig } from './clean-options.ts';
+import type { DecontaminateConfig, DedupConfig } from './dedup-options.ts';
 import type { RecipeConfig } from './recipe-options.ts';
 
 export type CorpusRole = 'domain' | 'general' | 'instruction' | 'evaluation';
@@ -123,6 +124,10 @@ export interface Config {
   model: ModelConfig;
   /** In the order of the file. */
   corpora: CorpusConfig[];
+  /** What is looked for that the corpora hold more than once. */
+  dedup?: DedupConfig;
+  /** How items of evaluation corpora are looked for in the others; absent: they are not. */
+  decontaminate?: DecontaminateConfig;
   recipe: RecipeConfig;
   budget: BudgetConfig;
   training: TrainingConfig;

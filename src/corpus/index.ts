@@ -8,6 +8,7 @@ export {
   describeLosses,
   type SharedWork,
 } from './curate/curate.ts';
+export { type DeduplicateOptions, deduplicate } from './curate/deduplicate.ts';
 export { type DecontaminateOptions, decontaminate } from './curate/steps/decontaminate.ts';
 export { makeSteps, STEPS } from './curate/steps/index.ts';
 export type {
@@ -23,6 +24,7 @@ export {
   type ContaminationIndex,
   type ContaminationMatch,
   type ContaminationOptions,
+  DEFAULT_CONTAMINATION,
   type EvaluationSet,
   loadContamination,
 } from './dedup/contamination.ts';

@@ -1,30 +1,106 @@
 // Cleaning, before a corpus is tokenised: what stays takes the place of the files that continuo.yaml names.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
 import { ConfigError, nearestName } from '../base/errors.ts';
+import { makeFolder } from '../base/files.ts';
+import { fingerprint } from '../base/hash.ts';
 import { cacheFolder } from '../base/package.ts';
 import { formatBytes, formatCount } from '../base/units.ts';
-import { type Config, type CorpusConfig, loadConfig } from '../config/index.ts';
+import { type Config, type CorpusConfig, type CorpusRole, loadConfig } from '../config/index.ts';
 import {
+  buildContamination,
   type CuratedCorpus,
   type CurateOptions,
   curateCorpus,
+  DEFAULT_CONTAMINATION,
+  deduplicate,
   describeLosses,
+  findInputFiles,
+  readCorpus,
   type SharedWork,
 } from '../corpus/index.ts';
 import type { PipelineOptions } from './types.ts';
 
 /** Cleans what is to be cleaned. @returns the configuration with cleaned files in the place of given ones */
-export async function cleanCorpora(config: Config, cache: string, options: PipelineOptions): Promise<Config> {
-  const corpora: CorpusConfig[] = [];
-  for (const corpus of config.corpora) {
-    if (!corpus.clean) {
-      corpora.push(corpus);
-      continue;
+export async function cleanCorpora(
+  config: Config,
+  cache: string,
+  options: PipelineOptions,
+): Promise<{ config: Config; curated: ReadonlyMap<string, CuratedCorpus> }> {
+  const curated = await curateAll(config, config.corpora, cache, options);
+  for (const one of curated.values()) if (!one.reused) options.log?.(describeCleaning(one));
+  const corpora = config.corpora.map((corpus): CorpusConfig => {
+    const cleaned = curated.get(corpus.name);
+    return cleaned ? { ...corpus, paths: cleaned.files, field: undefined, maxBadShare: undefined } : corpus;
+  });
+  return { config: { ...config, corpora }, curated };
+}
+
+/** Of copies in several corpora the one that stays: the first in this order. */
+const PRECEDENCE: readonly CorpusRole[] = ['domain', 'instruction', 'general'];
+
+/** Cleaned, without items of evaluation corpora and without what occurs more than once; by name. */
+async function curateAll(
+  config: Config,
+  chosen: readonly CorpusConfig[],
+  cache: string,
+  options: PipelineOptions,
+): Promise<Map<string, CuratedCorpus>> {
+  const contamination = await indexEvaluation(config, cache);
+  const curated = new Map<string, CuratedCorpus>();
+  for (const corpus of chosen)
+    if (isCurated(config, corpus)) {
+      const request = requestOf(config, corpus, cache, options);
+      curated.set(corpus.name, await curateCorpus({ ...request, ...(takesPart(corpus) && { contamination }) }));
     }
-    const curated = await curateCorpus(requestOf(config, corpus, cache, options));
-    if (!curated.reused) options.log?.(describeCleaning(curated));
-    corpora.push({ ...corpus, paths: curated.files, field: undefined, maxBadShare: undefined });
+  if (!config.dedup) return curated;
+  const inOrder = chosen
+    .filter(takesPart)
+    .toSorted((a, b) => PRECEDENCE.indexOf(a.role) - PRECEDENCE.indexOf(b.role))
+    .map(({ name }) => curated.get(name)!);
+  const { fresh, quiet, threads: numWorkers = config.training.threads } = options;
+  for (const one of await deduplicate(inOrder, { dedup: config.dedup, cacheFolder: cache, fresh, quiet, numWorkers }))
+    curated.set(one.manifest.name, one);
+  return curated;
+}
+
+/** What is trained on is searched for copies and for evaluation items. */
+const takesPart = ({ role }: CorpusConfig): boolean => role !== 'evaluation';
+
+function isCurated(config: Config, corpus: CorpusConfig): boolean {
+  const isCompared = config.dedup !== undefined || evaluationCorpora(config).length > 0;
+  return corpus.clean !== undefined || (isCompared && takesPart(corpus));
+}
+
+/** None where they are not to be looked for. */
+function evaluationCorpora({ corpora, decontaminate }: Config): CorpusConfig[] {
+  return decontaminate ? corpora.filter(({ role }) => role === 'evaluation') : [];
+}
+
+/** The index of all evaluation corpora, made once. Each of their documents is an item. */
+async function indexEvaluation(config: Config, cache: string): Promise<CurateOptions['contamination']> {
+  const corpora = evaluationCorpora(config);
+  if (corpora.length === 0) return undefined;
+  const { minShare, action, ...ngrams } = config.decontaminate!;
+  const files = await Promise.all(corpora.map(({ paths }) => findInputFiles(paths, config.folder)));
+  const identity = fingerprint({
+    stage: 'contamination',
+    sets: corpora.map(({ name, field }, i) => [name, field, files[i]!.files]),
+    ngrams,
+  });
+  const file = path.join(cache, `evaluation-index-${identity}.bin`);
+  if (!fs.existsSync(file)) {
+    const sets = [];
+    for (const { name, paths, field, maxBadShare } of corpora) {
+      const items: string[] = [];
+      for await (const { text } of readCorpus({ name, paths, field, maxBadShare, baseFolder: config.folder }))
+        items.push(text);
+      sets.push({ name, items });
+    }
+    buildContamination(sets, { ...DEFAULT_CONTAMINATION, ...ngrams }).write(file);
   }
-  return { ...config, corpora };
+  const found = { ...(minShare === undefined ? {} : { minShare }), ...(action && { action }) };
+  return { file, options: found, fingerprint: fingerprint([identity, found]) };
 }
 
 function requestOf(config: Config, corpus: CorpusConfig, cache: string, options: PipelineOptions): CurateOptions {
@@ -63,19 +139,24 @@ export interface CleanResult {
 /** Cleans the corpora of a configuration, and no more. @throws ConfigError for names that it does not have; DataError */
 export async function cleanData(request: CleanRequest, options: PipelineOptions = {}): Promise<CleanResult> {
   const config = loadConfig(request.configFile);
+  const cache = cacheFolder(config.folder);
+  const corpora = chosen(config, request.corpora);
+  makeFolder(cache, 'making the cache');
+  if (!request.share) return { corpora: [...(await curateAll(config, corpora, cache, options)).values()], shared: [] };
+  const contamination = await indexEvaluation(config, cache);
   const result: CleanResult = { corpora: [], shared: [] };
-  for (const corpus of chosen(config, request.corpora)) {
-    const curate = requestOf(config, corpus, cacheFolder(config.folder), options);
-    if (request.share) {
-      const work = await curateCorpus({ ...curate, share: request.share });
-      result.shared.push({ name: corpus.name, ...work });
-    } else result.corpora.push(await curateCorpus(curate));
+  for (const corpus of corpora) {
+    const curate = { ...requestOf(config, corpus, cache, options), ...(takesPart(corpus) && { contamination }) };
+    result.shared.push({ name: corpus.name, ...(await curateCorpus({ ...curate, share: request.share })) });
   }
   return result;
 }
 
-function chosen({ corpora, file }: Config, names: readonly string[] | undefined): CorpusConfig[] {
-  const cleaned = corpora.filter(({ clean }) => clean !== undefined);
+function chosen(config: Config, names: readonly string[] | undefined): CorpusConfig[] {
+  const { corpora, file } = config;
+  const cleaned = corpora.filter((corpus) => isCurated(config, corpus));
+  if (names && config.dedup)
+    throw new ConfigError('--corpus: `dedup` compares all corpora with each other. Leave --corpus out.');
   for (const name of names ?? []) {
     const known = corpora.map((corpus) => corpus.name);
     const nearest = nearestName(name, known);
@@ -89,6 +170,8 @@ function chosen({ corpora, file }: Config, names: readonly string[] | undefined)
       );
   }
   if (cleaned.length === 0)
-    throw new ConfigError(`${file}: no corpus has steps of cleaning. Give one, such as corpora.NAME.clean: docs.`);
+    throw new ConfigError(
+      `${file}: nothing to clean. Give a corpus steps, such as corpora.NAME.clean: docs, or the run dedup: true.`,
+    );
   return names ? cleaned.filter(({ name }) => names.includes(name)) : cleaned;
 }

@@ -70,7 +70,7 @@ export async function prepare(
   const say = options.log ?? (() => {});
   const stages = new Stages();
   makeFolder(cache, 'making the cache');
-  const cleaned = await cleanCorpora(config, cache, options);
+  const { config: cleaned } = await cleanCorpora(config, cache, options);
   const model = await stages.run('model', async () => {
     const before = fs.readdirSync(cache).length;
     const value = overrides.modelFolder ?? (await prepareModel(cleaned, cache, say));

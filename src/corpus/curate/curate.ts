@@ -16,6 +16,7 @@ import type { BadRecord, CorpusSpec, ReadCounts } from '../types.ts';
 import { type Amount, addAmount, nothing } from './amount.ts';
 import { noCounts, type PartSummary, type PartTask, partFiles, readPart } from './part.ts';
 import { type Part, planParts } from './parts.ts';
+import type { DecontaminateOptions } from './steps/decontaminate.ts';
 import type { StepCounts } from './types.ts';
 
 /** Raise it when the same input would give other documents. */
@@ -29,7 +30,11 @@ export interface CurateOptions extends CorpusSpec {
   name: string;
   steps: readonly CleanStepConfig[];
   /** Index of evaluation sets: documents that hold an item of them go. */
-  contamination?: { file: string; fingerprint: string };
+  contamination?: {
+    file: string;
+    options: Partial<Pick<DecontaminateOptions, 'minShare' | 'action'>>;
+    fingerprint: string;
+  };
   /** Stop once there is text for so many tokens. */
   limitTokens?: number;
   /** Folder of stage outputs. */
@@ -65,6 +70,10 @@ export interface CuratedManifest {
   steps: StepCounts[];
   kept: Amount;
   parts: { file: string; numDocuments: number; numBytes: number; digest: string }[];
+  /** After deduplication: the folder of the cleaned documents that went into it. */
+  cleaned?: string;
+  /** Of whole documents that occur more than once: how many clusters there are of each size. */
+  clusterSizes?: { size: number; numClusters: number }[];
   createdAt: string;
   seconds: number;
 }
@@ -165,7 +174,7 @@ function identityOf({ name, options }: CleanStepConfig): unknown {
   return [name, options, files.map((file) => sha256File(file as string))];
 }
 
-function documentFiles(folder: string, { parts }: CuratedManifest): string[] {
+export function documentFiles(folder: string, { parts }: CuratedManifest): string[] {
   return parts.map(({ file }) => path.join(folder, file));
 }
 
@@ -199,7 +208,9 @@ async function* doParts(parts: readonly Part[], folder: string, options: CurateO
     field: options.field,
     maxRecordBytes: options.maxRecordBytes,
     steps: options.steps,
-    contamination: options.contamination?.file,
+    ...(options.contamination && {
+      contamination: { index: options.contamination.file, ...options.contamination.options },
+    }),
   };
   const numWorkers = Math.max(1, Math.min(options.numWorkers ?? os.availableParallelism(), open.length));
   const results = mapOnWorkers<Part, PartSummary>(each(open), (part) => part, {
@@ -279,7 +290,7 @@ class Total {
   }
 }
 
-function addCounts(sum: StepCounts, { removed, reasons, changed, changes }: StepCounts): void {
+export function addCounts(sum: StepCounts, { removed, reasons, changed, changes }: StepCounts): void {
   addAmount(sum.removed, removed);
   addAmount(sum.changed, changed);
   for (const [reason, amount] of Object.entries(reasons))

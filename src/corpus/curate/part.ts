@@ -24,8 +24,8 @@ export interface PartTask {
   field?: string;
   maxRecordBytes?: number;
   steps: readonly CleanStepConfig[];
-  /** File of the index of evaluation sets. */
-  contamination?: string;
+  /** How documents are searched for items of evaluation sets. */
+  contamination?: Parameters<typeof decontaminate>[0];
 }
 
 /** What came of a part's documents. */
@@ -64,7 +64,7 @@ export const noCounts = (): ReadCounts => ({
 export async function curatePart(part: Part, task: PartTask): Promise<PartSummary> {
   const files = partFiles(task.folder, part.index);
   const steps = await makeSteps(task.steps);
-  if (task.contamination) steps.push(decontaminate({ index: task.contamination }));
+  if (task.contamination) steps.push(decontaminate(task.contamination));
   const bad = new PartFile(files.bad);
   const badExamples: BadRecord[] = [];
   let damage: BadRecord | undefined;
