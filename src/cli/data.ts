@@ -37,14 +37,20 @@ function cleanCommand(output: Output): Command {
       'do the i-th of n shares (i from 0) of the parts alone; afterwards the command without it brings all together',
       shareOf,
     );
+  command.option('--plot <folder>', 'draw what each step kept and removed: NAME.svg for each corpus');
   return withOptions(command, 'threads', 'fresh', 'json', 'quiet').action(
-    async (configFile: string, options: CommonOptions & { corpus?: string[]; part?: CleanRequest['share'] }) => {
-      const { cleanData } = await import('../pipeline/index.ts');
+    async (
+      configFile: string,
+      options: CommonOptions & { corpus?: string[]; part?: CleanRequest['share']; plot?: string },
+    ) => {
+      const { cleanData, plotCleaning } = await import('../pipeline/index.ts');
       const result = await cleanData(
         { configFile, corpora: options.corpus, share: options.part },
         pipelineOptions(options, output),
       );
+      const pictures = options.plot ? plotCleaning(result.corpora, options.plot) : [];
       output.print(options.json ? json(result) : cleanPage(result, output));
+      if (pictures.length > 0) output.note(`pictures: ${pictures.join(', ')}`);
     },
   );
 }

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError, nearestName } from '../base/errors.ts';
-import { makeFolder } from '../base/files.ts';
+import { makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint } from '../base/hash.ts';
 import { cacheFolder } from '../base/package.ts';
 import { formatBytes, formatCount } from '../base/units.ts';
@@ -19,6 +19,8 @@ import {
   readCorpus,
   type SharedWork,
 } from '../corpus/index.ts';
+import { croissant, datasheetMarkdown, flowFigure } from '../report/index.ts';
+import type { PreparedCorpus } from '../shards/index.ts';
 import type { PipelineOptions } from './types.ts';
 
 /** Cleans what is to be cleaned. @returns the configuration with cleaned files in the place of given ones */
@@ -120,6 +122,34 @@ export function describeCleaning({ manifest }: CuratedCorpus): string {
   const { name, given, kept } = manifest;
   const losses = describeLosses(manifest);
   return `${name}: ${formatCount(kept.numDocuments)} of ${formatCount(given.numDocuments)} documents, ${formatBytes(kept.numBytes)} of ${formatBytes(given.numBytes)}, stay after cleaning${losses ? `; removed by ${losses}` : ''}.`;
+}
+
+/** datasheet.md beside a corpus' shards, croissant.json beside its cleaned documents. */
+export function writeDatasheets(
+  config: Config,
+  corpora: readonly PreparedCorpus[],
+  curated: ReadonlyMap<string, CuratedCorpus>,
+): void {
+  for (const { name, role, folder, manifest: shards } of corpora) {
+    const { paths } = config.corpora.find((corpus) => corpus.name === name)!;
+    const cleaned = curated.get(name);
+    const sheet = path.join(folder, 'datasheet.md');
+    if (!fs.existsSync(sheet))
+      writeFileAtomic(sheet, datasheetMarkdown({ name, role, paths, shards, curated: cleaned?.manifest }));
+    if (!cleaned) continue;
+    const card = path.join(cleaned.folder, 'croissant.json');
+    if (!fs.existsSync(card)) writeJsonAtomic(card, croissant({ name, paths, curated: cleaned.manifest }));
+  }
+}
+
+/** NAME.svg for each corpus. @returns the files */
+export function plotCleaning(corpora: readonly CuratedCorpus[], folder: string): string[] {
+  makeFolder(folder, 'making the folder of pictures');
+  return corpora.map(({ manifest }) => {
+    const file = path.join(folder, `${manifest.name}.svg`);
+    writeFileAtomic(file, flowFigure(manifest));
+    return file;
+  });
 }
 
 export interface CleanRequest {

@@ -87,8 +87,13 @@ function spell(tokenizer: Tokenizer, ids: ArrayLike<number>): string[] {
   return Array.from(ids, (id) => tokenizer.decode([id], { skipSpecial: false }));
 }
 
-const isCurated = (folder: string) =>
-  fs.existsSync(path.join(folder, 'documents')) && fs.existsSync(path.join(folder, 'parts'));
+/** A folder of cleaned or deduplicated documents. */
+function isCurated(folder: string): boolean {
+  return (
+    ['parts', 'manifest.json'].some((name) => fs.existsSync(path.join(folder, name))) &&
+    fs.existsSync(path.join(folder, 'documents'))
+  );
+}
 
 async function* documentsOf({ from, field }: LookRequest): AsyncGenerator<SeenDocument> {
   const folder = isCurated(from) ? path.join(from, 'documents') : from;

@@ -18,7 +18,7 @@ import {
   withoutFound,
 } from '../recipe/index.ts';
 import { type PreparedCorpus, type PrepareOptions, prepareCorpus } from '../shards/index.ts';
-import { cleanCorpora } from './corpora.ts';
+import { cleanCorpora, writeDatasheets } from './corpora.ts';
 import { corpusFacts, memoryCounter, modelFacts } from './facts.ts';
 import { prepareModel } from './model.ts';
 import { readFindings } from './probes/store.ts';
@@ -70,7 +70,7 @@ export async function prepare(
   const say = options.log ?? (() => {});
   const stages = new Stages();
   makeFolder(cache, 'making the cache');
-  const { config: cleaned } = await cleanCorpora(config, cache, options);
+  const { config: cleaned, curated } = await cleanCorpora(config, cache, options);
   const model = await stages.run('model', async () => {
     const before = fs.readdirSync(cache).length;
     const value = overrides.modelFolder ?? (await prepareModel(cleaned, cache, say));
@@ -98,6 +98,7 @@ export async function prepare(
       }),
     );
   }
+  writeDatasheets(config, corpora, curated);
   const hardware = hardwareFacts(facts);
   const shift = canShift(config, options)
     ? await stages.run('shift', () => measureShift({ model, facts, corpora, hardware, cache }, options))

@@ -26,18 +26,15 @@ export function flowFigure(manifest: CuratedManifest): string {
           `<text x="${x}" y="${y + 16 * i}" ${i === 0 ? 'class="end"' : 'class="label"'}>${escapeXml(line)}</text>`,
       )
       .join('');
-  const band = (x: number, width: number, from: number, to: number, color: string) => {
-    const [a, b] = [from * scale, to * scale];
-    const middle = x + width / 2;
-    return `<path d="M${x} ${TOP}H${x + width}V${round(TOP + b)}C${middle} ${round(TOP + b)} ${middle} ${round(TOP + a)} ${x} ${round(TOP + a)}Z" style="fill:var(--${color})" opacity=".75"/>`;
-  };
+  const band = (x: number, bytes: number, color: string) =>
+    `<rect x="${x}" y="${TOP}" width="${COLUMN}" height="${round(bytes * scale)}" style="fill:var(--${color})" opacity=".75"/>`;
   parts.push(label(columnAt(0), ['given', formatCount(given.numDocuments), formatBytes(given.numBytes)]));
-  parts.push(band(columnAt(0), COLUMN, left, left, 'c0'));
+  parts.push(band(columnAt(0), left, 'c0'));
   steps.forEach((step, i) => {
     const x = columnAt(i + 1);
     const gone = step.removed.numBytes + Math.max(0, step.changed.numBytes);
     const after = left - gone;
-    parts.push(band(x, COLUMN, left, after, 'c0'));
+    parts.push(band(x, after, 'c0'));
     if (gone * scale >= MIN_SHOWN) parts.push(dropped(x, left * scale, after * scale));
     parts.push(label(x + 4, [step.name]));
     const reasons = Object.entries(step.reasons)
@@ -61,7 +58,7 @@ export function flowFigure(manifest: CuratedManifest): string {
     left = after;
   });
   const end = columnAt(steps.length + 1);
-  parts.push(band(end, COLUMN, left, left, 'c2'));
+  parts.push(band(end, left, 'c2'));
   parts.push(
     label(end + 4, [
       'kept',
@@ -82,15 +79,14 @@ export function flowFigure(manifest: CuratedManifest): string {
   );
 }
 
-/** The removed text leaves the band downwards. */
+/** The removed text leaves the band and turns down; at its end it is as wide as it was high, where the column allows. */
 function dropped(x: number, from: number, to: number): string {
-  const width = from - to;
-  const [top, bottom] = [TOP + from, TOP + BAND + DROP - 18];
-  const right = x + COLUMN - 8;
-  return (
-    `<path d="M${round(right - Math.min(width, COLUMN / 2))} ${round(TOP + to)}H${right}V${round(bottom)}H${round(right - Math.min(width, COLUMN / 2))}Z" ` +
-    `style="fill:var(--c1)" opacity=".45"><title>${round(top)}</title></path>`
-  );
+  const [top, under, bottom] = [TOP + to, TOP + from, TOP + BAND + DROP - 18];
+  const width = Math.min(from - to, COLUMN - 36);
+  const left = x + 12;
+  const right = left + width;
+  const bend = Math.min(40, bottom - under);
+  return `<path d="M${x} ${round(top)}C${round(x + (2 * (right - x)) / 3)} ${round(top)} ${round(right)} ${round(top + 14)} ${round(right)} ${round(Math.min(bottom, top + width / 2 + 40))}V${bottom}H${left}V${round(under + bend)}C${left} ${round(under + bend / 2)} ${x + 6} ${round(under)} ${x} ${round(under)}Z" style="fill:var(--c1)" opacity=".6"/>`;
 }
 
 function clip(text: string): string {
