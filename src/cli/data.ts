@@ -1,6 +1,13 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { formatBytes, formatCount } from '../base/units.ts';
-import type { CleanRequest, CleanResult, Looked, LookRequest, VerifiedFolder } from '../pipeline/index.ts';
+import type {
+  CleanRequest,
+  CleanResult,
+  Looked,
+  LookRequest,
+  SeenDocument,
+  VerifiedFolder,
+} from '../pipeline/index.ts';
 import {
   type CommonOptions,
   collect,
@@ -161,11 +168,7 @@ function lookPage(looked: Looked, { paint }: Output): string {
   return looked.documents
     .map(({ id, text, tokens, metadata, removed }) => {
       const shown = tokens ? tokens.join(paint.dim('|')) : text;
-      const why = removed
-        ? [
-            `removed by ${removed.step}: ${removed.reason}${removed.value === undefined ? '' : ` (${Number(removed.value.toPrecision(4))}${removed.limit === undefined ? '' : `, limit ${removed.limit}`})`}${removed.copyOf ? `, of ${removed.copyOf}` : ''}`,
-          ]
-        : [];
+      const why = removed ? [whyRemoved(removed)] : [];
       const facts = metadata ? [paint.dim(JSON.stringify(metadata))] : [];
       const size = tokens ? `, ${formatCount(tokens.length)} tokens` : '';
       return [
@@ -176,6 +179,12 @@ function lookPage(looked: Looked, { paint }: Output): string {
       ].join('\n');
     })
     .join('\n\n');
+}
+
+function whyRemoved({ step, reason, value, limit, evidence, copyOf }: NonNullable<SeenDocument['removed']>): string {
+  const measured =
+    value === undefined ? '' : ` (${Number(value.toPrecision(4))}${limit === undefined ? '' : `, limit ${limit}`})`;
+  return `removed by ${step}: ${reason}${measured}${copyOf ? `, of ${copyOf}` : ''}${evidence ? `: ${evidence}` : ''}`;
 }
 
 function verifyCommand(output: Output): Command {

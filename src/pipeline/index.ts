@@ -3,7 +3,7 @@ export { type CleanRequest, type CleanResult, cleanData, plotCleaning } from './
 export { type DemoOptions, type DemoResult, type DemoSummary, demo } from './demo.ts';
 export { type EvalTable, type EvaluateRequest, evaluate } from './evaluate.ts';
 export { type GenerateRequest, type GenerateResult, generate } from './generate.ts';
-export { type Looked, type LookRequest, lookAt } from './look.ts';
+export { type Looked, type LookRequest, lookAt, type SeenDocument } from './look.ts';
 export { type MineRequest, type MineResult, mine } from './mine.ts';
 export { type FindRequest, type FindResult, find } from './probes/find.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';

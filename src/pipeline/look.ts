@@ -34,7 +34,7 @@ export interface SeenDocument {
   /** Spellings of its tokens, where a model was given. */
   tokens?: string[];
   metadata?: Record<string, unknown>;
-  removed?: Pick<RemovedDocument, 'step' | 'reason' | 'value' | 'limit' | 'copyOf'>;
+  removed?: Pick<RemovedDocument, 'step' | 'reason' | 'value' | 'limit' | 'evidence' | 'copyOf'>;
 }
 
 export interface SeenSequence {

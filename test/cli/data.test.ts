@@ -12,7 +12,9 @@ const cache = path.join(root, '.continuo-cache');
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 beforeAll(() => {
   const nouns = ['ants', 'bees', 'cows', 'dogs', 'eels', 'fish', 'goats', 'hens'];
-  const docs = nouns.map((one) => `About ${one}: ${one} eat, ${one} sleep, ${one} walk, and nobody but ${one} knows why.`);
+  const docs = nouns.map(
+    (one) => `About ${one}: ${one} eat, ${one} sleep, ${one} walk, and nobody but ${one} knows why.`,
+  );
   const write = (name: string, texts: readonly string[]) =>
     fs.writeFileSync(path.join(root, name), texts.map((text) => `${JSON.stringify({ text })}\n`).join(''));
   write('docs.jsonl', [...docs, 'tiny', `Somebody pasted it here. ${ITEM} And went on.`]);
