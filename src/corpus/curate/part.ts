@@ -186,6 +186,7 @@ function emptied({ text }: Edit): Removal | undefined {
 /** The document as a step leaves it. Of a conversation, each message is edited by itself. */
 function edit(document: Document, view: TextView, step: Step, { text, metadata }: Edit): Document {
   const more = metadata ? { metadata: { ...document.metadata, ...metadata } } : {};
+  view.accept({ metadata });
   if (text === undefined) return { ...document, ...more };
   if (!document.messages) {
     view.text = text;

@@ -96,25 +96,26 @@ export interface RepeatedNgrams {
 }
 
 const MAX_FIRST_CAPACITY = 4096;
+/** A larger table is not kept for the next text. */
+const MAX_KEPT_CAPACITY = 1 << 20;
 
 /** Hash table of what was seen, numbered as it came; grows with what is different, which in long texts is far less than what there is. */
 class SeenTable {
-  slots: Int32Array;
-  mask: number;
-  hashes: Int32Array;
+  slots = new Int32Array(2 * MAX_FIRST_CAPACITY);
+  mask = 0;
+  hashes = new Int32Array(MAX_FIRST_CAPACITY);
   /** Where number `id` was first seen. */
-  firsts: Int32Array;
-  counts: Int32Array;
+  firsts = new Int32Array(MAX_FIRST_CAPACITY);
+  counts = new Int32Array(MAX_FIRST_CAPACITY);
   size = 0;
+  private capacity = 0;
 
-  constructor(mostEntries: number) {
-    let capacity = 16;
-    while (capacity <= mostEntries && capacity < MAX_FIRST_CAPACITY) capacity *= 2;
-    this.slots = new Int32Array(2 * capacity).fill(-1);
-    this.mask = 2 * capacity - 1;
-    this.hashes = new Int32Array(capacity);
-    this.firsts = new Int32Array(capacity);
-    this.counts = new Int32Array(capacity);
+  reset(mostEntries: number): void {
+    this.capacity = 16;
+    while (this.capacity <= mostEntries && this.capacity < MAX_FIRST_CAPACITY) this.capacity *= 2;
+    this.mask = 2 * this.capacity - 1;
+    this.slots.fill(-1, 0, this.mask + 1);
+    this.size = 0;
   }
 
   add(slot: number, hash: number, first: number): number {
@@ -122,23 +123,36 @@ class SeenTable {
     this.slots[slot] = id;
     this.hashes[id] = hash;
     this.firsts[id] = first;
-    if (this.size === this.hashes.length) this.grow();
+    this.counts[id] = 0;
+    if (this.size === this.capacity) this.grow();
     return id;
   }
 
   private grow(): void {
-    const capacity = 2 * this.hashes.length;
-    this.hashes = grown(this.hashes, capacity);
-    this.firsts = grown(this.firsts, capacity);
-    this.counts = grown(this.counts, capacity);
-    this.slots = new Int32Array(2 * capacity).fill(-1);
-    this.mask = 2 * capacity - 1;
+    this.capacity *= 2;
+    if (this.hashes.length < this.capacity) {
+      this.hashes = grown(this.hashes, this.capacity);
+      this.firsts = grown(this.firsts, this.capacity);
+      this.counts = grown(this.counts, this.capacity);
+      this.slots = new Int32Array(2 * this.capacity);
+    }
+    this.mask = 2 * this.capacity - 1;
+    this.slots.fill(-1, 0, this.mask + 1);
     for (let id = 0; id < this.size; id++) {
       let slot = this.hashes[id]! & this.mask;
       while (this.slots[slot]! >= 0) slot = (slot + 1) & this.mask;
       this.slots[slot] = id;
     }
   }
+}
+
+let kept = new SeenTable();
+
+/** The one table of this thread, empty: to make one for each length of n-gram would cost as much as to fill it. */
+function emptyTable(mostEntries: number): SeenTable {
+  if (kept.hashes.length > MAX_KEPT_CAPACITY) kept = new SeenTable();
+  kept.reset(mostEntries);
+  return kept;
 }
 
 /** Spreads what differs in few bits over all. */
@@ -151,7 +165,7 @@ function mix(a: number, b: number): number {
 
 /** A number for each word; equal words have the same. */
 export function numberWords(text: string, { count, starts, ends, hashes }: WordTable): Int32Array {
-  const seen = new SeenTable(count);
+  const seen = emptyTable(count);
   const ids = new Int32Array(count);
   for (let i = 0; i < count; i++) {
     const hash = mix(hashes[i]!, 0);
@@ -184,15 +198,15 @@ export function repeatedWords(words: Int32Array): RepeatedNgrams {
     positions[i] = i;
     counts[words[i]!]!++;
   }
-  return onlyRepeated(1, positions, words.slice(), counts);
+  return onlyRepeated(1, positions, words.slice(), counts, words.length);
 }
 
 /**
  * Those of n + 1 words, from those of n. Only where n words repeat can n + 1 repeat, so what is left to look at shrinks quickly in text that
  * does not repeat itself.
  */
-export function extendNgrams({ n, positions, ids, counts }: RepeatedNgrams, words: Int32Array): RepeatedNgrams {
-  const seen = new SeenTable(counts.length);
+export function extendNgrams({ n, positions, ids }: RepeatedNgrams, words: Int32Array): RepeatedNgrams {
+  const seen = emptyTable(positions.length);
   const longer = new Int32Array(positions.length);
   for (let i = 0; i < positions.length; i++) {
     const next = positions[i]! + n;
@@ -214,13 +228,19 @@ export function extendNgrams({ n, positions, ids, counts }: RepeatedNgrams, word
     seen.counts[id]!++;
     longer[i] = id;
   }
-  return onlyRepeated(n + 1, positions, longer, seen.counts);
+  return onlyRepeated(n + 1, positions, longer, seen.counts, seen.size);
 }
 
 /** Takes out what occurs once, and numbers the rest anew. */
-function onlyRepeated(n: number, given: Int32Array, ids: Int32Array, counts: Int32Array): RepeatedNgrams {
+function onlyRepeated(
+  n: number,
+  given: Int32Array,
+  ids: Int32Array,
+  counts: Int32Array,
+  numGiven: number,
+): RepeatedNgrams {
   const positions = new Int32Array(given.length);
-  const renumbered = new Int32Array(counts.length);
+  const renumbered = new Int32Array(numGiven);
   let [numIds, length] = [0, 0];
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i]!;
