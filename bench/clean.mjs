@@ -31,10 +31,12 @@ const whole = files.flatMap((file) =>
     .split('\n')
     .map((line) => JSON.parse(line).text),
 );
+// Through bytes, so that a piece is a string of its own, as readers make them, and no window on a longer one, which is slower to read.
+const piece = (text, i) => Buffer.from(text.slice(i * PIECE_CHARS, (i + 1) * PIECE_CHARS)).toString();
 const pieces = whole.flatMap((text) =>
-  Array.from({ length: Math.ceil(text.length / PIECE_CHARS) }, (_, i) =>
-    text.slice(i * PIECE_CHARS, (i + 1) * PIECE_CHARS),
-  ).filter((piece) => piece.length > PIECE_CHARS / 8),
+  Array.from({ length: Math.ceil(text.length / PIECE_CHARS) }, (_, i) => piece(text, i)).filter(
+    (one) => one.length > PIECE_CHARS / 8,
+  ),
 );
 const texts = [];
 let numBytes = 0;

@@ -22,9 +22,15 @@ const AVERAGE_WORD_UNITS = 5;
 const FNV_OFFSET = 0x811c9dc5 | 0;
 const FNV_PRIME = 0x01000193;
 
-/** What stands between white space. */
-export function findWords(text: string): WordTable {
-  const { length } = text;
+/** The UTF-16 units of a text: reading them from an array takes a fraction of the time of reading them from a string. */
+export function unitsOf(text: string): Uint16Array {
+  const bytes = Buffer.from(text, 'utf16le');
+  return new Uint16Array(bytes.buffer, bytes.byteOffset, text.length);
+}
+
+/** What stands between white space. @param units of the text */
+export function findWords(text: string, units: Uint16Array): WordTable {
+  const { length } = units;
   let capacity = Math.ceil(length / AVERAGE_WORD_UNITS) + 16;
   let starts = new Int32Array(capacity);
   let ends = new Int32Array(capacity);
@@ -32,7 +38,7 @@ export function findWords(text: string): WordTable {
   let count = 0;
   let [numAlphabetic, numProper, numProperUnits, numUnits, numUnspacedUnits] = [0, 0, 0, 0, 0];
   for (let i = 0; i < length; ) {
-    let unit = text.charCodeAt(i);
+    let unit = units[i]!;
     if (KINDS[unit]! & SPACE) {
       i++;
       continue;
@@ -47,7 +53,7 @@ export function findWords(text: string): WordTable {
       if (unit >= 0xd800 && unit < 0xdc00 && !(kinds & LETTER) && isLetterPair(text, i)) kinds |= LETTER;
       hash = Math.imul(hash ^ unit, FNV_PRIME);
       if (++i === length) break;
-      unit = text.charCodeAt(i);
+      unit = units[i]!;
     }
     if (count === capacity) {
       // Half of all units at most are words of their own.
@@ -164,7 +170,7 @@ function mix(a: number, b: number): number {
 }
 
 /** A number for each word; equal words have the same. */
-export function numberWords(text: string, { count, starts, ends, hashes }: WordTable): Int32Array {
+export function numberWords(units: Uint16Array, { count, starts, ends, hashes }: WordTable): Int32Array {
   const seen = emptyTable(count);
   const ids = new Int32Array(count);
   for (let i = 0; i < count; i++) {
@@ -173,7 +179,7 @@ export function numberWords(text: string, { count, starts, ends, hashes }: WordT
     let id = seen.slots[slot]!;
     while (id >= 0) {
       const first = seen.firsts[id]!;
-      if (seen.hashes[id] === hash && sameUnits(text, starts[first]!, ends[first]!, starts[i]!, ends[i]!)) break;
+      if (seen.hashes[id] === hash && sameUnits(units, starts[first]!, ends[first]!, starts[i]!, ends[i]!)) break;
       slot = (slot + 1) & seen.mask;
       id = seen.slots[slot]!;
     }
@@ -184,9 +190,9 @@ export function numberWords(text: string, { count, starts, ends, hashes }: WordT
   return ids;
 }
 
-function sameUnits(text: string, start: number, end: number, otherStart: number, otherEnd: number): boolean {
+function sameUnits(units: Uint16Array, start: number, end: number, otherStart: number, otherEnd: number): boolean {
   if (end - start !== otherEnd - otherStart) return false;
-  for (let i = start, j = otherStart; i < end; i++, j++) if (text.charCodeAt(i) !== text.charCodeAt(j)) return false;
+  for (let i = start, j = otherStart; i < end; i++, j++) if (units[i] !== units[j]) return false;
   return true;
 }
 

@@ -1,6 +1,7 @@
 // A text as numbers of hashed features: words, pairs of words, and n-grams of characters inside words, as in fastText's classifiers (Joulin
 // et al. 2017, arXiv 1607.01759), which GPT-3, CCNet and DCLM choose web text with. No dictionary is kept.
 import { KINDS, SPACE, UNSPACED, WORDLIKE } from '../curate/characters.ts';
+import { unitsOf } from '../curate/words.ts';
 
 export interface FeatureShape {
   /** Features are numbers below 2^bits. */
@@ -22,7 +23,7 @@ const LINE_END = 0x0a;
 
 /** One number for each occurrence of a feature, in the order of the text. */
 export function featuresOf(text: string, { bits, charNgram }: FeatureShape): Int32Array {
-  const lower = samplesOf(text).toLowerCase();
+  const lower = unitsOf(samplesOf(text).toLowerCase());
   // Each character is at most a token, its pair and the start of an n-gram.
   const found = new Int32Array(3 * lower.length);
   const shift = 32 - bits;
@@ -33,13 +34,13 @@ export function featuresOf(text: string, { bits, charNgram }: FeatureShape): Int
     before = hash;
   };
   for (let i = 0; i < lower.length; ) {
-    const unit = lower.charCodeAt(i);
+    const unit = lower[i]!;
     const kind = KINDS[unit]!;
     if (kind & WORDLIKE && !(kind & UNSPACED)) {
       const start = i;
       let hash = FNV_OFFSET;
       for (; i < lower.length; i++) {
-        const next = lower.charCodeAt(i);
+        const next = lower[i]!;
         if (!(KINDS[next]! & WORDLIKE) || KINDS[next]! & UNSPACED) break;
         hash = Math.imul(hash ^ withoutDigits(next), FNV_PRIME);
       }
@@ -47,8 +48,7 @@ export function featuresOf(text: string, { bits, charNgram }: FeatureShape): Int
       if (charNgram === 0) continue;
       for (let j = start; j + charNgram < i; j++) {
         let ngram = FNV_OFFSET;
-        for (let k = j; k < j + charNgram; k++)
-          ngram = Math.imul(ngram ^ withoutDigits(lower.charCodeAt(k)), FNV_PRIME);
+        for (let k = j; k < j + charNgram; k++) ngram = Math.imul(ngram ^ withoutDigits(lower[k]!), FNV_PRIME);
         found[length++] = mix(ngram, SALT_CHARS) >>> shift;
       }
     } else {

@@ -22,15 +22,14 @@ older posts|newer posts|open menu|page not found|permalink|pin it|pinterest|popu
 previous|previous article|previous page|previous post|print|print this page|privacy|privacy & cookies|privacy notice|privacy policy|
 privacy statement|proudly powered by wordpress|read article|read full article|read full story|read more|read more articles|
 read the full article|read the full story|recent comments|recent posts|register|related articles|related posts|related stories|
-remember me|reply|report abuse|report this ad|save my name, email, and website in this browser for the next time i comment|scroll to top|
+remember me|reply|report abuse|report this ad|scroll to top|
 search|search for|see all|see also|see more|select language|share|share article|share by email|share on facebook|share on linkedin|
 share on pinterest|share on twitter|share on whatsapp|share on x|share this|share this article|share this page|share this post|
 share this story|show all|show less|show more|sign in|sign in to comment|sign up|sign up for our newsletter|site map|sitemap|
 skip navigation|skip to content|skip to footer|skip to main content|skip to navigation|skip to primary content|skip to search|
 skip to secondary content|sponsored|sponsored content|submit|submit comment|subscribe|subscribe now|subscribe to our newsletter|
-table of contents|terms|terms & conditions|terms and conditions|terms of service|terms of use|this site uses akismet to reduce spam|
-to top|toggle menu|toggle navigation|toggle search|top|tweet|tweet this|twitter|unsubscribe|view all|view comments|view full site|view more|
-visit our facebook page|whatsapp|your email address will not be published|youtube`
+table of contents|terms|terms & conditions|terms and conditions|terms of service|terms of use|to top|toggle menu|toggle navigation|toggle search|top|tweet|tweet this|twitter|unsubscribe|view all|view comments|view full site|view more|
+visit our facebook page|whatsapp|youtube`
     .split('|')
     .map((line) => line.trim()),
 );
@@ -62,7 +61,10 @@ const PATTERNS: readonly (readonly [kind: string, pattern: RegExp])[] = [
     'links onward',
     /^.{0,80}(?:read|see|view|show|load) (?:more|full article|the rest)(?: ?(?:»|→|›|>|\.\.\.|…)){1,3}$/,
   ],
-  ['links onward', /^(?:«|←|‹|<)? ?(?:previous|older|newer|next) (?:post|article|entry|page|story)s?\b[^.!?]{0,100}$/],
+  [
+    'links onward',
+    /^(?:«|←|‹|<)? ?(?:previous|older|newer|next) (?:posts?|articles?|entry|entries|pages?|story|stories)(?:: .{0,100}| ?[»→›>].{0,100}| [-–|] .{0,100})?$/,
+  ],
   ['links onward', /^page \d{1,6} of \d{1,6}$/],
   [
     'share buttons',
@@ -94,6 +96,10 @@ const PATTERNS: readonly (readonly [kind: string, pattern: RegExp])[] = [
     'javascript lines',
     /^javascript (?:is|must|has to|needs to|seems to|appears to)\b.{0,40}\b(?:enabled|disabled|required|activated|turned)\b.{0,200}$/,
   ],
+  [
+    'comment forms',
+    /^(?:save my name, email,? and website in this browser for the next time i comment|this site uses akismet to reduce spam|your e-?mail address will not be published)\b.{0,160}$/,
+  ],
   ['placeholder text', /^lorem ipsum dolor sit amet\b.{0,500}$/],
   [
     'items of a cart',
@@ -101,9 +107,10 @@ const PATTERNS: readonly (readonly [kind: string, pattern: RegExp])[] = [
   ],
 ];
 
-const MARKS_AROUND = /^[\s|»«›‹→←▶►•·*#>+-]+|[\s|»«›‹→←▶►•·*:>.!…-]+$/g;
-
 const MENU_MARK = /[|»«›‹→←▶►]/;
+
+/** Of the lines above, with signs around them. */
+const MAX_MENU_CHARS = 60;
 
 /** A document that holds nothing else becomes empty, which removes it. */
 export function boilerplate(options: CleanOptions<'boilerplate'>): Step {
@@ -113,8 +120,11 @@ export function boilerplate(options: CleanOptions<'boilerplate'>): Step {
     name: 'boilerplate',
     apply(view) {
       const changes: Record<string, number> = {};
-      const kept = view.lines.filter((line) => {
-        const kind = line.length > MAX_CHARS ? undefined : kindOf(line, maxWords, own);
+      // Lower case has the same line ends.
+      const lower = view.lowerText.split('\n');
+      const kept = view.lines.filter((_, i) => {
+        const line = lower[i]!;
+        const kind = line.length > MAX_CHARS ? undefined : kindOf(line.trim(), maxWords, own);
         if (kind !== undefined) changes[kind] = (changes[kind] ?? 0) + 1;
         return kind === undefined;
       });
@@ -123,19 +133,37 @@ export function boilerplate(options: CleanOptions<'boilerplate'>): Step {
   };
 }
 
+/** @param line in lower case, without white space around it */
 function kindOf(line: string, maxWords: number, own: ReadonlySet<string>): string | undefined {
-  const lower = line.trim().toLowerCase();
-  if (lower === '') return undefined;
-  if (own.has(lower)) return 'lines of your own list';
-  const bare = lower.replace(MARKS_AROUND, '');
-  if (LINES.has(bare) && (!HEADINGS.has(bare) || MENU_MARK.test(lower))) return 'menu lines';
-  if (!PATTERN_HINT.test(lower) || numWordsAbove(lower, maxWords)) return undefined;
-  return PATTERNS.find(([, pattern]) => pattern.test(lower) || pattern.test(bare))?.[0];
+  if (line === '') return undefined;
+  if (own.size > 0 && own.has(line)) return 'lines of your own list';
+  if (line.length <= MAX_MENU_CHARS) {
+    const bare = withoutMarks(line);
+    if (LINES.has(bare) && (!HEADINGS.has(bare) || MENU_MARK.test(line))) return 'menu lines';
+  }
+  if (!mayMatch(line) || numWordsAbove(line, maxWords)) return undefined;
+  const bare = withoutMarks(line);
+  return PATTERNS.find(([, pattern]) => pattern.test(line) || pattern.test(bare))?.[0];
 }
 
-/** A word that every pattern needs. */
-const PATTERN_HINT =
-  /cookie|privacy|copyright|©|\(c\)|more|full article|the rest|post|article|entry|page|stor|share|tweet|pin |email|print|like|follow|find us|join us|facebook|twitter|linkedin|instagram|views?$|votes?$|repl|reviews?$|comments?$|log ?in|sign ?in|sign ?up|subscribe|register|member|account|logged|signed|javascript|lorem ipsum|cart|basket/;
+const MARKS_BEFORE = /^[\s|»«›‹→←▶►•·*#>+-]+/;
+const MARKS_BEHIND = '|»«›‹→←▶►•·*:>.!…- \t';
+
+function withoutMarks(line: string): string {
+  let end = line.length;
+  while (end > 0 && MARKS_BEHIND.includes(line[end - 1]!)) end--;
+  return line.slice(0, end).replace(MARKS_BEFORE, '');
+}
+
+/** What every pattern begins with, behind signs. */
+const FIRST =
+  /^[\s|»«›‹→←▶►•·*#>+<-]{0,20}(?:th(?:is|e)|our|we|by|manage|accept|reject|allow|deny|decline|copyright|©|\(c\)|older|newer|next|previous|page|share|tweet|pin|e-?mail|print|like|follow|find|join|facebook|twitter|linkedin|pinterest|whatsapp|reddit|instagram|youtube|tumblr|telegram|google|rss|please|log|sign|regist|subscribe|your?|already|don|not|enable|turn|activate|sorry|javascript|save|lorem|view|shopping|\d)/;
+const ARROWS = '»→›>.…';
+
+/** Or what the two that may begin with anything hold. Decides most lines by their first word. */
+function mayMatch(line: string): boolean {
+  return FIRST.test(line) || ARROWS.includes(line[line.length - 1]!) || line.includes('all rights reserved');
+}
 
 function numWordsAbove(line: string, limit: number): boolean {
   let n = 1;

@@ -54,7 +54,7 @@ export function code(options: CleanOptions<'code'>): Step {
       return (
         judgeLines(view, ending, rules) ??
         (rules.generated && isGenerated(view) ? { removed: { reason: 'generated' } } : undefined) ??
-        judgeLetters(view.text, ending, rules.minLetters) ??
+        judgeLetters(view.units, ending, rules.minLetters) ??
         judgeEncoded(view.text, rules.maxEncoded)
       );
     },
@@ -91,11 +91,11 @@ function isGenerated({ lines }: TextView): boolean {
   return lines.slice(0, NUM_LINES_READ).some((line) => GENERATED.test(line.slice(0, CODE.maxLineLength)));
 }
 
-function judgeLetters(text: string, ending: string, least: number) {
+function judgeLetters(units: Uint16Array, ending: string, least: number) {
   const counted = NUMERIC_ENDINGS.has(ending) ? WORDLIKE : LETTER;
   let n = 0;
-  for (let i = 0; i < text.length; i++) if (KINDS[text.charCodeAt(i)]! & counted) n++;
-  return below('too few letters', n / text.length, least);
+  for (const unit of units) if (KINDS[unit]! & counted) n++;
+  return below('too few letters', n / units.length, least);
 }
 
 function judgeEncoded(text: string, limit: number) {

@@ -45,16 +45,16 @@ export function fineweb(options: CleanOptions<'fineweb'>): Step {
 
 /** Most texts have words enough in their first lines, so that not all need be found. */
 function judgeLineEnds(view: TextView, numLineEnds: number, limit: number) {
-  if (hasWords(view.text, numLineEnds / limit)) return undefined;
+  if (hasWords(view.units, numLineEnds / limit)) return undefined;
   const { isUnspaced, count } = view.wordTable;
   return isUnspaced ? undefined : above('too many lines for its words', numLineEnds / count, limit);
 }
 
-function hasWords(text: string, enough: number): boolean {
+function hasWords(units: Uint16Array, enough: number): boolean {
   let n = 0;
   let isInside = false;
-  for (let i = 0; i < text.length && n < enough; i++) {
-    const isSpace = (KINDS[text.charCodeAt(i)]! & SPACE) !== 0;
+  for (let i = 0; i < units.length && n < enough; i++) {
+    const isSpace = (KINDS[units[i]!]! & SPACE) !== 0;
     if (!isSpace && !isInside) n++;
     isInside = !isSpace;
   }

@@ -31,7 +31,7 @@ export function gopherRepetition(options: CleanOptions<'gopher-repetition'>): St
         above('text in repeated paragraphs', paragraphs.chars / text.length, limits.maxDuplicateParagraphChars) ??
         above('repeated lines', lines.copies / lines.numParts, limits.maxDuplicateLines) ??
         above('text in repeated lines', lines.chars / text.length, limits.maxDuplicateLineChars) ??
-        (words.isUnspaced ? undefined : judgeNgrams(text, words, longest, limits))
+        (words.isUnspaced ? undefined : judgeNgrams(view, longest, limits))
       );
     },
   };
@@ -72,8 +72,8 @@ export function countCopies(parts: readonly string[]): Copies {
   return { numParts: parts.length, copies: parts.length - seen.size, chars };
 }
 
-function judgeNgrams(text: string, words: WordTable, longest: number, limits: typeof GOPHER_REPETITION) {
-  const numbers = numberWords(text, words);
+function judgeNgrams({ text, units, wordTable: words }: TextView, longest: number, limits: typeof GOPHER_REPETITION) {
+  const numbers = numberWords(units, words);
   let repeated = repeatedWords(numbers);
   for (let n = 1; n <= longest && n <= words.count; n++) {
     if (n > 1 && repeated.positions.length > 0) repeated = extendNgrams(repeated, numbers);

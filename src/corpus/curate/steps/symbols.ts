@@ -11,10 +11,9 @@ export function symbols(options: CleanOptions<'symbols'>): Step {
   const { maxSpecialChars } = { ...SYMBOLS, ...options };
   return {
     name: 'symbols',
-    apply({ text }) {
+    apply({ units }) {
       let [numSpecial, numChars] = [0, 0];
-      for (let i = 0; i < text.length; i++) {
-        const unit = text.charCodeAt(i);
+      for (const unit of units) {
         if (unit >= 0xdc00 && unit < 0xe000) continue;
         numChars++;
         // Pairs of surrogates: nearly all in text are emoji.
