@@ -3,9 +3,10 @@
 import * as fs from 'node:fs';
 import * as zlib from 'node:zlib';
 import { Decompress as ZstdDecompress } from 'fzstd';
-import bunzip2Stream from 'unbzip2-stream';
+import { isUserError } from '../base/errors.ts';
 import { explainSystemError } from '../base/files.ts';
 import { formatBytes } from '../base/units.ts';
+import { Bzip2End, decodeBzip2 } from './bzip2.ts';
 import { isRemote, readRemote } from './remote/index.ts';
 import type { InputFile } from './types.ts';
 
@@ -14,16 +15,11 @@ const PIECE_BYTES = 256 << 10;
 const GZIP_STEP_BYTES = 16 << 10;
 /** Four bytes of zstd can stand for a block of 128 KiB: a step gives 32 MiB at most. */
 const ZSTD_STEP_BYTES = 1 << 10;
-/** zstd output of at most this size, or of at most MAX_ZSTD_RATIO times its compressed size, is believed to be text. */
-const PLAIN_ZSTD_BYTES = 64 << 20;
-const MAX_ZSTD_RATIO = 1100;
+/** Output of zstd and bzip2 of at most this size, or of at most MAX_RATIO times its compressed size, is believed to be text. */
+const PLAIN_BYTES = 64 << 20;
+const MAX_RATIO = 1100;
 /** Largest zstd window accepted, as in the zstd tool without --long. A forged header could otherwise ask for 2 GiB. */
 const MAX_ZSTD_WINDOW_BYTES = 128 << 20;
-/** A block of bzip2 is 900 KB before its first stage, run lengths, which makes 255 bytes of 5: 46 MB at most. */
-const BZIP2_STEP_BYTES = 64 << 10;
-/** Output of bzip2 that one step may give: what it is fed, and the 925 KB that the decompressor waits for, at a believable ratio. */
-const MAX_BZIP2_OUTPUT_BYTES = 256 << 20;
-
 /** Not a user's error yet: the readers turn it into a bad record that loses what follows. */
 export class DamagedInput extends Error {
   /** Bytes of the compressed file that had been read. */
@@ -167,37 +163,37 @@ async function* gunzip(pieces: Pieces): AsyncGenerator<Uint8Array> {
 }
 
 async function* bunzip2(pieces: Pieces): AsyncGenerator<Uint8Array> {
-  let output: Uint8Array[] = [];
-  let outputBytes = 0;
-  let failure: Error | undefined;
   let offset = 0;
-  const stream = bunzip2Stream();
-  // Called inside write() and end(); throwing makes the decompressor stop.
-  stream.on('data', (data: Uint8Array) => {
-    outputBytes += data.length;
-    if (outputBytes > MAX_BZIP2_OUTPUT_BYTES)
-      throw new Error(`expands to more than ${formatBytes(MAX_BZIP2_OUTPUT_BYTES)} at once`);
-    output.push(data);
-  });
-  stream.on('error', (error: Error) => {
-    failure ??= error;
-  });
-  const drain = function* (): Generator<Uint8Array> {
-    yield* output;
-    output = [];
-    outputBytes = 0;
+  let numBytesOut = 0;
+  const counted = async function* (): AsyncGenerator<Uint8Array> {
+    for await (const piece of pieces) {
+      offset += piece.length;
+      yield piece;
+    }
   };
-  for await (const piece of inSteps(pieces, BZIP2_STEP_BYTES)) {
-    stream.write(piece);
-    yield* drain();
-    if (failure) throw new DamagedInput(`damaged bzip2 data (${failure.message})`, offset);
-    offset += piece.length;
+  const output = decodeBzip2(counted());
+  for (;;) {
+    let next: IteratorResult<Uint8Array>;
+    try {
+      next = await output.next();
+    } catch (error) {
+      if (isUserError(error)) throw error;
+      const reason =
+        error instanceof Bzip2End ? 'bzip2 data ends early' : `damaged bzip2 data (${(error as Error).message})`;
+      throw new DamagedInput(reason, offset);
+    }
+    if (next.done) return;
+    numBytesOut += next.value.length;
+    if (numBytesOut > Math.max(PLAIN_BYTES, MAX_RATIO * offset)) throw bomb('bzip2', offset);
+    yield next.value;
   }
-  stream.end();
-  yield* drain();
-  // The decompressor reads past its last buffer where data ends early.
-  if (failure instanceof TypeError || offset === 0) throw new DamagedInput('bzip2 data ends early', offset);
-  if (failure) throw new DamagedInput(`damaged bzip2 data (${failure.message})`, offset);
+}
+
+function bomb(kind: string, offset: number): DamagedInput {
+  return new DamagedInput(
+    `${kind} data that expands to more than ${MAX_RATIO} times its size; decompress it first if that is right`,
+    offset,
+  );
 }
 
 async function* unzstd(pieces: Pieces): AsyncGenerator<Uint8Array> {
@@ -224,11 +220,7 @@ async function* unzstd(pieces: Pieces): AsyncGenerator<Uint8Array> {
     output = [];
     if (failure) throw new DamagedInput(`damaged zstd data (${failure.message})`, offset);
     offset += piece.length;
-    if (numBytesOut > Math.max(PLAIN_ZSTD_BYTES, MAX_ZSTD_RATIO * offset))
-      throw new DamagedInput(
-        `zstd data that expands to more than ${MAX_ZSTD_RATIO} times its size; decompress it first if that is right`,
-        offset,
-      );
+    if (numBytesOut > Math.max(PLAIN_BYTES, MAX_RATIO * offset)) throw bomb('zstd', offset);
   }
   push(new Uint8Array(0), true);
   yield* output;

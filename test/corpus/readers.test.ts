@@ -305,6 +305,16 @@ describe('bzip2', () => {
     ]);
   });
 
+  it('refuses a bomb: 113 bytes that would be 100 MB', async () => {
+    const bomb = Buffer.from(
+      'QlpoOTFBWSZTWQ4J4t8BX45AAMAAAAggADCATUZCoCWpCoCXMUFZJlNZDgni3wFfjkAAwAAACCAAMIBNRkKgJakKgJcxQVkmU1nEYApVAD7RQALAAABAAAggADDMCapppUiDaipEHi7kinChIcCoiS4=',
+      'base64',
+    );
+    const { bad, leftOut } = await readAll({ paths: write('b/bomb.jsonl.bz2', bomb) });
+    expect(bad).toMatchObject([{ losesRest: true, reason: expect.stringMatching(/expands to more than 1100 times/) }]);
+    expect(leftOut).toEqual([]);
+  });
+
   it('says where data is damaged or ends', async () => {
     const refusal = (name: string, data: Uint8Array) => readAll({ paths: write(name, data), maxBadShare: 0 });
     await expect(refusal('b/c.txt.bz2', TEXT.subarray(0, 40))).rejects.toThrow(

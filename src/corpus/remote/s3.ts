@@ -39,10 +39,13 @@ export async function listS3(bucket: string, prefix: string): Promise<RemoteEntr
   const entries: RemoteEntry[] = [];
   let token: string | undefined;
   do {
-    const query = new URLSearchParams({ 'list-type': '2', 'encoding-type': 'url', prefix });
-    if (token !== undefined) query.set('continuation-token', token);
-    // In the canonical request of the signature a space is %20.
-    const url = `${bucketUrl(bucket)}?${query.toString().replaceAll('+', '%20')}`;
+    const query: [string, string][] = [
+      ...(token === undefined ? [] : [['continuation-token', token] as [string, string]]),
+      ['encoding-type', 'url'],
+      ['list-type', '2'],
+      ['prefix', prefix],
+    ];
+    const url = `${bucketUrl(bucket)}?${query.map(([name, value]) => `${name}=${encodePart(value)}`).join('&')}`;
     const name = `s3://${bucket}/${prefix}`;
     const response = await get({ name, url, sign: signer(), hint: hint() });
     const page = parseListing(await bodyOf(response), name);
