@@ -1,6 +1,7 @@
 // A worker thread of deduplication: signs the documents of a part, or writes them again without what was found.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { workerData } from 'node:worker_threads';
 import { readJson, writeJsonAtomic } from '../../base/files.ts';
 import { serveBatches } from '../../base/worker-pool.ts';
 import { type Duplicate, readDuplicates } from '../dedup/duplicates.ts';
@@ -22,9 +23,14 @@ export type DedupTask =
       /** What the comparison wrote for this part. */
       found: string;
       output: { documents: string; removed: string; summary: string };
-      /** Documents of all parts, by position: copies name them. */
-      places: readonly string[];
     };
+
+/** Documents of all parts, by position: copies name them. */
+export interface DedupWorkerData {
+  places: readonly string[];
+}
+
+const { places } = workerData as DedupWorkerData;
 
 serveBatches(async (task: DedupTask) => ({ result: await perform(task) }));
 
@@ -94,7 +100,7 @@ async function digestWindows({
 }
 
 /** Counts the documents that pass: it is for one part, from its first document on. */
-function stepOf({ round, found, places }: Extract<DedupTask, { do: 'write' }>): Step {
+function stepOf({ round, found }: Extract<DedupTask, { do: 'write' }>): Step {
   let index = -1;
   if (round.kind !== 'copies') {
     const cutter =
@@ -107,6 +113,7 @@ function stepOf({ round, found, places }: Extract<DedupTask, { do: 'write' }>): 
         index++;
         return document.messages ? undefined : cutter.edit(index, text);
       },
+      finish: () => cutter.finish(),
     };
   }
   const duplicates = readDuplicates(found);

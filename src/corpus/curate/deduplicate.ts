@@ -16,7 +16,7 @@ import { findRepeatedLines } from '../dedup/lines.ts';
 import { findFingerprints, findRepeatedSpans } from '../dedup/substrings.ts';
 import { addAmount, nothing } from './amount.ts';
 import { addCounts, type CuratedCorpus, type CuratedManifest, documentFiles } from './curate.ts';
-import type { DedupTask } from './dedup-worker.ts';
+import type { DedupTask, DedupWorkerData } from './dedup-worker.ts';
 import type { WrittenPart } from './part.ts';
 import { partName } from './parts.ts';
 import { lineOptions, type Round, roundsOf, signatureOptions, substringOptions } from './rounds.ts';
@@ -181,7 +181,8 @@ async function runRound(
   for (const inner of ['signatures', 'found', 'candidates', 'windows', 'parts'])
     makeFolder(path.join(folder, inner), 'making this folder');
   const tasks = (make: (part: (typeof named)[number]) => DedupTask) => named.map(make);
-  const work = (doing: string, list: DedupTask[]) => onWorkers(`${doing} (${round.name})`, list, options);
+  const work = (doing: string, list: DedupTask[]) =>
+    onWorkers(`${doing} (${round.name})`, list, { places: named.map(({ documents }) => documents) }, options);
   await work(
     'reading',
     tasks(({ documents, signatures }) => ({ do: 'sign', round, documents, output: signatures })),
@@ -230,10 +231,9 @@ async function runRound(
     progress.finish();
     writeJsonAtomic(marker, { found });
   }
-  const places = named.map(({ documents }) => documents);
   const written = await work(
     'writing',
-    tasks(({ documents, repeated, output }) => ({ do: 'write', round, documents, found: repeated, output, places })),
+    tasks(({ documents, repeated, output }) => ({ do: 'write', round, documents, found: repeated, output })),
   );
   return {
     parts: named.map(({ corpus, output }, i) => ({
@@ -246,7 +246,12 @@ async function runRound(
 }
 
 /** Results in the order of the tasks. */
-async function onWorkers(label: string, tasks: readonly DedupTask[], options: DeduplicateOptions): Promise<unknown[]> {
+async function onWorkers(
+  label: string,
+  tasks: readonly DedupTask[],
+  workerData: DedupWorkerData,
+  options: DeduplicateOptions,
+): Promise<unknown[]> {
   const progress = new Progress({ label, total: tasks.length, quiet: options.quiet });
   const results: unknown[] = [];
   async function* each() {
@@ -254,7 +259,7 @@ async function onWorkers(label: string, tasks: readonly DedupTask[], options: De
   }
   const stream = mapOnWorkers<DedupTask, unknown>(each(), (task) => task, {
     file: entryFile(import.meta.url, './dedup-worker.ts'),
-    workerData: undefined,
+    workerData,
     numWorkers: Math.max(1, Math.min(options.numWorkers ?? os.availableParallelism(), tasks.length)),
     name: 'deduplication',
   });

@@ -136,6 +136,7 @@ export async function writePart(
         stays.writeLine(recordOf(result));
       }
     }
+    for (const step of steps) step.finish?.();
     if (goes.numLines > 0) goes.finish();
     return { kept, digest: stays.finish(), steps: counts };
   } finally {

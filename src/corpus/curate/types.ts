@@ -31,6 +31,8 @@ export interface Step {
   readonly name: string;
   /** undefined: the document goes on as it is. */
   apply(view: TextView): Edit | { removed: Removal } | undefined;
+  /** After a part's last document. */
+  finish?(): void;
 }
 
 /** What is kept of a removed document, one JSON line each in removed/. */
