@@ -18,6 +18,7 @@ import {
   positiveInteger,
   withOptions,
 } from './command.ts';
+import { classifyCommand } from './data-classify.ts';
 import { selectCommand } from './data-select.ts';
 import type { Output } from './output.ts';
 import { formatFacts, formatTable } from './table.ts';
@@ -27,7 +28,8 @@ const SHOWN_CHARS = 1500;
 
 export function dataCommand(output: Output): Command {
   const command = declare('data', 'Clean, select, look at and verify corpora.', 'continuo data clean continuo.yaml');
-  for (const make of [cleanCommand, lookCommand, selectCommand, verifyCommand]) command.addCommand(make(output));
+  for (const make of [cleanCommand, classifyCommand, lookCommand, selectCommand, verifyCommand])
+    command.addCommand(make(output));
   return command;
 }
 

@@ -1,15 +1,13 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Rng } from '../../src/base/rng.ts';
-import { addClassify } from '../../src/cli/classify.ts';
-import { makePaint } from '../../src/cli/index.ts';
 import { classifyQuality } from '../../src/corpus/index.ts';
 import { featuresOf } from '../../src/corpus/quality/features.ts';
 import { loadQualityModel, scoreText } from '../../src/corpus/quality/model.ts';
 import { areaUnderCurve, reportOn } from '../../src/corpus/quality/report.ts';
+import { runInProcess } from '../cli/in-process.ts';
 import { make, run } from './steps/helpers.ts';
 
 let folder: string;
@@ -202,20 +200,17 @@ describe('the report', () => {
 
 describe('continuo data classify', () => {
   it('trains, writes the model and says what to do with it', async () => {
-    const printed: string[] = [];
-    const output = {
-      print: (text: string) => printed.push(text),
-      write: () => {},
-      note: () => {},
-      paint: makePaint(false),
-    };
-    const data = new Command('data');
-    addClassify(data, output as unknown as Parameters<typeof addClassify>[1]);
     const { good, bad, out } = sets();
-    await data.parseAsync(['classify', '--good', good[0]!, '--bad', bad[0]!, '--out', out], { from: 'user' });
-    expect(printed.join('\n')).toMatch(/held out\s+20 good, 30 bad: \d+\.\d % right at 0\.5, AUC 0\.\d{4}|AUC 1\.0000/);
-    expect(printed.join('\n')).toContain(`clean: [web, { quality: { model: ${out}, min: 0.5 } }]`);
-    await data.parseAsync(['classify', '--good', good[0]!, '--bad', bad[0]!, '--out', out, '--json'], { from: 'user' });
-    expect(JSON.parse(printed.at(-1)!)).toMatchObject({ numGood: 200, numBad: 300, report: { numTrained: 400 } });
+    const args = ['data', 'classify', '--good', good[0]!, '--bad', bad[0]!, '--out', out];
+    const ran = await runInProcess(args);
+    expect(ran).toMatchObject({ code: 0, err: '' });
+    expect(ran.out).toMatch(/held out\s+20 good, 30 bad: \d+\.\d % right at 0\.5, AUC [01]\.\d{4}/);
+    expect(ran.out).toContain(`clean: [web, { quality: { model: ${out}, min: 0.5 } }]`);
+    const json = await runInProcess([...args, '--json']);
+    expect(JSON.parse(json.out)).toMatchObject({ numGood: 200, numBad: 300, report: { numTrained: 400 } });
+    expect(await runInProcess(args.filter((arg, i) => arg !== '--bad' && args[i - 1] !== '--bad'))).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('--labelled'),
+    });
   });
 });

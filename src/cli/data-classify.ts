@@ -5,12 +5,7 @@ import { type CommonOptions, collect, declare, json, number, positiveInteger, wi
 import type { Output } from './output.ts';
 import { formatFacts } from './table.ts';
 
-/** Adds `classify` to the commands on data. */
-export function addClassify(program: Command, output: Output): void {
-  program.addCommand(classifyCommand(output));
-}
-
-function classifyCommand(output: Output): Command {
+export function classifyCommand(output: Output): Command {
   const command = declare(
     'classify',
     'Train a quality classifier on good and bad documents, for the step `quality` of clean.',
