@@ -5,6 +5,7 @@ import { ConfigError, nearestName } from '../base/errors.ts';
 import { explainSystemError, makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { formatCount, parseCount } from '../base/units.ts';
 import {
+  CORPORA_FILE,
   findInputFiles,
   MAX_CLUSTERS,
   SELECT_METHODS,
@@ -73,7 +74,7 @@ export async function select(request: SelectRequest, options: PipelineOptions = 
     seed,
     maxRepeats,
     minQuality,
-    output: request.split ? { folder: out } : { file: out },
+    output: request.split ? { folder: path.resolve(out) } : { file: path.resolve(out) },
     withMap: request.map !== undefined,
     numWorkers: options.threads,
     quiet: options.quiet,
@@ -179,6 +180,10 @@ async function checkOutputs({ out, split, map, table, near = [], from, force }: 
     if (fs.statSync(real).isDirectory() !== (output === out && split !== undefined))
       throw new ConfigError(
         `${output}: expected a ${output === out && split ? 'folder' : 'file'} there. Choose another name.`,
+      );
+    if (split && output === out && fs.readdirSync(real).length > 0 && !fs.existsSync(path.join(real, CORPORA_FILE)))
+      throw new ConfigError(
+        `${output}: holds other things than an earlier selection (no ${CORPORA_FILE}). Choose another name.`,
       );
     for (const input of inputs)
       if (input === real || input.startsWith(real + path.sep))

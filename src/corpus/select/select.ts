@@ -46,7 +46,8 @@ const LABEL_CHARS = 3000;
 const NUM_WORDS = 8;
 /** Target documents that are kept as vectors: prototypes are made of them, and some are drawn. */
 const MAX_TARGET_SAMPLE = 4096;
-const MAX_PROTOTYPES = 64;
+/** Nearness to so many costs as much as the default number of clusters. */
+const MAX_PROTOTYPES = 512;
 /** Documents of a block of k-centre in all clusters together: 256 MiB. */
 const MAX_IN_BLOCKS = 1 << 18;
 /** A block may give so many times its share of what is chosen. */
@@ -510,11 +511,11 @@ function qualityOf(metadata: Document['metadata']): number | undefined {
   return typeof quality === 'number' && Number.isFinite(quality) ? quality : undefined;
 }
 
-/** Centroids of the target's own clusters. */
+/** The target's documents themselves, or the centroids of their clusters where they are many. */
 async function prototypes({ seed }: Stage, { vectors }: Target): Promise<Float32Array> {
   const numPoints = vectors.length / DIMENSIONS;
-  const numPrototypes = Math.min(MAX_PROTOTYPES, Math.ceil(Math.sqrt(numPoints)));
-  return (await kmeans({ vectors, numPoints, numDims: DIMENSIONS }, numPrototypes, new Rng(seed, 'prototypes')))
+  if (numPoints <= MAX_PROTOTYPES) return vectors;
+  return (await kmeans({ vectors, numPoints, numDims: DIMENSIONS }, MAX_PROTOTYPES, new Rng(seed, 'prototypes')))
     .centroids;
 }
 
