@@ -31,7 +31,7 @@ export function oneOf<const T extends readonly [string, ...string[]]>(names: T) 
 }
 
 /** "20M", "50M tokens", 300000: a count of at least 1. Another unit than `unit` is refused. */
-export function count(unit: 'tokens' | 'steps' | 'documents') {
+export function count(unit: 'tokens' | 'steps' | 'documents' | 'bytes') {
   const what = `a count of ${unit} such as 300000, 20k or "1.5M ${unit}"`;
   return z.union([z.string(), z.number()], { error: what }).transform((value, context) => {
     const word = typeof value === 'string' ? /[a-z]{2,}\s*$/i.exec(value)?.[0].trim().toLowerCase() : undefined;

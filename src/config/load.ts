@@ -176,6 +176,7 @@ interface RawCorpus {
   quality?: number;
   maxEpochs?: number;
   maxBadShare?: number;
+  maxRecordBytes?: number;
   clean?: CleanInFile;
 }
 

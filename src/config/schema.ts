@@ -49,6 +49,7 @@ function corpus(value: unknown) {
       quality: positive.optional(),
       maxEpochs: positive.optional(),
       maxBadShare: share.optional(),
+      maxRecordBytes: count('bytes').optional(),
       clean: cleanSchema(clean).optional(),
     },
     'a corpus: a map',

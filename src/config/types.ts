@@ -57,6 +57,8 @@ export interface CorpusConfig {
   maxEpochs?: number;
   /** Share of unreadable documents, 0 to 1, beyond which the corpus is refused. */
   maxBadShare?: number;
+  /** Longest line and largest file of those that are read whole, unpacked. */
+  maxRecordBytes?: number;
   /** Steps that each document passes before it is used, in order; undefined: it is used as read. */
   clean?: CleanStepConfig[];
 }

@@ -106,9 +106,9 @@ async function indexEvaluation(config: Config, cache: string): Promise<CurateOpt
 }
 
 function requestOf(config: Config, corpus: CorpusConfig, cache: string, options: PipelineOptions): CurateOptions {
-  const { name, paths, field, maxBadShare, limitTokens, clean = [] } = corpus;
+  const { name, paths, field, maxBadShare, maxRecordBytes, limitTokens, clean = [] } = corpus;
   return {
-    ...{ name, paths, field, maxBadShare, limitTokens, steps: clean },
+    ...{ name, paths, field, maxBadShare, maxRecordBytes, limitTokens, steps: clean },
     baseFolder: config.folder,
     cacheFolder: cache,
     fresh: options.fresh,

@@ -50,6 +50,7 @@ export interface PrepareOptions {
   baseFolder?: string;
   field?: string;
   maxBadShare?: number;
+  maxRecordBytes?: number;
   /** Stop after this many training tokens, in the order of the files. */
   limitTokens?: number;
   heldOut?: Partial<HeldOutOptions>;
@@ -171,6 +172,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
     field: options.field,
     limitTokens: options.limitTokens,
     maxBadShare: options.maxBadShare,
+    maxRecordBytes: options.maxRecordBytes,
   });
   const folder = path.join(options.cacheFolder, `corpus-${options.name.replace(/[^\w.-]/g, '_')}-${stageFingerprint}`);
   const existing = options.fresh ? undefined : readManifest(folder, stageFingerprint);

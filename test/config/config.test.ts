@@ -51,7 +51,7 @@ describe('what is accepted', () => {
     const config = parse(`name: demo
 model: { new: { hidden: 256, layers: 8, heads: 4, kvHeads: 2, ffn: 704, context: 512, vocab: 8192, tokenizer: tok.json } }
 corpora:
-  a: { path: ["x/*.md", "hub://owner/set/*.parquet"], role: general, limit: 50M tokens, field: body, weight: 2, maxBadShare: 0.1,
+  a: { path: ["x/*.md", "hub://owner/set/*.parquet"], role: general, limit: 50M tokens, field: body, weight: 2, maxBadShare: 0.1, maxRecordBytes: 512M,
        heldOut: { share: 0.05, documents: 20, tokens: 10k tokens } }
 recipe: { preset: from-scratch, peakLr: 2e-3, finalLr: 2e-4, warmup: 0.02, blend: { a: 1 } }
 budget: { epochs: 2.5 }
@@ -61,6 +61,7 @@ checkpoints: { every: 50, keep: 3 }
 engine: native
 output: ../out
 `);
+    expect(config.corpora[0]!.maxRecordBytes).toBe(512e6);
     expect(config.model).toEqual({
       kind: 'new',
       new: {
