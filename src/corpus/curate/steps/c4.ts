@@ -69,9 +69,7 @@ export function c4(options: CleanOptions<'c4'>): Step {
           const cut = withoutCitations(line);
           count('citation marks', cut.numMarks);
           line = cut.line;
-          const left = line.match(/\S+/g) ?? [];
-          numWords = left.length;
-          longest = left.reduce((most, word) => Math.max(most, word.length), 0);
+          ({ numWords, longest } = measureWords(line));
         }
         if (numWords === 0) continue;
         let fault: LineFault | undefined;
@@ -151,6 +149,17 @@ function citationStart(units: Uint16Array, end: number): number {
     if (start >= 0 && [...word].every((letter, j) => units[start + j] === letter.charCodeAt(0))) return start;
   }
   return -1;
+}
+
+function measureWords(line: string): { numWords: number; longest: number } {
+  let [numWords, longest, start] = [0, 0, 0];
+  for (let i = 0; i <= line.length; i++) {
+    if (i < line.length && !isSpace(line, i)) continue;
+    if (i > start) numWords++;
+    longest = Math.max(longest, i - start);
+    start = i + 1;
+  }
+  return { numWords, longest };
 }
 
 function endsLine(line: string): boolean {

@@ -4,6 +4,7 @@
 // exceptions by language). Licences and comments are left alone.
 import type { CleanOptions } from '../../../config/index.ts';
 import { KINDS, LETTER, WORDLIKE } from '../characters.ts';
+import { longRuns, unitSet } from '../runs.ts';
 import type { Step } from '../types.ts';
 import type { TextView } from '../view.ts';
 import { above, below } from './limits.ts';
@@ -33,11 +34,9 @@ function words(list: string): ReadonlySet<string> {
 
 /** A run of encoded data longer than this removes a file by itself. */
 const MAX_ENCODED_RUN = 1024;
-const ENCODED = [
-  /[a-zA-Z0-9+/\n=]{64,}/g,
-  /(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,\s{0,8}|\b\s{0,8})){8,}/g,
-  /(?:\\u[0-9a-fA-F]{4}){8,}/g,
-];
+const BASE64_UNITS = unitSet('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n');
+const MIN_BASE64 = 64;
+const ENCODED = [/(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,\s{0,8}|\b\s{0,8})){8,}/g, /(?:\\u[0-9a-fA-F]{4}){8,}/g];
 
 const NUM_LINES_READ = 5;
 /** StarCoder2's phrases; "@generated" of Meta's tools, and Go's and protoc's own line. */
@@ -55,7 +54,7 @@ export function code(options: CleanOptions<'code'>): Step {
         judgeLines(view, ending, rules) ??
         (rules.generated && isGenerated(view) ? { removed: { reason: 'generated' } } : undefined) ??
         judgeLetters(view.units, ending, rules.minLetters) ??
-        judgeEncoded(view.text, rules.maxEncoded)
+        judgeEncoded(view, rules.maxEncoded)
       );
     },
   };
@@ -98,13 +97,13 @@ function judgeLetters(units: Uint16Array, ending: string, least: number) {
   return below('too few letters', n / units.length, least);
 }
 
-function judgeEncoded(text: string, limit: number) {
+function judgeEncoded({ text, units }: TextView, limit: number) {
   let [longest, total] = [0, 0];
-  for (const pattern of ENCODED)
-    for (const { 0: run } of text.matchAll(pattern)) {
-      // The characters alone: line ends between them stand in the text anyway.
-      longest = Math.max(longest, run.length);
-      total += run.length;
-    }
+  const count = (length: number) => {
+    longest = Math.max(longest, length);
+    total += length;
+  };
+  for (const { start, end } of longRuns(units, BASE64_UNITS, MIN_BASE64)) count(end - start);
+  for (const pattern of ENCODED) for (const { 0: run } of text.matchAll(pattern)) count(run.length);
   return above('encoded data', longest, MAX_ENCODED_RUN) ?? above('encoded data', total / text.length, limit);
 }

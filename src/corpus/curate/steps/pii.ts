@@ -4,7 +4,9 @@
 // StarCoder's manner for the rest (Li et al. 2023, arXiv 2305.06161, section 4).
 import { isIPv6 } from 'node:net';
 import type { CleanOptions } from '../../../config/index.ts';
+import { longRuns, unitSet } from '../runs.ts';
 import type { Step } from '../types.ts';
+import { unitsOf } from '../words.ts';
 
 export const PII = { emails: true, ips: true, phones: false, keys: true, accounts: true };
 
@@ -225,30 +227,10 @@ const EXAMPLE_TOKEN = /EXAMPLE|(?:x|X|\*|0){12}/;
 
 /** No token is shorter. */
 const MIN_TOKEN = 20;
-/** Units that tokens consist of. */
-const IS_TOKEN = new Uint8Array(0x10000);
-for (const letter of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.')
-  IS_TOKEN[letter.charCodeAt(0)] = 1;
-
-/** Runs of such units of at least MIN_TOKEN. Looks from the end of where one could be, so that of prose it sees a third. */
-function* tokenRuns(text: string): Generator<{ start: number; end: number }> {
-  let start = 0;
-  while (start + MIN_TOKEN <= text.length) {
-    let i = start + MIN_TOKEN - 1;
-    while (i >= start && IS_TOKEN[text.charCodeAt(i)]) i--;
-    if (i >= start) {
-      start = i + 1;
-      continue;
-    }
-    let end = start + MIN_TOKEN;
-    while (end < text.length && IS_TOKEN[text.charCodeAt(end)]) end++;
-    yield { start, end };
-    start = end;
-  }
-}
+const TOKEN_UNITS = unitSet('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.');
 
 function* findKeys(text: string): Generator<Found> {
-  for (const { start, end } of tokenRuns(text))
+  for (const { start, end } of longRuns(unitsOf(text), TOKEN_UNITS, MIN_TOKEN))
     for (const match of text.slice(start, end).matchAll(TOKENS)) yield* keyAt(start + match.index, match[0]);
   for (const [hint, shape] of [
     ['hooks.slack.com/', SLACK_HOOK],
