@@ -119,7 +119,7 @@ describe('CSV', () => {
 
   it('sets bad rows aside with their line, and goes on', async () => {
     const rows = Buffer.concat([
-      Buffer.from('text,n\nfine,1\n"two\nlines",2\nthree,3,4\nbad "quote,5\n'),
+      Buffer.from('text,n\nfine,1\n"two\nlines",2\nthree,3,4\nbad "quote" "here",5\n'),
       Buffer.from([0xe4, 0x2c, 0x36, 0x0a]),
       Buffer.from('last,7\n'),
     ]);

@@ -53,6 +53,7 @@ class CsvReader {
   /** Set while a row that is too long is passed over: the bytes so far. */
   private passedOver: number | undefined;
   private failure: Error | undefined;
+  private lastSkipped = 0;
   /** A carriage return ended the last piece. */
   private heldReturn = false;
 
@@ -148,6 +149,9 @@ class CsvReader {
     const reason = isOpen
       ? 'a quote is opened and not closed before the file ends'
       : (message ?? 'a row that cannot be read').replace(/\s+/g, ' ').slice(0, 200);
+    // csv-parse goes on inside the row and may find more wrong with it.
+    if (line === this.lastSkipped && !isOpen) return;
+    this.lastSkipped = line;
     this.skipped.push({ file: this.file.path, line, reason, ...(isOpen ? { losesRest: true as const } : {}) });
   }
 
