@@ -92,6 +92,19 @@ function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Con
   if (!NAME_PATTERN.test(name)) problems.push({ path: ['name'], message: `expected ${NAME_RULE}, found "${name}"` });
   const model = resolveModel(file.model as string | { new: RawNewModel }, folder, problems);
   const corpora = resolveCorpora(file.corpora as Record<string, RawCorpus>, folder, problems);
+  for (const { name: corpus, bitsPerByte } of corpora) {
+    const { min, max } = bitsPerByte ?? {};
+    if (bitsPerByte && model.kind === 'new')
+      problems.push({
+        path: ['corpora', corpus, 'bitsPerByte'],
+        message: 'a trained model scores the documents, but model is new: take this key out, or name a trained model',
+      });
+    if (min !== undefined && max !== undefined && min >= max)
+      problems.push({
+        path: ['corpora', corpus, 'bitsPerByte'],
+        message: `expected min below max, found ${min} and ${max}`,
+      });
+  }
   if (file.training?.lora !== undefined && model.kind === 'new')
     problems.push({
       path: ['training', 'lora'],
@@ -178,6 +191,7 @@ interface RawCorpus {
   maxBadShare?: number;
   maxRecordBytes?: number;
   clean?: CleanInFile;
+  bitsPerByte?: CorpusConfig['bitsPerByte'];
 }
 
 function resolveCorpora(given: Record<string, RawCorpus>, folder: string, problems: Problem[]): CorpusConfig[] {

@@ -51,6 +51,11 @@ function corpus(value: unknown) {
       maxBadShare: share.optional(),
       maxRecordBytes: count('bytes').optional(),
       clean: cleanSchema(clean).optional(),
+      bitsPerByte: map({
+        min: positive.optional(),
+        max: positive.optional(),
+        tokens: count('tokens').optional(),
+      }).optional(),
     },
     'a corpus: a map',
   );

@@ -61,6 +61,8 @@ export interface CorpusConfig {
   maxRecordBytes?: number;
   /** Steps that each document passes before it is used, in order; undefined: it is used as read. */
   clean?: CleanStepConfig[];
+  /** Bits per byte under the base model, of a document's first `tokens` tokens, outside of which it goes. */
+  bitsPerByte?: { min?: number; max?: number; tokens?: number };
 }
 
 export type BudgetConfig =

@@ -9,6 +9,7 @@ export {
   type SharedWork,
 } from './curate/curate.ts';
 export { type DeduplicateOptions, deduplicate } from './curate/deduplicate.ts';
+export { type RewriteOptions, rewriteCorpus } from './curate/rewrite.ts';
 export { type DecontaminateOptions, decontaminate } from './curate/steps/decontaminate.ts';
 export { makeSteps, STEPS } from './curate/steps/index.ts';
 export type {

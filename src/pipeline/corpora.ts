@@ -31,11 +31,16 @@ export async function cleanCorpora(
 ): Promise<{ config: Config; curated: ReadonlyMap<string, CuratedCorpus> }> {
   const curated = await curateAll(config, config.corpora, cache, options);
   for (const one of curated.values()) if (!one.reused) options.log?.(describeCleaning(one));
+  return { config: withCleaned(config, curated), curated };
+}
+
+/** The configuration with cleaned files in the place of given ones. */
+export function withCleaned(config: Config, curated: ReadonlyMap<string, CuratedCorpus>): Config {
   const corpora = config.corpora.map((corpus): CorpusConfig => {
     const cleaned = curated.get(corpus.name);
     return cleaned ? { ...corpus, paths: cleaned.files, field: undefined, maxBadShare: undefined } : corpus;
   });
-  return { config: { ...config, corpora }, curated };
+  return { ...config, corpora };
 }
 
 /** Of copies in several corpora the one that stays: the first in this order. */
@@ -71,7 +76,7 @@ const takesPart = ({ role }: CorpusConfig): boolean => role !== 'evaluation';
 
 function isCurated(config: Config, corpus: CorpusConfig): boolean {
   const isCompared = config.dedup !== undefined || evaluationCorpora(config).length > 0;
-  return corpus.clean !== undefined || (isCompared && takesPart(corpus));
+  return corpus.clean !== undefined || corpus.bitsPerByte !== undefined || (isCompared && takesPart(corpus));
 }
 
 /** None where they are not to be looked for. */

@@ -18,11 +18,12 @@ import {
   withoutFound,
 } from '../recipe/index.ts';
 import { type PreparedCorpus, type PrepareOptions, prepareCorpus } from '../shards/index.ts';
-import { cleanCorpora, writeDatasheets } from './corpora.ts';
+import { cleanCorpora, withCleaned, writeDatasheets } from './corpora.ts';
 import { corpusFacts, memoryCounter, modelFacts } from './facts.ts';
 import { prepareModel } from './model.ts';
 import { readFindings } from './probes/store.ts';
 import { measureShift } from './shift.ts';
+import { scoreCorpora } from './surprise.ts';
 import type { PipelineOptions, PlanResult, StageRecord } from './types.ts';
 
 /** Records how long each stage took and whether it was reused. */
@@ -70,15 +71,16 @@ export async function prepare(
   const say = options.log ?? (() => {});
   const stages = new Stages();
   makeFolder(cache, 'making the cache');
-  const { config: cleaned, curated } = await cleanCorpora(config, cache, options);
+  const { config: cleaned, curated: unscored } = await cleanCorpora(config, cache, options);
   const model = await stages.run('model', async () => {
     const before = fs.readdirSync(cache).length;
     const value = overrides.modelFolder ?? (await prepareModel(cleaned, cache, say));
     return { value, reused: fs.readdirSync(cache).length === before };
   });
   const facts = modelFacts(model, modelName(config, model), config.model.kind === 'new');
+  const curated = await scoreCorpora(config, unscored, { model, context: facts.context, cache }, options);
   const corpora: PreparedCorpus[] = [];
-  for (const corpus of cleaned.corpora) {
+  for (const corpus of withCleaned(config, curated).corpora) {
     corpora.push(
       await stages.run(`corpus ${corpus.name}`, async () => {
         const { share, documents: minDocuments, tokens: maxTokens } = corpus.heldOut ?? {};
