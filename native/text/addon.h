@@ -6,7 +6,7 @@
 
 namespace text {
 
-constexpr size_t kNumSettings = 20;
+constexpr size_t kNumSettings = 23;
 
 /// The elements of a typed array.
 template <class T>
@@ -75,6 +75,15 @@ inline napi_value createTextEncoder(napi_env env, napi_callback_info info) {
     if (joins.size > 0) encoder->joins = std::make_unique<Joins>(joins.data, joins.size / 2);
     for (size_t i = 0; i < words.count; i++) encoder->whole[words.word(i)] = words.ids[i];
   }
+  const View<uint8_t> addedBytes(env, a[20]);
+  const View<int32_t> addedEnds(env, a[21]), addedIds(env, a[22]);
+  const Words added{addedBytes.data, addedEnds.data, addedIds.data, addedEnds.size};
+  if (added.count > 0) encoder->added = std::make_unique<Trie>(addedBytes.size);
+  for (size_t i = 0; i < added.count; i++) {
+    const std::string word = added.word(i);
+    encoder->added->insert(word, added.ids[i]);
+    encoder->addedBegins[static_cast<uint8_t>(word[0])] = true;
+  }
   napi_value handle;
   const auto release = [](napi_env, void* data, void*) { delete static_cast<Encoder*>(data); };
   if (napi_create_external(env, encoder.get(), release, nullptr, &handle) != napi_ok) return nullptr;
@@ -82,10 +91,10 @@ inline napi_value createTextEncoder(napi_env env, napi_callback_info info) {
   return handle;
 }
 
-/// encodeText(encoder, text, isStart): the ids, as an Int32Array.
+/// encodeText(encoder, text, isStart, withAdded): the ids, as an Int32Array.
 inline napi_value encodeText(napi_env env, napi_callback_info info) {
-  size_t count = 3;
-  napi_value a[3];
+  size_t count = 4;
+  napi_value a[4];
   napi_get_cb_info(env, info, &count, a, nullptr, nullptr);
   void* data = nullptr;
   napi_get_value_external(env, a[0], &data);
@@ -95,7 +104,7 @@ inline napi_value encodeText(napi_env env, napi_callback_info info) {
   // A UTF-16 unit is at most three bytes; lone surrogates become U+FFFD.
   uint8_t* text = encoder.reserve(3 * numUnits);
   napi_get_value_string_utf8(env, a[1], reinterpret_cast<char*>(text), 3 * numUnits + 1, &numBytes);
-  const auto [ids, numIds] = encoder.encode(numBytes, toBoolean(env, a[2]));
+  const auto [ids, numIds] = encoder.encode(numBytes, toBoolean(env, a[2]), toBoolean(env, a[3]));
   napi_value buffer, result = nullptr;
   void* copy = nullptr;
   if (napi_create_arraybuffer(env, numIds * sizeof(int32_t), &copy, &buffer) == napi_ok) {

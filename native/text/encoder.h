@@ -35,6 +35,9 @@ class Encoder {
   std::unique_ptr<Bpe> bpe;
   std::unique_ptr<Unigram> unigram;
   std::unique_ptr<Joins> joins;  ///< null: pieces are not cut where nothing joins
+  /// Tokens that are cut out of the text before all else, the longest that begins first.
+  std::unique_ptr<Trie> added;
+  bool addedBegins[256] = {};  ///< by first byte
   /// Pieces that are one token whatever the merges say.
   std::unordered_map<std::string, int32_t> whole;
 
@@ -47,11 +50,13 @@ class Encoder {
   }
 
   /// Ids of the `size` bytes that were written; valid until the next call.
-  std::pair<const int32_t*, size_t> encode(size_t size, bool isStart) {
+  std::pair<const int32_t*, size_t> encode(size_t size, bool isStart, bool withAdded) {
     atStart = isStart;
     next = ids.data();
-    reserveIds(size);
-    cut(0, text.data(), text.data() + size);
+    if (withAdded && added)
+      cutAdded(text.data(), text.data() + size);
+    else
+      encodeStretch(text.data(), text.data() + size);
     return {ids.data(), static_cast<size_t>(next - ids.data())};
   }
 
@@ -64,6 +69,7 @@ class Encoder {
   }
 
  private:
+  static constexpr int32_t kPassedOver = -2;  // an added token that stays in the text
   static constexpr size_t kKeptIds = size_t{1} << 24;
   const Marking marking;
   std::vector<uint8_t> text, marked;
@@ -109,6 +115,39 @@ class Encoder {
     }
     std::copy(prefix.begin(), prefix.end(), marked.begin());
     return prefix.size() + newSize;
+  }
+
+  void encodeStretch(uint8_t* begin, uint8_t* end) {
+    reserveIds(static_cast<size_t>(end - begin));
+    cut(0, begin, end);
+  }
+
+  void cutAdded(uint8_t* begin, uint8_t* end) {
+    uint8_t* start = begin;
+    for (uint8_t* p = begin; p < end;) {
+      int32_t found = Trie::kNone, node = Trie::kRoot;
+      uint8_t* foundEnd = p;
+      if (addedBegins[*p])
+        for (uint8_t* q = p; q < end && (node = added->child(node, *q)) != Trie::kNone;) {
+          q++;
+          if (added->idAt(node) == Trie::kNone) continue;
+          found = added->idAt(node);
+          foundEnd = q;
+        }
+      if (found == Trie::kNone) {
+        p++;
+        continue;
+      }
+      if (found != kPassedOver) {
+        encodeStretch(start, p);
+        reserveIds(1);
+        *next++ = found;
+        atStart = false;
+        start = foundEnd;
+      }
+      p = foundEnd;
+    }
+    encodeStretch(start, end);
   }
 
   void cut(size_t stage, uint8_t* begin, uint8_t* end) {

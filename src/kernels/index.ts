@@ -11,6 +11,7 @@ export {
   createNativeTextEncoder,
   MAX_TEXT_CLASSES,
   type NativeTextEncoder,
+  PASSED_OVER,
   PREFIX_RULES,
   SPLIT_BEHAVIORS,
   TEXT_OPERATIONS,

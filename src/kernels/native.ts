@@ -8,7 +8,7 @@ import { packageRoot } from '../base/package.ts';
 import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
 
 /** Raised with every change of a signature in native/addon.cc. */
-const ABI_VERSION = 8;
+const ABI_VERSION = 9;
 
 const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable'];
 
@@ -23,7 +23,7 @@ export interface Addon {
   numThreads(): number;
   setNumThreads(count: number): void;
   createTextEncoder(...settings: (ArrayBufferView | number | boolean)[]): TextEncoderHandle | undefined;
-  encodeText(encoder: TextEncoderHandle, text: string, isStart: boolean): Int32Array | undefined;
+  encodeText(encoder: TextEncoderHandle, text: string, isStart: boolean, withAdded: boolean): Int32Array | undefined;
 }
 
 /** Opaque: what createTextEncoder made. */

@@ -29,6 +29,8 @@ export interface TextEncoderSpec {
   classes: { ascii: Uint32Array; blockOf: Uint16Array; blocks: Uint32Array };
   splits: readonly TextSplit[];
   marking: TextMarking;
+  /** Tokens that are cut out of a text first, before it is marked; none of them empty. */
+  added: Words | undefined;
   /** Token of each byte, -1 where there is none (256 entries). */
   byteIds: Int32Array;
   /** Token of what has no other; -1 drops it. */
@@ -69,9 +71,12 @@ export interface Words {
 }
 
 export interface NativeTextEncoder {
-  /** Ids of a text without special tokens; lone surrogates count as U+FFFD. @param isStart whether it begins the document */
-  encode(text: string, isStart: boolean): Int32Array;
+  /** Ids of a text without special tokens; lone surrogates count as U+FFFD. @param isStart whether it begins the document; @param withAdded whether added tokens are looked for */
+  encode(text: string, isStart: boolean, withAdded: boolean): Int32Array;
 }
+
+/** Id of an added token whose spelling stays in the text. */
+export const PASSED_OVER = -2;
 
 const utf8 = new TextEncoder();
 const NO_WORDS: Words = { bytes: new Uint8Array(), ends: new Int32Array(), ids: new Int32Array() };
@@ -83,6 +88,7 @@ export function createNativeTextEncoder(spec: TextEncoderSpec): NativeTextEncode
   check(spec);
   const { classes, model } = spec;
   const isBpe = model.type === 'bpe';
+  const added = spec.added ?? NO_WORDS;
   const words = (isBpe ? model.whole : model.words) ?? NO_WORDS;
   const handle = addon.createTextEncoder(
     classes.ascii,
@@ -105,11 +111,15 @@ export function createNativeTextEncoder(spec: TextEncoderSpec): NativeTextEncode
     isBpe ? new Float64Array() : model.scores,
     spec.marking.afterSplits,
     (isBpe ? model.joins : undefined) ?? new Int32Array(),
+    added.bytes,
+    added.ends,
+    added.ids,
   );
   if (!handle) return internal('text encoder: the native encoder was not made');
   return {
-    encode: (text, isStart) =>
-      addon.encodeText(handle, text, isStart) ?? internal(`text encoder: no memory for ${text.length} characters`),
+    encode: (text, isStart, withAdded) =>
+      addon.encodeText(handle, text, isStart, withAdded) ??
+      internal(`text encoder: no memory for ${text.length} characters`),
   };
 }
 
@@ -118,7 +128,7 @@ function flattenSplit({ code, alternatives, behavior, invert }: TextSplit): numb
   return [...head, ...code, ...alternatives.flat()];
 }
 
-function check({ classes, splits, byteIds, model }: TextEncoderSpec): void {
+function check({ classes, splits, added, byteIds, model }: TextEncoderSpec): void {
   const require = (holds: boolean, what: string) => holds || internal(`text encoder: ${what}`);
   require(classes.ascii.length === 128 &&
     classes.blockOf.length === 0x110000 / 128, 'tables of classes of a wrong size');
@@ -132,13 +142,12 @@ function check({ classes, splits, byteIds, model }: TextEncoderSpec): void {
       ([start]) => start >= 0 && start < code.length,
     ), 'an alternative starts outside its program');
   }
-  const words = model.type === 'bpe' ? model.whole : model.words;
-  if (words) {
-    require(words.ends.length === words.ids.length, 'words: ends and ids differ in number');
-    require(words.ends.every(
-      (end, i) => end >= (words.ends[i - 1] ?? 0) && end <= words.bytes.length,
-    ), 'words: wrong ends');
+  for (const words of [added, model.type === 'bpe' ? model.whole : model.words]) {
+    const { bytes, ends, ids } = words ?? NO_WORDS;
+    require(ends.length === ids.length, 'words: ends and ids differ in number');
+    require(ends.every((end, i) => end >= (ends[i - 1] ?? 0) && end <= bytes.length), 'words: wrong ends');
   }
+  require(added?.ends.every((end, i) => end > (added.ends[i - 1] ?? 0)) !== false, 'an added token is empty');
   if (model.type === 'unigram') {
     require(model.scores.length === model.words.ids.length &&
       model.scores.length > 0, 'scores and words differ in number');

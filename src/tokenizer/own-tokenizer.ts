@@ -6,7 +6,7 @@ import { createNativeTextEncoder, type NativeTextEncoder } from '../kernels/inde
 import { byteLevelBytes, compileDecoder, type Decoder, decodeBytes, isByteLevel } from './decoder.ts';
 import type { AddedToken, Component, Sections } from './format.ts';
 import { NotNative } from './native-pattern.ts';
-import { nativeSplits, normalizerMarking } from './native-plan.ts';
+import { nativeSplits, normalizerMarking, packWords } from './native-plan.ts';
 import { compileNormalizer, type Normalizer } from './normalizer.ts';
 import { modelType, type PieceEncoder, type PieceModel, readPieceModel } from './piece-model.ts';
 import { compilePreTokenizer, type PreTokenizer, planPreTokenizer, type SplitStep } from './pre-tokenizer.ts';
@@ -33,6 +33,8 @@ export class OwnTokenizer implements Codec {
   private readonly native: NativeTextEncoder | undefined;
   /** The native encoder does the normalizer's work as well. */
   private readonly normalizesNatively: boolean;
+  /** The native encoder finds the added tokens of plain text. */
+  private readonly cutsNatively: boolean;
   private readonly makeReference: () => Reference;
   private madeReference: Reference | undefined;
   private readonly rawTokens: AddedTokenFinder;
@@ -57,12 +59,14 @@ export class OwnTokenizer implements Codec {
       model: model.makeReference(),
     });
     this.normalizesNatively = this.normalizer !== undefined && normalizerMarking(sections.normalizer) !== undefined;
-    this.native = nativeEncoder(ownSteps, this.normalizesNatively ? sections.normalizer : null, model);
     this.rawTokens = new AddedTokenFinder(addedTokens.filter((token) => !token.normalized));
     this.normalizedTokens = new AddedTokenFinder(
       addedTokens.filter((token) => token.normalized),
       this.normalizer,
     );
+    const added = this.tokensCutNatively();
+    this.cutsNatively = added !== undefined;
+    this.native = nativeEncoder(ownSteps, this.normalizesNatively ? sections.normalizer : null, model, added ?? []);
     this.added = new Map(addedTokens.map((token) => [token.content, token]));
     this.addedById = new Map(addedTokens.map((token) => [token.id, token]));
     for (const [token, id] of vocab) this.spellings[id] = token;
@@ -77,17 +81,30 @@ export class OwnTokenizer implements Codec {
 
   encode(text: string, parseSpecial: boolean): Int32Array {
     const { native } = this;
-    const isCut = this.rawTokens.finds(parseSpecial) || this.normalizedTokens.finds(parseSpecial);
+    if (native && !parseSpecial && this.cutsNatively) {
+      const whole = this.normalizer && !this.normalizesNatively ? this.normalizer(toWellFormed(text)) : text;
+      return native.encode(whole, true, true);
+    }
     if (!native || (this.normalizesNatively && this.normalizedTokens.finds(parseSpecial)))
       return this.encodeByReference(text, parseSpecial);
-    if (!isCut && (this.normalizesNatively || !this.normalizer)) return native.encode(text, true);
     const parts: Int32Array[] = [];
     const normalizer = this.normalizesNatively ? undefined : this.normalizer;
     this.cut(text, parseSpecial, normalizer, {
-      text: (stretch, isStart) => parts.push(native.encode(stretch, isStart)),
+      text: (stretch, isStart) => parts.push(native.encode(stretch, isStart, false)),
       token: (id) => parts.push(Int32Array.of(id)),
     });
     return concatenate(parts);
+  }
+
+  /**
+   * Added tokens of plain text, where one search is all it takes: before a normalizer that runs here none is looked for, and behind one
+   * that the native encoder runs none either.
+   */
+  private tokensCutNatively(): [string, number][] | undefined {
+    const [raw, normalized] = [this.rawTokens.inPlainText(), this.normalizedTokens.inPlainText()];
+    if (raw?.length === 0 && (normalized?.length === 0 || !this.normalizesNatively)) return normalized;
+    const isFirst = this.normalizer === undefined || this.normalizesNatively;
+    return isFirst && normalized?.length === 0 ? raw : undefined;
   }
 
   private encodeByReference(text: string, parseSpecial: boolean): Int32Array {
@@ -160,12 +177,17 @@ function nativeEncoder(
   steps: readonly SplitStep[],
   normalizer: Component | null,
   model: PieceModel,
+  added: readonly [string, number][],
 ): NativeTextEncoder | undefined {
   try {
     const described = model.describe();
     const isCut = described.model.type === 'bpe' && described.model.joins !== undefined;
     const all = isCut ? steps : [...steps, ...model.steps];
-    return createNativeTextEncoder({ ...nativeSplits(all, normalizerMarking(normalizer)), ...described });
+    return createNativeTextEncoder({
+      ...nativeSplits(all, normalizerMarking(normalizer)),
+      ...described,
+      added: packWords(added.map(([token, id]) => [encoder.encode(token), id])),
+    });
   } catch (error) {
     if (error instanceof NotNative) return undefined;
     throw error;

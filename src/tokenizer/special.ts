@@ -1,6 +1,7 @@
 // Added tokens: spellings that are cut out of the text before byte-pair encoding, and the ones with a role (BOS, EOS, separators).
 // Semantics of Hugging Face tokenizers: leftmost, then longest; those marked `normalized` are looked for after normalisation.
 import { ConfigError } from '../base/errors.ts';
+import { PASSED_OVER } from '../kernels/index.ts';
 import type { AddedToken, Sections } from './format.ts';
 import type { Normalizer } from './normalizer.ts';
 
@@ -30,6 +31,18 @@ export class AddedTokenFinder {
   /** Whether there is anything to look for. */
   finds(withSpecial: boolean): boolean {
     return this.pattern !== undefined && (withSpecial || !this.allSpecial);
+  }
+
+  /**
+   * What is looked for in plain text, with ids for the native encoder; undefined where a token also asks for what stands around it.
+   * A special token's spelling is passed over as a whole, so that no other token is found inside it.
+   */
+  inPlainText(): [spelling: string, id: number][] | undefined {
+    if (!this.finds(false)) return [];
+    const tokens = [...this.bySpelling];
+    if (tokens.some(([, token]) => !token.special && (token.single_word || token.lstrip || token.rstrip)))
+      return undefined;
+    return tokens.map(([spelling, token]) => [spelling, token.special ? PASSED_OVER : token.id]);
   }
 
   /** @param withSpecial when false, a special token's spelling is left in the text */

@@ -78,7 +78,7 @@ std::string randomText(std::mt19937& random, size_t numChars) {
 
 std::vector<int32_t> encode(Encoder& encoder, const std::string& text) {
   std::copy(text.begin(), text.end(), encoder.reserve(text.size()));
-  const auto [ids, count] = encoder.encode(text.size(), true);
+  const auto [ids, count] = encoder.encode(text.size(), true, true);
   return std::vector<int32_t>(ids, ids + count);
 }
 
