@@ -62,17 +62,15 @@ export type { QualityReport } from './quality/report.ts';
 export { DEFAULT_MAX_BAD_SHARE, describeBadRecord, readCorpus, readFiles } from './read.ts';
 export { instructionFollowingDifficulty } from './select/ifd.ts';
 export { CORPORA_FILE, type SelectedDocument, type SelectionOutput } from './select/output.ts';
+export { MAX_CLUSTERS } from './select/sample.ts';
 export {
-  MAX_CLUSTERS,
   type MapPoint,
-  SELECT_METHODS,
   type SelectedCluster,
   type SelectedTopic,
-  type SelectMethod,
-  type SelectOptions,
   type SelectSummary,
   selectDocuments,
 } from './select/select.ts';
+export { SELECT_METHODS, type SelectMethod, type SelectOptions } from './select/stage.ts';
 export type {
   BadRecord,
   ByteRange,
