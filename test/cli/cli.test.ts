@@ -17,7 +17,9 @@ async function continuo(...args: string[]): Promise<Ran> {
 const NAMES = [
   'init',
   'inspect',
+  'data',
   'mine',
+  'vocab',
   'plan',
   'lint',
   'run',
