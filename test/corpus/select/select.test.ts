@@ -183,7 +183,11 @@ describe('the result', () => {
   });
 
   it('leaves out documents of little quality, and keeps what is known of the others', async () => {
-    const judged = corpus.map(({ text }, i) => ({ text, quality: (i % 10) / 10 }));
+    // Given by the record itself, or as cleaned corpora have it.
+    const judged = corpus.map(({ text }, i) => {
+      const quality = (i % 10) / 10;
+      return i % 3 === 0 ? { text, quality } : { text, metadata: { quality } };
+    });
     const { selected, summary } = await select(judged, target, { minQuality: 0.5 });
     expect(Math.min(...selected.map(({ metadata }) => metadata!.quality as number))).toBe(0.5);
     expect(summary.numBelowQuality).toBe(270);
