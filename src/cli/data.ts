@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { formatBytes, formatCount } from '../base/units.ts';
 import type {
   CleanRequest,
@@ -45,16 +45,24 @@ function cleanCommand(output: Output): Command {
       '--part <i/n>',
       'do the i-th of n shares (i from 0) of the parts alone; afterwards the command without it brings all together',
       shareOf,
+    )
+    .addOption(
+      new Option(
+        '--on <address>',
+        'have a Ray cluster do the parts: auto, HOST:PORT or ray://HOST:PORT, as Ray takes it; its machines share the folders',
+      )
+        .argParser(rayAddress)
+        .conflicts('part'),
     );
   command.option('--plot <folder>', 'draw what each step kept and removed: NAME.svg for each corpus');
   return withOptions(command, 'threads', 'fresh', 'json', 'quiet').action(
     async (
       configFile: string,
-      options: CommonOptions & { corpus?: string[]; part?: CleanRequest['share']; plot?: string },
+      options: CommonOptions & { corpus?: string[]; part?: CleanRequest['share']; on?: string; plot?: string },
     ) => {
       const { cleanData, plotCleaning } = await import('../pipeline/index.ts');
       const result = await cleanData(
-        { configFile, corpora: options.corpus, share: options.part },
+        { configFile, corpora: options.corpus, share: options.part, ray: options.on },
         pipelineOptions(options, output),
       );
       const pictures = options.plot ? plotCleaning(result.corpora, options.plot) : [];
@@ -69,6 +77,13 @@ function shareOf(text: string): CleanRequest['share'] {
   if (count === undefined || Number(index) >= Number(count))
     throw new InvalidArgumentError('Expected i/n with i from 0 to n - 1, such as 0/8.');
   return { index: Number(index), count: Number(count) };
+}
+
+/** What ray.init takes; ray://auto is what somebody writes who knows the other form alone. */
+function rayAddress(text: string): string {
+  const address = text === 'ray://auto' ? 'auto' : text;
+  if (address === 'auto' || /^(ray:\/\/)?([\w.-]+|\[[\da-f:]+\]):\d+$/i.test(address)) return address;
+  throw new InvalidArgumentError('Expected auto, HOST:PORT or ray://HOST:PORT, such as ray://head.cluster:10001.');
 }
 
 function cleanPage({ corpora, shared }: CleanResult, { paint }: Output): string {

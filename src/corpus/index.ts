@@ -6,6 +6,8 @@ export {
   type CurateOptions,
   curateCorpus,
   describeLosses,
+  type OpenWork,
+  openWork,
   type SharedWork,
 } from './curate/curate.ts';
 export { type DeduplicateOptions, deduplicate } from './curate/deduplicate.ts';

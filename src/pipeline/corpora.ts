@@ -16,11 +16,14 @@ import {
   deduplicate,
   describeLosses,
   findInputFiles,
+  type OpenWork,
+  openWork,
   readCorpus,
   type SharedWork,
 } from '../corpus/index.ts';
 import { croissant, datasheetMarkdown, flowFigure } from '../report/index.ts';
 import type { PreparedCorpus } from '../shards/index.ts';
+import { runOnRay, type ShareOutput } from './ray.ts';
 import type { PipelineOptions } from './types.ts';
 
 /** Cleans what is to be cleaned. @returns the configuration with cleaned files in the place of given ones */
@@ -52,12 +55,13 @@ async function curateAll(
   chosen: readonly CorpusConfig[],
   cache: string,
   options: PipelineOptions,
+  keepParts = false,
 ): Promise<Map<string, CuratedCorpus>> {
   const contamination = await indexEvaluation(config, cache);
   const curated = new Map<string, CuratedCorpus>();
   for (const corpus of chosen)
     if (isCurated(config, corpus)) {
-      const request = requestOf(config, corpus, cache, options);
+      const request = requestOf(config, corpus, cache, { ...options, fresh: options.fresh && !keepParts });
       curated.set(corpus.name, await curateCorpus({ ...request, ...(takesPart(corpus) && { contamination }) }));
     }
   if (!config.dedup) return curated;
@@ -163,6 +167,8 @@ export interface CleanRequest {
   corpora?: string[];
   /** Do a share of the work alone, from 0 to count - 1. */
   share?: { index: number; count: number };
+  /** Address of a Ray cluster that does the parts first; its machines share the folders. */
+  ray?: string;
 }
 
 export interface CleanResult {
@@ -177,7 +183,11 @@ export async function cleanData(request: CleanRequest, options: PipelineOptions 
   const cache = cacheFolder(config.folder);
   const corpora = chosen(config, request.corpora);
   makeFolder(cache, 'making the cache');
-  if (!request.share) return { corpora: [...(await curateAll(config, corpora, cache, options)).values()], shared: [] };
+  if (request.ray) await doPartsOnRay(config, corpora, cache, request, options);
+  if (!request.share) {
+    const keepParts = request.ray !== undefined;
+    return { corpora: [...(await curateAll(config, corpora, cache, options, keepParts)).values()], shared: [] };
+  }
   const contamination = await indexEvaluation(config, cache);
   const result: CleanResult = { corpora: [], shared: [] };
   for (const corpus of corpora) {
@@ -185,6 +195,51 @@ export async function cleanData(request: CleanRequest, options: PipelineOptions 
     result.shared.push({ name: corpus.name, ...(await curateCorpus({ ...curate, share: request.share })) });
   }
   return result;
+}
+
+/** More tasks than this cost more to start than they even out. */
+const MAX_SHARES = 512;
+
+/** Has a Ray cluster do what is open of the parts, one a task while they are not too many. */
+async function doPartsOnRay(
+  config: Config,
+  corpora: readonly CorpusConfig[],
+  cache: string,
+  request: CleanRequest,
+  options: PipelineOptions,
+): Promise<void> {
+  const contamination = await indexEvaluation(config, cache);
+  const work = new Map<string, OpenWork>();
+  for (const corpus of corpora) {
+    const curate = { ...requestOf(config, corpus, cache, options), ...(takesPart(corpus) && { contamination }) };
+    work.set(corpus.name, await openWork(curate));
+  }
+  const all = [...work.values()];
+  const numShares = Math.min(MAX_SHARES, Math.max(...all.map(({ numParts }) => numParts)));
+  const shares = new Set(all.flatMap(({ open }) => open.map((index) => index % numShares)));
+  if (shares.size === 0) return;
+  const names = request.corpora?.flatMap((name) => ['--corpus', name]) ?? [];
+  const job = {
+    address: request.ray!,
+    args: ['data', 'clean', path.resolve(request.configFile), ...names, '--threads', '1', '--json', '--quiet'],
+    shares: [...shares].toSorted((a, b) => a - b),
+    numShares,
+    environment: { CONTINUO_CACHE: cache },
+  };
+  await runOnRay(job, (share) => checkFolders(share, work), options);
+}
+
+/** A machine that sees other files, or has another version, would work beside the point. */
+function checkFolders({ machine, output }: ShareOutput, work: ReadonlyMap<string, OpenWork>): void {
+  const { shared } = JSON.parse(output) as CleanResult;
+  for (const { name, folder } of shared) {
+    const expected = work.get(name)!.folder;
+    if (folder !== expected)
+      throw new ConfigError(
+        `${machine} worked on corpus "${name}" in ${folder}, expected ${expected}: it sees other files than this machine, or has another version of continuo. ` +
+          'Configuration, corpora and cache must be the same files under the same paths everywhere.',
+      );
+  }
 }
 
 function chosen(config: Config, names: readonly string[] | undefined): CorpusConfig[] {

@@ -101,29 +101,7 @@ export interface SharedWork {
 export async function curateCorpus(options: CurateOptions & { share: object }): Promise<SharedWork>;
 export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpus>;
 export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpus | SharedWork> {
-  const found = await findInputFiles(options.paths, options.baseFolder);
-  const inputs = {
-    numFiles: found.files.length,
-    numBytes: found.files.reduce((sum, file) => sum + file.sizeBytes, 0),
-    digest: fingerprint(found.files),
-    skippedByEnding: found.skippedByEnding,
-    numIgnored: found.numIgnored,
-  };
-  const stageFingerprint = fingerprint({
-    stage: 'curated',
-    version: STAGE_VERSION,
-    inputs: inputs.digest,
-    steps: options.steps.map(identityOf),
-    contamination: options.contamination?.fingerprint,
-    ...{
-      field: options.field,
-      maxRecordBytes: options.maxRecordBytes,
-      limitTokens: options.limitTokens,
-      partBytes: options.partBytes,
-    },
-  });
-  const name = options.name.replace(/[^\w.-]/g, '_');
-  const folder = path.join(options.cacheFolder, `curated-${name}-${stageFingerprint}`);
+  const { found, inputs, stageFingerprint, folder } = await identify(options);
   if (options.fresh && !options.share) fs.rmSync(folder, { recursive: true, force: true });
   const manifestFile = path.join(folder, MANIFEST);
   if (fs.existsSync(manifestFile) && !options.share) {
@@ -166,6 +144,52 @@ export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpu
   removeLeftOvers(folder);
   writeJsonAtomic(manifestFile, manifest);
   return { folder, reused: false, manifest, files: documentFiles(folder, manifest) };
+}
+
+/** What a corpus is made from, and where the result belongs. */
+async function identify(options: CurateOptions) {
+  const found = await findInputFiles(options.paths, options.baseFolder);
+  const inputs = {
+    numFiles: found.files.length,
+    numBytes: found.files.reduce((sum, file) => sum + file.sizeBytes, 0),
+    digest: fingerprint(found.files),
+    skippedByEnding: found.skippedByEnding,
+    numIgnored: found.numIgnored,
+  };
+  const stageFingerprint = fingerprint({
+    stage: 'curated',
+    version: STAGE_VERSION,
+    inputs: inputs.digest,
+    steps: options.steps.map(identityOf),
+    contamination: options.contamination?.fingerprint,
+    ...{
+      field: options.field,
+      maxRecordBytes: options.maxRecordBytes,
+      limitTokens: options.limitTokens,
+      partBytes: options.partBytes,
+    },
+  });
+  const name = options.name.replace(/[^\w.-]/g, '_');
+  const folder = path.join(options.cacheFolder, `curated-${name}-${stageFingerprint}`);
+  return { found, inputs, stageFingerprint, folder };
+}
+
+/** What is to be done of a corpus. */
+export interface OpenWork {
+  folder: string;
+  numParts: number;
+  /** Indices of the parts that nobody has done yet; none where the corpus is complete. */
+  open: number[];
+}
+
+/** Looks what is left to do, and does nothing but forget earlier work with `fresh`. @throws ConfigError for paths, fields */
+export async function openWork(options: CurateOptions): Promise<OpenWork> {
+  const { found, folder } = await identify(options);
+  if (options.fresh) fs.rmSync(folder, { recursive: true, force: true });
+  const indices = planParts(found.files, options.partBytes).map(({ index }) => index);
+  const isComplete = fs.existsSync(path.join(folder, MANIFEST));
+  const open = isComplete ? [] : indices.filter((index) => readPart(folder, index) === undefined);
+  return { folder, numParts: indices.length, open };
 }
 
 /** A step with the content of the files that it names. */
