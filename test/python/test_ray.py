@@ -105,7 +105,7 @@ def test_node_lost(cluster, project, local):
     process = clean(project, "lost", "--on", f"ray://127.0.0.1:{CLIENT_PORT}")
     while process.poll() is None and not [*cache.glob("curated-*/parts/*.json")]:
         time.sleep(0.01)
-    cluster.remove_node(cluster.list_all_nodes[-1], allow_graceful=False)
+    cluster.remove_node([*cluster.worker_nodes][-1], allow_graceful=False)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert "Ray lost" in err
