@@ -3,10 +3,12 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { loadConfig } from '../../dist/config/index.js';
+import { nativeInfo } from '../../dist/kernels/index.js';
 import { cleanCorpora } from '../../dist/pipeline/corpora.js';
 import { prepareCorpus } from '../../dist/shards/index.js';
 import { peakMemoryBytes } from './machine.mjs';
 
+if (!nativeInfo()) throw new Error('the native kernels are not built for these sources: node scripts/build-native.mjs');
 const { source, work, model, threads } = JSON.parse(process.argv[2]);
 fs.mkdirSync(work, { recursive: true });
 const file = path.join(work, 'continuo.yaml');
