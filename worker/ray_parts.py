@@ -22,6 +22,7 @@ import threading
 CONNECT_SECONDS = 5
 POLL_SECONDS = 1
 STDERR_CHARS = 4000
+DETAIL_CHARS = 500
 PR_SET_PDEATHSIG = 1
 
 
@@ -95,7 +96,7 @@ def run(job, hung_up, report):
     except ray.exceptions.RayTaskError as error:
         raise Failed("task", error.cause)
     except Exception as error:
-        raise Failed("cluster", error)
+        raise Failed("task", str(error)[:DETAIL_CHARS])
     finally:
         for ref in pending:
             ray.cancel(ref)

@@ -96,6 +96,12 @@ describe('continuo data clean --on', () => {
     expect((await clean('--on', 'auto')).err).toContain('node-7 worked on corpus "docs" in /elsewhere, expected');
   });
 
+  it('is an error of the engine where Ray gives a share up', async () => {
+    pythonThatSays({ type: 'failed', what: 'task', detail: 'The worker died unexpectedly' });
+    const { code, err } = await clean('--on', 'auto', '--quiet');
+    expect([code, err]).toEqual([4, expect.stringContaining('Ray cluster: The worker died unexpectedly')]);
+  });
+
   it('says the last words of a Python that ends early', async () => {
     pythonThatSays();
     const { code, err } = await clean('--on', 'auto', '--quiet');

@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
@@ -25,7 +27,9 @@ budget: {{ steps: 1 }}
 
 @pytest.fixture(scope="module")
 def cluster():
-    head = dict(num_cpus=1, include_dashboard=False, ray_client_server_port=CLIENT_PORT)
+    # A lost node is noticed after five health checks, 15 s by default.
+    system = dict(health_check_period_ms=500)
+    head = dict(num_cpus=1, include_dashboard=False, ray_client_server_port=CLIENT_PORT, _system_config=system)
     started = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         started.add_node(num_cpus=1)
@@ -100,16 +104,50 @@ def test_share_fails(cluster, project):
     assert "error: on " in err and "000005.jsonl" in err and "    at " not in err
 
 
+def programs(of):
+    """The programs that tasks have started, below a process."""
+    found = []
+    for process in psutil.Process(of).children(recursive=True):
+        try:
+            if "--part" in process.cmdline():
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            pass
+    return found
+
+
+def wait_for(what):
+    until = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_node_lost(cluster, project, local):
     cache = project / "lost"
     process = clean(project, "lost", "--on", f"ray://127.0.0.1:{CLIENT_PORT}")
-    while process.poll() is None and not [*cache.glob("curated-*/parts/*.json")]:
-        time.sleep(0.01)
-    cluster.remove_node([*cluster.worker_nodes][-1], allow_graceful=False)
+    node = [*cluster.worker_nodes][-1]
+    raylet = node.all_processes["raylet"][0].process.pid
+    under_way = []
+    wait_for(lambda: process.poll() is not None or under_way.extend(programs(raylet)) or under_way)
+    cluster.remove_node(node, allow_graceful=False)
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert "Ray lost" in err
+    assert under_way and not any(map(psutil.Process.is_running, under_way))
+    assert "8/8" in err
     assert snapshot(cache) == local
+
+
+def test_interrupted(cluster, project):
+    process = clean(project, "interrupted", "--on", cluster.address)
+    raylet = cluster.head_node.all_processes["raylet"][0].process.pid
+    wait_for(lambda: process.poll() is not None or programs(raylet))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == -signal.SIGINT, err
+    assert "Stopping: the tasks are cancelled" in err
+    wait_for(lambda: not programs(raylet))
+    assert len([*(project / "interrupted").glob("curated-*/parts/*.json")]) < NUM_FILES
 
 
 def test_bad_input(project, tmp_path):
