@@ -175,9 +175,10 @@ function lookPage(looked: Looked, { paint }: Output): string {
           paint.bold(
             `step ${step}, sequence ${index}: ${segments.length} documents or parts of them${numPadding > 0 ? `, ${numPadding} tokens of padding` : ''}`,
           ),
-          ...segments.map(({ corpus, tokens, bearsLoss }) => {
-            const silent = bearsLoss.filter((bears) => !bears).length;
-            return `${paint.green(`[${corpus}, ${tokens.length} tokens${silent > 0 ? `, ${silent} without loss` : ''}]`)} ${tokens.map((token, t) => (bearsLoss[t] ? token : paint.dim(token))).join('')}`;
+          ...segments.map(({ corpus, numTokens, runs }) => {
+            const silent = runs.reduce((sum, run) => sum + (run.bearsLoss ? 0 : run.numTokens), 0);
+            const text = runs.map((run) => (run.bearsLoss ? run.text : paint.dim(run.text))).join('');
+            return `${paint.green(`[${corpus}, ${numTokens} tokens${silent > 0 ? `, ${silent} without loss` : ''}]`)} ${text}`;
           }),
         ].join('\n'),
       )

@@ -40,12 +40,8 @@ export interface SeenDocument {
 export interface SeenSequence {
   step: number;
   index: number;
-  /** In order; padding is left out. */
-  segments: {
-    corpus: string;
-    tokens: string[] /** By token, whether its prediction bears loss. */;
-    bearsLoss: boolean[];
-  }[];
+  /** In order; padding is left out. A run is a stretch of tokens that all bear loss, or do not. */
+  segments: { corpus: string; numTokens: number; runs: { text: string; numTokens: number; bearsLoss: boolean }[] }[];
   numPadding: number;
 }
 
@@ -173,15 +169,25 @@ function sequencesOf(jobFolder: string, { num, step }: LookRequest): SeenSequenc
       const { inputs, targets, docStart, shard } = reader.sequence(first + i);
       const segments: SeenSequence['segments'] = [];
       let numPadding = 0;
-      for (let t = 0; t < inputs.length; t++) {
+      for (let t = 0; t < inputs.length; ) {
+        let end = t + 1;
         if (shard[t]! < 0) {
-          numPadding++;
-          continue;
+          numPadding += inputs.length - t;
+          break;
         }
-        if (docStart[t] === t) segments.push({ corpus: job.shards[shard[t]!]!.corpus, tokens: [], bearsLoss: [] });
-        const segment = segments.at(-1)!;
-        segment.tokens.push(...spell(tokenizer, [inputs[t]!]));
-        segment.bearsLoss.push(targets[t]! >= 0);
+        if (docStart[t] === t) segments.push({ corpus: job.shards[shard[t]!]!.corpus, numTokens: 0, runs: [] });
+        const bearsLoss = targets[t]! >= 0;
+        while (
+          end < inputs.length &&
+          shard[end]! >= 0 &&
+          docStart[end] === docStart[t] &&
+          targets[end]! >= 0 === bearsLoss
+        )
+          end++;
+        const text = tokenizer.decode(inputs.subarray(t, end), { skipSpecial: false });
+        segments.at(-1)!.runs.push({ text, numTokens: end - t, bearsLoss });
+        segments.at(-1)!.numTokens += end - t;
+        t = end;
       }
       return { step: stepOf(reader, first + i, step), index: first + i, segments, numPadding };
     });

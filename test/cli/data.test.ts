@@ -2,6 +2,8 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/base/package.ts';
+import type { SeenSequence } from '../../src/pipeline/look.ts';
+import { makeRun, makeWorld } from '../engine/fixtures.ts';
 import { temporaryFolder } from '../runs/fixture.ts';
 import { runInProcess } from './in-process.ts';
 
@@ -72,6 +74,29 @@ describe('continuo data', () => {
       path.join(packageRoot(), 'data/base-en-8m'),
     ]);
     expect(tokens.out).toContain('An|other| text| alt');
+  });
+
+  it('shows the packed sequences of a run', async () => {
+    const world = await makeWorld('look');
+    const run = await makeRun(world);
+    const { out } = await runInProcess(['data', 'look', run, '--step', '39', '--num', '9', '--json']);
+    const { sequences } = JSON.parse(out) as { sequences: SeenSequence[] };
+    expect(sequences.map(({ step, index }) => [step, index])).toEqual([0, 1, 2, 3].map((i) => [39, 156 + i]));
+    for (const { segments, numPadding } of sequences) {
+      expect(numPadding).toBe(0);
+      expect(segments.reduce((sum, { numTokens }) => sum + numTokens, 0)).toBe(64);
+      // One token a byte here.
+      for (const { runs, numTokens } of segments)
+        expect(Buffer.byteLength(runs.map(({ text }) => text.replaceAll('<|endoftext|>', '.')).join(''))).toBe(
+          numTokens,
+        );
+    }
+    const page = await runInProcess(['data', 'look', run, '--num', '1']);
+    expect(page.out).toMatch(/step 0, sequence 0: \d+ documents or parts of them\n\[(domain|general), \d+ tokens\]/);
+    expect((await runInProcess(['data', 'look', run, '--step', '40'])).err).toContain(
+      'the run has 40 steps, counted from 0',
+    );
+    fs.rmSync(world.root, { recursive: true, force: true });
   });
 
   it('verifies what was written', async () => {
