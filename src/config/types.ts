@@ -61,6 +61,8 @@ export interface CorpusConfig {
   maxRecordBytes?: number;
   /** Steps that each document passes before it is used, in order; undefined: it is used as read. */
   clean?: CleanStepConfig[];
+  /** Of cleaned documents, which stand in the place of what the file names: what they were made from. */
+  sourceDigest?: string;
   /** Bits per byte under the base model, of a document's first `tokens` tokens, outside of which it goes. */
   bitsPerByte?: { min?: number; max?: number; tokens?: number };
 }

@@ -41,7 +41,9 @@ export async function cleanCorpora(
 export function withCleaned(config: Config, curated: ReadonlyMap<string, CuratedCorpus>): Config {
   const corpora = config.corpora.map((corpus): CorpusConfig => {
     const cleaned = curated.get(corpus.name);
-    return cleaned ? { ...corpus, paths: cleaned.files, field: undefined, maxBadShare: undefined } : corpus;
+    if (!cleaned) return corpus;
+    const sourceDigest = cleaned.manifest.fingerprint;
+    return { ...corpus, paths: cleaned.files, sourceDigest, field: undefined, maxBadShare: undefined };
   });
   return { ...config, corpora };
 }

@@ -91,10 +91,10 @@ async function newModel(
 /** What a tokenizer would be trained on, as a value to be digested. */
 function textsOf({ corpora, folder }: Config): Promise<unknown> {
   return Promise.all(
-    corpora.map(async ({ name, paths, field }) => ({
+    corpora.map(async ({ name, paths, field, sourceDigest }) => ({
       name,
       field,
-      files: (await findInputFiles(paths, folder)).files,
+      files: sourceDigest ?? (await findInputFiles(paths, folder)).files,
     })),
   );
 }

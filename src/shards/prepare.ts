@@ -48,6 +48,8 @@ export interface PrepareOptions {
   /** Files, folders, globs; relative ones start at `baseFolder` (the working folder by default). */
   paths: string | readonly string[];
   baseFolder?: string;
+  /** Stands for the files in the fingerprint; by default their paths, sizes and times do. */
+  sourceDigest?: string;
   field?: string;
   maxBadShare?: number;
   maxRecordBytes?: number;
@@ -158,7 +160,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
   const inputs = {
     numFiles: found.files.length,
     numBytes: found.files.reduce((sum, file) => sum + file.sizeBytes, 0),
-    digest: fingerprint(found.files),
+    digest: options.sourceDigest ?? fingerprint(found.files),
     skippedByEnding: found.skippedByEnding,
     numIgnored: found.numIgnored,
   };

@@ -141,7 +141,6 @@ export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpu
       `corpus "${options.name}": nothing is left of ${manifest.given.numDocuments} documents after cleaning (${describeLosses(manifest)}). ` +
         `${path.join(folder, 'removed')} has them with the reasons; relax corpora.${options.name}.clean.`,
     );
-  removeLeftOvers(folder);
   writeJsonAtomic(manifestFile, manifest);
   return { folder, reused: false, manifest, files: documentFiles(folder, manifest) };
 }
@@ -320,14 +319,4 @@ export function addCounts(sum: StepCounts, { removed, reasons, changed, changes 
   for (const [reason, amount] of Object.entries(reasons))
     sum.reasons[reason] = addAmount(sum.reasons[reason] ?? nothing(), amount);
   for (const [what, n] of Object.entries(changes)) sum.changes[what] = (sum.changes[what] ?? 0) + n;
-}
-
-/** Of killed processes. Nobody works here any more when all parts are done. */
-function removeLeftOvers(folder: string): void {
-  for (const inner of ['documents', 'removed', 'bad-records', 'parts']) {
-    const where = path.join(folder, inner);
-    if (!fs.existsSync(where)) continue;
-    for (const file of fs.readdirSync(where))
-      if (file.endsWith('.tmp')) fs.rmSync(path.join(where, file), { force: true });
-  }
 }

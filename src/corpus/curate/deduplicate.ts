@@ -6,7 +6,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { entryFile } from '../../base/entry.ts';
 import { ConfigError } from '../../base/errors.ts';
-import { makeFolder, readJson, writeJsonAtomic } from '../../base/files.ts';
+import { makeFolder, readJson, writeFolderAtomic, writeJsonAtomic } from '../../base/files.ts';
 import { fingerprint } from '../../base/hash.ts';
 import { Progress } from '../../base/progress.ts';
 import { mapOnWorkers } from '../../base/worker-pool.ts';
@@ -63,8 +63,14 @@ export async function deduplicate(
   const manifests = folders.map((folder) => path.join(folder, MANIFEST));
   if (options.fresh) for (const manifest of manifests) fs.rmSync(manifest, { force: true });
   const isDone = manifests.every((file) => fs.existsSync(file));
-  if (!isDone)
-    await runRounds(corpora, folders, path.join(options.cacheFolder, `deduplicating-${stage}`), stage, options);
+  if (!isDone) {
+    try {
+      await runRounds(corpora, folders, path.join(options.cacheFolder, `deduplicating-${stage}`), stage, options);
+    } catch (error) {
+      // Another process did the same at the same time, was the first to end, and tidied up.
+      if (!manifests.every((file) => fs.existsSync(file))) throw error;
+    }
+  }
   return manifests.map((file, i) => {
     const manifest = readJson<CuratedManifest>(file);
     return { folder: folders[i]!, reused: isDone, manifest, files: documentFiles(folders[i]!, manifest) };
@@ -94,20 +100,10 @@ async function runRounds(
       steps[corpus]!.push(sum);
     });
   }
-  corpora.forEach(({ manifest }, corpus) => {
-    const folder = folders[corpus]!;
-    fs.rmSync(folder, { recursive: true, force: true });
-    makeFolder(path.join(folder, 'documents'), 'making the folder of documents');
+  for (const [corpus, { manifest, folder: cleaned }] of corpora.entries()) {
+    const own = parts.filter((part) => part.corpus === corpus);
     const kept = nothing();
-    const written = parts
-      .filter((part) => part.corpus === corpus)
-      .map((part, i) => {
-        const file = path.join('documents', `${partName(i)}.jsonl`);
-        linkOrCopy(part.documents, path.join(folder, file));
-        addAmount(kept, part.written!.kept);
-        return { file, ...part.written!.kept, digest: part.written!.digest };
-      });
-    gatherRemoved(work, corpus, path.join(folder, 'removed'));
+    for (const { written } of own) addAmount(kept, written!.kept);
     if (kept.numDocuments === 0)
       throw new ConfigError(
         `corpus "${manifest.name}": every document is a copy of what stands before it, in itself or in ${corpora
@@ -115,19 +111,25 @@ async function runRounds(
           .map((one) => `"${one.manifest.name}"`)
           .join(', ')}. Is one file listed under two corpora?`,
       );
+    const fileOf = (i: number) => path.join('documents', `${partName(i)}.jsonl`);
     const result: CuratedManifest = {
       ...manifest,
       fingerprint: `${manifest.fingerprint}-${stage}`,
       steps: steps[corpus]!,
       kept,
-      parts: written,
-      cleaned: corpora[corpus]!.folder,
+      parts: own.map(({ written }, i) => ({ file: fileOf(i), ...written!.kept, digest: written!.digest })),
+      cleaned,
       ...(duplicates && { clusterSizes: duplicates.clusterSizes }),
       createdAt: new Date().toISOString(),
       seconds: manifest.seconds + Number(((performance.now() - start) / 1000).toFixed(3)),
     };
-    writeJsonAtomic(path.join(folder, MANIFEST), result);
-  });
+    await writeFolderAtomic(folders[corpus]!, (temporary) => {
+      makeFolder(path.join(temporary, 'documents'), 'making the folder of documents');
+      for (const [i, { documents }] of own.entries()) linkOrCopy(documents, path.join(temporary, fileOf(i)));
+      gatherRemoved(work, corpus, path.join(temporary, 'removed'));
+      writeJsonAtomic(path.join(temporary, MANIFEST), result);
+    });
+  }
   fs.rmSync(work, { recursive: true, force: true });
 }
 
