@@ -17,3 +17,8 @@ export function packageVersion(): string {
 export function cacheFolder(folder: string): string {
   return path.resolve(process.env.CONTINUO_CACHE ?? path.join(folder, '.continuo-cache'));
 }
+
+/** Where the output of a stage belongs, by the name of its corpus and the fingerprint of its inputs. */
+export function stageFolder(cache: string, stage: string, name: string, fingerprint: string): string {
+  return path.join(cache, `${stage}-${name.replace(/[^\w.-]/g, '_')}-${fingerprint}`);
+}

@@ -19,7 +19,7 @@ export interface WorkerPoolOptions {
  * @throws ConfigError or DataError that a worker threw; EngineError when it fails otherwise, with what it said
  */
 export async function* mapOnWorkers<Batch, Result>(
-  batches: AsyncIterable<Batch>,
+  batches: AsyncIterable<Batch> | Iterable<Batch>,
   toRequest: (batch: Batch) => unknown,
   options: WorkerPoolOptions,
 ): AsyncGenerator<{ batch: Batch; result: Result }> {

@@ -3,7 +3,7 @@ import { formatCount } from '../base/units.ts';
 import type { ClassifyOptions, ClassifySummary } from '../corpus/index.ts';
 import { type CommonOptions, collect, declare, json, number, positiveInteger, withOptions } from './command.ts';
 import type { Output } from './output.ts';
-import { formatFacts } from './table.ts';
+import { formatKnownFacts } from './table.ts';
 
 export function classifyCommand(output: Output): Command {
   const command = declare(
@@ -67,9 +67,5 @@ function page(
     ],
     ['next', `in continuo.yaml, of a corpus: clean: [web, { quality: { model: ${out}, min: 0.5 } }]`],
   ];
-  return formatFacts(
-    lines
-      .filter((line): line is [string, string] => line[1] !== undefined)
-      .map(([name, value]) => [paint.dim(name), value]),
-  );
+  return formatKnownFacts(lines, paint);
 }

@@ -13,7 +13,7 @@ import {
   withOptions,
 } from './command.ts';
 import type { Output } from './output.ts';
-import { formatFacts, formatTable } from './table.ts';
+import { formatKnownFacts, formatLeftOut, formatTable } from './table.ts';
 
 const MAX_ROWS = 20;
 const NUM_WORDS = 5;
@@ -83,23 +83,17 @@ function page(result: SelectResult, { paint }: Output): string {
     ['map', result.mapFile],
     ['table', result.tableFile],
   ];
-  const facts = formatFacts(
-    lines
-      .filter((line): line is [string, string] => line[1] !== undefined)
-      .map(([name, value]) => [paint.dim(name), value]),
-  );
+  const facts = formatKnownFacts(lines, paint);
   return `${facts}\n\n${clusterTable(result)}`;
 }
 
 function leftOut(result: SelectResult): string | undefined {
-  const parts = [
+  return formatLeftOut([
     [result.numWithoutCluster, 'without a word that counts'],
     [result.numBelowQuality, 'of too little quality'],
     [result.numBadRecords, 'that cannot be read'],
     [result.numEmptyDocuments, 'empty'],
-  ] as const;
-  const list = parts.filter(([n]) => n > 0).map(([n, what]) => `${formatCount(n)} ${what}`);
-  return list.length > 0 ? `documents: ${list.join(', ')}` : undefined;
+  ]);
 }
 
 /** Clusters that the target has most of, or the largest. */

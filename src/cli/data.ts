@@ -8,6 +8,7 @@ import type {
   SeenDocument,
   VerifiedFolder,
 } from '../pipeline/index.ts';
+import { describeEffects } from '../report/index.ts';
 import {
   type CommonOptions,
   collect,
@@ -25,6 +26,7 @@ import { formatFacts, formatTable } from './table.ts';
 
 const EXIT_DAMAGED = 3;
 const SHOWN_CHARS = 1500;
+const MAX_EFFECTS = 4;
 
 export function dataCommand(output: Output): Command {
   const command = declare('data', 'Clean, select, look at and verify corpora.', 'continuo data clean continuo.yaml');
@@ -95,11 +97,7 @@ function cleanPage({ corpora, shared }: CleanResult, { paint }: Output): string 
       formatBytes(step.removed.numBytes),
       formatCount(step.changed.numDocuments),
       formatBytes(step.changed.numBytes),
-      Object.entries({ ...numbersOf(step.reasons), ...step.changes })
-        .toSorted((a, b) => b[1] - a[1])
-        .slice(0, 4)
-        .map(([what, n]) => `${what} ${formatCount(n)}`)
-        .join(', '),
+      describeEffects(step, MAX_EFFECTS),
     ]);
     return [
       `${paint.bold(name)}: ${formatCount(kept.numDocuments)} of ${formatCount(given.numDocuments)} documents, ${formatBytes(kept.numBytes)} of ${formatBytes(given.numBytes)} of text, stay${reused ? ' (done before)' : ''}`,
@@ -132,10 +130,6 @@ function cleanPage({ corpora, shared }: CleanResult, { paint }: Output): string 
       `${paint.bold(name)}: ${numDone} of ${numParts} parts are this share, and done (${folder})`,
   );
   return [...pages, ...work].join('\n\n');
-}
-
-function numbersOf(reasons: Record<string, { numDocuments: number }>): Record<string, number> {
-  return Object.fromEntries(Object.entries(reasons).map(([reason, { numDocuments }]) => [reason, numDocuments]));
 }
 
 function lookCommand(output: Output): Command {

@@ -6,7 +6,7 @@ import type { ModelFacts } from '../checkpoint/index.ts';
 import type { ModelShape } from '../recipe/index.ts';
 import { type CommonOptions, declare, json, withOptions } from './command.ts';
 import type { Output } from './output.ts';
-import { formatFacts } from './table.ts';
+import { formatKnownFacts } from './table.ts';
 
 export function inspectCommand(output: Output): Command {
   const command = declare(
@@ -64,11 +64,7 @@ function page(facts: ModelFacts, published: string | undefined, { paint }: Outpu
     ['pretraining', published],
     ['trained here', training && JSON.stringify(training)],
   ];
-  return formatFacts(
-    lines
-      .filter((line): line is [string, string] => line[1] !== undefined)
-      .map(([name, value]) => [paint.dim(name), value]),
-  );
+  return formatKnownFacts(lines, paint);
 }
 
 function experts({ experts: facts, parameters }: ModelFacts): string | undefined {

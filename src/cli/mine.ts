@@ -12,7 +12,7 @@ import {
   withOptions,
 } from './command.ts';
 import type { Output } from './output.ts';
-import { formatFacts } from './table.ts';
+import { formatKnownFacts, formatLeftOut } from './table.ts';
 
 export function mineCommand(output: Output): Command {
   const command = declare(
@@ -64,20 +64,14 @@ function page(result: MineResult, { paint }: Output): string {
       `in continuo.yaml: mined: { path: ${result.out}, role: instruction, weight: 1 } beside a weight for the examples (docs/recipe.md)`,
     ],
   ];
-  return formatFacts(
-    lines
-      .filter((line): line is [string, string] => line[1] !== undefined)
-      .map(([name, value]) => [paint.dim(name), value]),
-  );
+  return formatKnownFacts(lines, paint);
 }
 
 function leftOut({ contaminated, numCopies, numBadRecords, numEmptyDocuments }: MineResult): string | undefined {
-  const parts = [
+  return formatLeftOut([
     [contaminated.numDocuments, 'that hold an example word for word'],
     [numCopies, 'copies'],
     [numBadRecords, 'that cannot be read'],
     [numEmptyDocuments, 'empty'],
-  ] as const;
-  const list = parts.filter(([n]) => n > 0).map(([n, what]) => `${formatCount(n)} ${what}`);
-  return list.length > 0 ? `documents: ${list.join(', ')}` : undefined;
+  ]);
 }

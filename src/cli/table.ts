@@ -1,4 +1,6 @@
 // Tables in plain text, for terminals and logs. Columns are aligned by display width, not by number of characters.
+import { formatCount } from '../base/units.ts';
+import type { Paint } from './output.ts';
 
 export interface TextColumn {
   title: string;
@@ -28,6 +30,19 @@ export function formatFacts(facts: readonly (readonly [string, string])[]): stri
   return facts
     .map(([name, value]) => `${pad(name, width)}  ${value.replaceAll('\n', `\n${' '.repeat(width + 2)}`)}`.trimEnd())
     .join('\n');
+}
+
+/** Those of the facts that are known, with dim names. */
+export function formatKnownFacts(facts: readonly (readonly [string, string | undefined])[], paint: Paint): string {
+  return formatFacts(
+    facts.flatMap(([name, value]) => (value === undefined ? [] : [[paint.dim(name), value] as const])),
+  );
+}
+
+/** "documents: 12 copies, 3 empty" of those that are above 0; undefined where none is. */
+export function formatLeftOut(parts: readonly (readonly [number, string])[]): string | undefined {
+  const list = parts.filter(([n]) => n > 0).map(([n, what]) => `${formatCount(n)} ${what}`);
+  return list.length > 0 ? `documents: ${list.join(', ')}` : undefined;
 }
 
 export function pad(text: string, width: number, align?: 'right'): string {

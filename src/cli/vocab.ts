@@ -3,7 +3,7 @@ import { formatCount } from '../base/units.ts';
 import type { VocabRequest, VocabResult } from '../pipeline/index.ts';
 import { type CommonOptions, collect, count, declare, json, pipelineOptions, withOptions } from './command.ts';
 import type { Output } from './output.ts';
-import { formatFacts } from './table.ts';
+import { formatKnownFacts } from './table.ts';
 
 const NUM_SHOWN = 8;
 
@@ -42,11 +42,7 @@ function page(result: VocabResult, { paint }: Output): string {
     ['written', out && `${out}: ${formatCount(result.vocabRows!)} rows, new ones the mean of what they replace`],
     ['next', out && `train on it, for new rows are only a beginning: model: ${out} in continuo.yaml`],
   ];
-  return formatFacts(
-    lines
-      .filter((line): line is [string, string] => line[1] !== undefined)
-      .map(([name, value]) => [paint.dim(name), value]),
-  );
+  return formatKnownFacts(lines, paint);
 }
 
 function words({ worst }: VocabResult['before']): string {

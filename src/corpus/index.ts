@@ -11,6 +11,7 @@ export {
   type SharedWork,
 } from './curate/curate.ts';
 export { type DeduplicateOptions, deduplicate } from './curate/deduplicate.ts';
+export { readRecords } from './curate/part-file.ts';
 export { type RewriteOptions, rewriteCorpus } from './curate/rewrite.ts';
 export { type DecontaminateOptions, decontaminate } from './curate/steps/decontaminate.ts';
 export { makeSteps, STEPS } from './curate/steps/index.ts';
@@ -58,7 +59,14 @@ export {
 export { expandBraces, globFiles } from './glob.ts';
 export { countLanguages, countWords, guessLanguage, type Language } from './language.ts';
 export { MAX_QUERIES, type MinedDocument, type MineOptions, type MineSummary, mineDocuments } from './mine.ts';
-export { type FoundFiles, findInputFiles, readerOf, SUPPORTED_ENDINGS } from './paths.ts';
+export {
+  type FoundFiles,
+  findInputFiles,
+  type InputSummary,
+  readerOf,
+  SUPPORTED_ENDINGS,
+  summariseInputs,
+} from './paths.ts';
 export { type ClassifyOptions, type ClassifySummary, classifyQuality } from './quality/classify.ts';
 export type { QualityReport } from './quality/report.ts';
 export { DEFAULT_MAX_BAD_SHARE, describeBadRecord, readCorpus, readFiles } from './read.ts';

@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { explainSystemError } from '../base/files.ts';
+import { fingerprint } from '../base/hash.ts';
 import { languageOfFile } from './code-languages.ts';
 import { globFiles, hasGlobMagic, type WalkedFiles, walkFolder } from './glob.ts';
 import { findRemote, isRemote } from './remote/index.ts';
@@ -40,6 +41,24 @@ export interface FoundFiles {
   skippedByEnding: Record<string, number>;
   /** Files, and whole folders, that a .gitignore names. */
   numIgnored: number;
+}
+
+/** What a stage records of its input. */
+export interface InputSummary {
+  numFiles: number;
+  numBytes: number;
+  /** Of paths, sizes and times, or what stands for them. */
+  digest: string;
+  skippedByEnding: Record<string, number>;
+  numIgnored: number;
+}
+
+export function summariseInputs(
+  { files, skippedByEnding, numIgnored }: FoundFiles,
+  digest = fingerprint(files),
+): InputSummary {
+  const numBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  return { numFiles: files.length, numBytes, digest, skippedByEnding, numIgnored };
 }
 
 /**

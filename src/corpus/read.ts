@@ -28,6 +28,15 @@ export const DEFAULT_MAX_RECORD_BYTES = 256 * 1000 * 1000;
 export const MIN_BAD_TO_STOP = 100;
 const NUM_EXAMPLES = 5;
 
+export const noCounts = (): ReadCounts => ({
+  numRecords: 0,
+  numDocuments: 0,
+  numBadRecords: 0,
+  numEmptyDocuments: 0,
+  numLeftOut: 0,
+  numBytesRead: 0,
+});
+
 /**
  * Documents of a corpus in a fixed order (files by path, records as they stand).
  * @throws ConfigError for paths, columns; DataError when the share of bad records exceeds `maxBadShare`, or, unless that is 1, where
@@ -45,14 +54,7 @@ export async function* readFiles(
   handlers: ReadHandlers = {},
 ): AsyncGenerator<Document> {
   const { maxBadShare = DEFAULT_MAX_BAD_SHARE, maxRecordBytes = DEFAULT_MAX_RECORD_BYTES } = spec;
-  const counts: ReadCounts = {
-    numRecords: 0,
-    numDocuments: 0,
-    numBadRecords: 0,
-    numEmptyDocuments: 0,
-    numLeftOut: 0,
-    numBytesRead: 0,
-  };
+  const counts = noCounts();
   const examples: BadRecord[] = [];
   const tooManyBad = () => counts.numBadRecords > maxBadShare * counts.numRecords;
   const options: ReaderOptions = {

@@ -1,15 +1,12 @@
 // Scores a model on text: bits per byte and perplexity of whole documents, each from its beginning, in windows of a given length.
-import * as os from 'node:os';
 import { ConfigError } from '../base/errors.ts';
 import { fingerprint } from '../base/hash.ts';
 import { cacheFolder } from '../base/package.ts';
 import { openModel, resolveModel } from '../checkpoint/index.ts';
 import { readCorpus } from '../corpus/index.ts';
-import { pickKernels } from '../kernels/index.ts';
-import { loadDecoder } from '../nn/index.ts';
 import type { Sequence } from '../shards/index.ts';
 import { encodeConversation, loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
-import { precisionOf, toFolder } from './model.ts';
+import { loadForInference, toFolder } from './model.ts';
 import { prepare } from './stages.ts';
 import { heldOutSets, MAX_DEFAULT_WINDOW, scoreTexts, type TextSet, windows } from './texts.ts';
 import type { PipelineOptions } from './types.ts';
@@ -54,10 +51,7 @@ export async function evaluate(
   const folder = await toFolder(await resolveModel(model, cache), cache, options.log ?? (() => {}));
   const source = openModel(folder);
   try {
-    const kernels = pickKernels();
-    kernels.setNumThreads(options.threads ?? os.availableParallelism());
-    const precision = precisionOf(source);
-    const decoder = loadDecoder(source, precision, kernels, 'inference');
+    const { decoder, precision } = loadForInference(source, options);
     const { context } = decoder.config;
     const seqLen = request.seqLen ?? Math.min(context, MAX_DEFAULT_WINDOW);
     if (seqLen > context)

@@ -1,12 +1,10 @@
 // Text from a model: opens it, writes the prompt as its tokenizer and template want it, and generates.
-import * as os from 'node:os';
 import { ConfigError } from '../base/errors.ts';
 import { cacheFolder } from '../base/package.ts';
 import { type ModelSource, openModel, resolveModel } from '../checkpoint/index.ts';
-import { pickKernels } from '../kernels/index.ts';
-import { checkSampling, type GeneratedText, generateText, loadDecoder, type SamplingOptions } from '../nn/index.ts';
+import { checkSampling, type GeneratedText, generateText, type SamplingOptions } from '../nn/index.ts';
 import { renderChat, type Tokenizer } from '../tokenizer/index.ts';
-import { precisionOf } from './model.ts';
+import { loadForInference } from './model.ts';
 import type { PipelineOptions } from './types.ts';
 
 export interface GenerateRequest {
@@ -41,10 +39,7 @@ export async function generate(
   try {
     const tokenizer = source.tokenizer();
     const prompt = promptTokens(tokenizer, request);
-    const kernels = pickKernels();
-    kernels.setNumThreads(options.threads ?? os.availableParallelism());
-    const precision = precisionOf(source);
-    const decoder = loadDecoder(source, precision, kernels, 'inference');
+    const { decoder, precision } = loadForInference(source, options);
     const pieces = generateText(decoder, tokenizer, prompt, { ...request, stopTokens: stopTokens(source) });
     for (;;) {
       const { done, value } = await pieces.next();

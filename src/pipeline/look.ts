@@ -5,7 +5,7 @@ import { ConfigError } from '../base/errors.ts';
 import { cacheFolder } from '../base/package.ts';
 import { Rng } from '../base/rng.ts';
 import { openModel, resolveModel } from '../checkpoint/index.ts';
-import { type Document, type RemovedDocument, readCorpus } from '../corpus/index.ts';
+import { type Document, type RemovedDocument, readCorpus, readRecords } from '../corpus/index.ts';
 import { openJob } from '../shards/index.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import type { PipelineOptions } from './types.ts';
@@ -109,9 +109,7 @@ async function* removedOf({ from, removed }: LookRequest): AsyncGenerator<SeenDo
   if (!fs.existsSync(folder)) return;
   for (const name of fs.readdirSync(folder).sort()) {
     if (!name.endsWith('.jsonl')) continue;
-    for (const line of fs.readFileSync(path.join(folder, name), 'utf8').split('\n')) {
-      if (line === '') continue;
-      const { id, text, ...why } = JSON.parse(line) as RemovedDocument;
+    for await (const { id, text, ...why } of readRecords<RemovedDocument>(path.join(folder, name))) {
       if (typeof removed === 'string' && ![why.step, why.reason].includes(removed)) continue;
       yield { id, text, removed: why };
     }

@@ -1,14 +1,11 @@
 // Measures the shift between the domain and what the model knows: how well the model predicts each, and how far their tokens' frequencies
 // lie apart. Kept in the cache under the fingerprint of model and corpora.
 import * as fs from 'node:fs';
-import * as os from 'node:os';
 import * as path from 'node:path';
 import { readJson, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint } from '../base/hash.ts';
 import { formatCount, formatSeconds } from '../base/units.ts';
 import { openModel } from '../checkpoint/index.ts';
-import { pickKernels } from '../kernels/index.ts';
-import { loadDecoder } from '../nn/index.ts';
 import {
   assessShift,
   divergence,
@@ -19,7 +16,7 @@ import {
 } from '../recipe/index.ts';
 import { openShard, type PreparedCorpus } from '../shards/index.ts';
 import { modelDigest } from './facts.ts';
-import { precisionOf } from './model.ts';
+import { loadForInference, precisionOf } from './model.ts';
 import { heldOutSets, MAX_DEFAULT_WINDOW, scoreTexts } from './texts.ts';
 import type { PipelineOptions } from './types.ts';
 
@@ -99,9 +96,7 @@ async function scoreCorpora(
     const weightBytes = facts.numParameters * (precision === 'bf16' ? 2 : 4);
     if (hardware.memoryBytes && weightBytes > hardware.memoryBytes * MAX_MEMORY_SHARE)
       return 'bits per byte were not measured: the weights alone would fill the memory here';
-    const kernels = pickKernels();
-    kernels.setNumThreads(options.threads ?? os.availableParallelism());
-    const decoder = loadDecoder(source, precision, kernels, 'inference');
+    const { decoder } = loadForInference(source, options);
     const seqLen = Math.min(facts.context, MAX_DEFAULT_WINDOW);
     const scores: Scores = new Map();
     for (const set of heldOutSets(corpora, seqLen, Math.min(MAX_SCORED_TOKENS, affordable)))

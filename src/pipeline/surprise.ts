@@ -1,18 +1,16 @@
 // How well the base model foretells each document: what it knows by heart teaches nothing, what it cannot foretell at all is often no text
 // (Wenzek et al. 2020, arXiv 1911.00359, keep bands of perplexity). In bits per byte, so that limits do not depend on the tokenizer.
-import * as os from 'node:os';
 import { fingerprint } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
 import { openModel } from '../checkpoint/index.ts';
 import type { Config } from '../config/index.ts';
 import { type CuratedCorpus, type Document, rewriteCorpus, type Step } from '../corpus/index.ts';
 import { toBatch } from '../engine/index.ts';
-import { pickKernels } from '../kernels/index.ts';
-import { type Decoder, loadDecoder } from '../nn/index.ts';
-import type { Sequence } from '../shards/index.ts';
+import type { Decoder } from '../nn/index.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
 import { modelDigest } from './facts.ts';
-import { precisionOf } from './model.ts';
+import { loadForInference } from './model.ts';
+import { sequenceOf } from './texts.ts';
 import type { PipelineOptions } from './types.ts';
 
 /** Of a document's beginning: enough to tell, and a long document costs no more than a page. */
@@ -77,12 +75,10 @@ class Scorer {
   private readonly tokenizer: Tokenizer;
   private readonly seqLen: number;
 
-  constructor(model: string, seqLen: number, { threads }: PipelineOptions) {
+  constructor(model: string, seqLen: number, options: PipelineOptions) {
     const source = openModel(model);
     try {
-      const kernels = pickKernels();
-      kernels.setNumThreads(threads ?? os.availableParallelism());
-      this.decoder = loadDecoder(source, precisionOf(source), kernels, 'inference');
+      this.decoder = loadForInference(source, options).decoder;
       this.tokenizer = source.tokenizer();
     } finally {
       source.close();
@@ -126,7 +122,7 @@ class Scorer {
   private *scored(sequences: readonly Waiting[][]): Generator<Document> {
     const { seqLen } = this;
     if (sequences[0]!.length === 0) return;
-    const losses = this.decoder.scoreBatch(toBatch(sequences.map((waiting) => pack(waiting, seqLen))));
+    const losses = this.decoder.scoreBatch(toBatch(sequences.map((waiting) => sequenceOf(waiting, seqLen))));
     for (const [row, waiting] of sequences.entries()) {
       let at = row * seqLen;
       for (const { document, ids, numBytes } of waiting) {
@@ -137,23 +133,4 @@ class Scorer {
       }
     }
   }
-}
-
-/** Documents side by side, each with its own positions and attention. */
-function pack(waiting: readonly Waiting[], seqLen: number): Sequence {
-  const sequence: Sequence = {
-    inputs: new Int32Array(seqLen),
-    targets: new Int32Array(seqLen).fill(-1),
-    docStart: new Int32Array(seqLen),
-    shard: new Int32Array(seqLen),
-  };
-  let at = 0;
-  for (const { ids } of waiting) {
-    sequence.inputs.set(ids.subarray(0, -1), at);
-    sequence.targets.set(ids.subarray(1), at);
-    sequence.docStart.fill(at, at, at + ids.length - 1);
-    at += ids.length - 1;
-  }
-  sequence.docStart.fill(at, at);
-  return sequence;
 }

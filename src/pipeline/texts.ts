@@ -80,19 +80,30 @@ export function heldOutSets(
 /** Cuts a document so that each of its tokens but the first is predicted once. */
 export function windows(ids: Int32Array, seqLen: number): Sequence[] {
   const count = Math.ceil((ids.length - 1) / seqLen);
-  return Array.from({ length: count }, (_, i) => window(ids.subarray(i * seqLen, (i + 1) * seqLen + 1), seqLen));
+  return Array.from({ length: count }, (_, i) =>
+    sequenceOf([{ ids: ids.subarray(i * seqLen, (i + 1) * seqLen + 1) }], seqLen),
+  );
 }
 
-/** ids[0 .. n-1] predict ids[1 .. n]; the rest is padding. */
-function window(ids: Int32Array, seqLen: number): Sequence {
-  const length = ids.length - 1;
+/**
+ * Documents, or pieces of them, side by side, each with its own positions and attention; the rest is padding.
+ * @param pieces ids[0 .. n-1] of each predict ids[1 .. n]
+ */
+export function sequenceOf(pieces: readonly { ids: Int32Array }[], seqLen: number): Sequence {
   const sequence: Sequence = {
     inputs: new Int32Array(seqLen),
     targets: new Int32Array(seqLen).fill(-1),
-    docStart: new Int32Array(seqLen).fill(length, length),
+    docStart: new Int32Array(seqLen),
     shard: new Int32Array(seqLen),
   };
-  sequence.inputs.set(ids.subarray(0, length));
-  sequence.targets.set(ids.subarray(1));
+  let at = 0;
+  for (const { ids } of pieces) {
+    const end = at + ids.length - 1;
+    sequence.inputs.set(ids.subarray(0, -1), at);
+    sequence.targets.set(ids.subarray(1), at);
+    sequence.docStart.fill(at, at, end);
+    at = end;
+  }
+  sequence.docStart.fill(at, at);
   return sequence;
 }

@@ -1,7 +1,7 @@
 // The datasheet of a corpus: what it is made of, what was done to it, what it holds (after Gebru et al. 2021, "Datasheets for Datasets"),
 // as Markdown for people and as JSON-LD in the Croissant format (mlcommons.org/croissant) for programs.
 import { formatBytes, formatCount } from '../base/units.ts';
-import type { CuratedManifest } from '../corpus/index.ts';
+import type { CuratedManifest, StepCounts } from '../corpus/index.ts';
 import type { CorpusManifest } from '../shards/index.ts';
 import { bullets, joinBlocks, tableMarkdown } from './markdown.ts';
 
@@ -67,19 +67,12 @@ export function datasheetMarkdown({ name, role, paths, curated, shards }: Corpus
 
 function cleaning(curated: CuratedManifest): string {
   const { steps, given, kept } = curated;
-  const rows = steps.map(({ name, removed, changed, reasons, changes }) => [
-    name,
-    formatCount(removed.numDocuments),
-    formatBytes(removed.numBytes),
-    formatCount(changed.numDocuments),
-    [
-      ...Object.entries(reasons).map(([reason, amount]) => [reason, amount.numDocuments] as const),
-      ...Object.entries(changes),
-    ]
-      .toSorted((a, b) => b[1] - a[1])
-      .slice(0, MAX_REASONS)
-      .map(([what, n]) => `${what} ${formatCount(n)}`)
-      .join(', '),
+  const rows = steps.map((step) => [
+    step.name,
+    formatCount(step.removed.numDocuments),
+    formatBytes(step.removed.numBytes),
+    formatCount(step.changed.numDocuments),
+    describeEffects(step, MAX_REASONS),
   ]);
   return joinBlocks([
     `${formatCount(kept.numDocuments)} of ${formatCount(given.numDocuments)} documents and ${formatBytes(kept.numBytes)} of ${formatBytes(given.numBytes)} were kept. Removed documents, each with its reason, are in \`removed/\` of the cleaned corpus.`,
@@ -94,6 +87,18 @@ function cleaning(curated: CuratedManifest): string {
       rows,
     }),
   ]).trimEnd();
+}
+
+/** What a step did, largest first: "too few words 120, mail addresses 14". */
+export function describeEffects({ reasons, changes }: StepCounts, most: number): string {
+  return [
+    ...Object.entries(reasons).map(([reason, { numDocuments }]) => [reason, numDocuments] as const),
+    ...Object.entries(changes),
+  ]
+    .toSorted((a, b) => b[1] - a[1])
+    .slice(0, most)
+    .map(([what, n]) => `${what} ${formatCount(n)}`)
+    .join(', ');
 }
 
 function languages(byLanguage: Record<string, number>): string {

@@ -11,7 +11,7 @@ import { blendFigure, runFigures } from './run-charts.ts';
 export { type ClusterMap, clusterMap } from './cluster-map.ts';
 export { type ComparedRun, type ComparisonReport, writeComparisonReport } from './comparison.ts';
 export { forecastText, headline, memoryText } from './content.ts';
-export { type CorpusCard, croissant, datasheetMarkdown } from './datasheet.ts';
+export { type CorpusCard, croissant, datasheetMarkdown, describeEffects } from './datasheet.ts';
 export { flowFigure } from './flow-figure.ts';
 export { planFigure } from './plan-figure.ts';
 

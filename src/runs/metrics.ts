@@ -15,12 +15,12 @@ export function readMetrics(file: string): Metrics {
   };
   let numSteps = 0;
   const numSkippedLines = readJsonLines(file, (line) => {
-    const step = line['step'];
+    const step = line.step;
     if (typeof step !== 'number' || !Number.isSafeInteger(step) || step < 0) return;
     numSteps = step + 1;
     for (const known of columns.values()) known.truncate(step);
     for (const name of NUMBERS) column(name).set(step, line[name]);
-    const byCorpus = line['lossByCorpus'];
+    const byCorpus = line.lossByCorpus;
     if (byCorpus !== null && typeof byCorpus === 'object')
       for (const [corpus, loss] of Object.entries(byCorpus)) column(`${CORPUS_PREFIX}${corpus}`).set(step, loss);
   });

@@ -59,7 +59,7 @@ function readSchedule(file: string): Float32Array | undefined {
 function readEvents(file: string): RunEvent[] {
   const events: RunEvent[] = [];
   readJsonLines(file, (line) => {
-    if (typeof line['type'] === 'string' && typeof line['time'] === 'string') events.push(line as unknown as RunEvent);
+    if (typeof line.type === 'string' && typeof line.time === 'string') events.push(line as unknown as RunEvent);
   });
   return events;
 }

@@ -9,6 +9,7 @@ import * as path from 'node:path';
 import { DataError } from '../base/errors.ts';
 import { explainSystemError, readJson, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint, sha256File } from '../base/hash.ts';
+import { stageFolder } from '../base/package.ts';
 import { Progress } from '../base/progress.ts';
 import { formatCount } from '../base/units.ts';
 import {
@@ -17,8 +18,10 @@ import {
   type Document,
   findInputFiles,
   type InputFile,
+  type InputSummary,
   type Language,
   readFiles,
+  summariseInputs,
 } from '../corpus/index.ts';
 import { type ChatMessage, loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { readHashes, writeHashes } from './hashes.ts';
@@ -96,13 +99,7 @@ export interface CorpusManifest {
   dtype: ShardDtype;
   vocabSize: number;
   tokenizerDigest: string;
-  inputs: {
-    numFiles: number;
-    numBytes: number;
-    digest: string;
-    skippedByEnding: Record<string, number>;
-    numIgnored: number;
-  };
+  inputs: InputSummary;
   /** Set where the corpus has so few documents that they were cut into parts of about this many characters to hold some out. */
   partChars?: number;
   /** Set where reading stopped at `limitTokens`. */
@@ -157,13 +154,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
     tokenizer.documentEnd,
     tokenizer.chatTemplate,
   ]);
-  const inputs = {
-    numFiles: found.files.length,
-    numBytes: found.files.reduce((sum, file) => sum + file.sizeBytes, 0),
-    digest: options.sourceDigest ?? fingerprint(found.files),
-    skippedByEnding: found.skippedByEnding,
-    numIgnored: found.numIgnored,
-  };
+  const inputs = summariseInputs(found, options.sourceDigest);
   const stageFingerprint = fingerprint({
     stage: 'corpus',
     version: STAGE_VERSION,
@@ -176,7 +167,7 @@ export async function prepareCorpus(options: PrepareOptions): Promise<PreparedCo
     maxBadShare: options.maxBadShare,
     maxRecordBytes: options.maxRecordBytes,
   });
-  const folder = path.join(options.cacheFolder, `corpus-${options.name.replace(/[^\w.-]/g, '_')}-${stageFingerprint}`);
+  const folder = stageFolder(options.cacheFolder, 'corpus', options.name, stageFingerprint);
   const existing = options.fresh ? undefined : readManifest(folder, stageFingerprint);
   if (existing) return describe(options, folder, true, existing);
 

@@ -7,14 +7,15 @@ import { entryFile } from '../../base/entry.ts';
 import { DataError } from '../../base/errors.ts';
 import { makeFolder, readJson, writeJsonAtomic } from '../../base/files.ts';
 import { fingerprint, sha256File } from '../../base/hash.ts';
+import { stageFolder } from '../../base/package.ts';
 import { Progress } from '../../base/progress.ts';
 import { mapOnWorkers } from '../../base/worker-pool.ts';
 import type { CleanStepConfig } from '../../config/index.ts';
-import { findInputFiles } from '../paths.ts';
-import { badShareError, DEFAULT_MAX_BAD_SHARE, damageError, MIN_BAD_TO_STOP } from '../read.ts';
+import { findInputFiles, type InputSummary, summariseInputs } from '../paths.ts';
+import { badShareError, DEFAULT_MAX_BAD_SHARE, damageError, MIN_BAD_TO_STOP, noCounts } from '../read.ts';
 import type { BadRecord, CorpusSpec, ReadCounts } from '../types.ts';
 import { type Amount, addAmount, nothing } from './amount.ts';
-import { noCounts, type PartSummary, type PartTask, partFiles, readPart } from './part.ts';
+import { type PartSummary, type PartTask, partFiles, readPart } from './part.ts';
 import { type Part, planParts } from './parts.ts';
 import type { DecontaminateOptions } from './steps/decontaminate.ts';
 import type { StepCounts } from './types.ts';
@@ -54,13 +55,7 @@ export interface CuratedManifest {
   version: number;
   fingerprint: string;
   name: string;
-  inputs: {
-    numFiles: number;
-    numBytes: number;
-    digest: string;
-    skippedByEnding: Record<string, number>;
-    numIgnored: number;
-  };
+  inputs: InputSummary;
   /** Where reading ended before the files did. */
   limitTokens?: number;
   /** What was read: records, bad ones, empty ones. */
@@ -148,13 +143,7 @@ export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpu
 /** What a corpus is made from, and where the result belongs. */
 async function identify(options: CurateOptions) {
   const found = await findInputFiles(options.paths, options.baseFolder);
-  const inputs = {
-    numFiles: found.files.length,
-    numBytes: found.files.reduce((sum, file) => sum + file.sizeBytes, 0),
-    digest: fingerprint(found.files),
-    skippedByEnding: found.skippedByEnding,
-    numIgnored: found.numIgnored,
-  };
+  const inputs = summariseInputs(found);
   const stageFingerprint = fingerprint({
     stage: 'curated',
     version: STAGE_VERSION,
@@ -168,8 +157,7 @@ async function identify(options: CurateOptions) {
       partBytes: options.partBytes,
     },
   });
-  const name = options.name.replace(/[^\w.-]/g, '_');
-  const folder = path.join(options.cacheFolder, `curated-${name}-${stageFingerprint}`);
+  const folder = stageFolder(options.cacheFolder, 'curated', options.name, stageFingerprint);
   return { found, inputs, stageFingerprint, folder };
 }
 
@@ -236,7 +224,7 @@ async function* doParts(parts: readonly Part[], folder: string, options: CurateO
     }),
   };
   const numWorkers = Math.max(1, Math.min(options.numWorkers ?? os.availableParallelism(), open.length));
-  const results = mapOnWorkers<Part, PartSummary>(each(open), (part) => part, {
+  const results = mapOnWorkers<Part, PartSummary>(open, (part) => part, {
     file: entryFile(import.meta.url, './worker.ts'),
     workerData: task,
     numWorkers,
@@ -257,10 +245,6 @@ async function* doParts(parts: readonly Part[], folder: string, options: CurateO
   }
   yield* before(Number.POSITIVE_INFINITY);
   progress.finish();
-}
-
-async function* each<T>(items: readonly T[]): AsyncGenerator<T> {
-  yield* items;
 }
 
 /** Sums over the parts, and judges the share of bad records as it grows. */

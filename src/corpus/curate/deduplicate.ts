@@ -8,6 +8,7 @@ import { entryFile } from '../../base/entry.ts';
 import { ConfigError } from '../../base/errors.ts';
 import { makeFolder, readJson, writeFolderAtomic, writeJsonAtomic } from '../../base/files.ts';
 import { fingerprint } from '../../base/hash.ts';
+import { stageFolder } from '../../base/package.ts';
 import { Progress } from '../../base/progress.ts';
 import { mapOnWorkers } from '../../base/worker-pool.ts';
 import type { DedupConfig } from '../../config/index.ts';
@@ -57,9 +58,7 @@ export async function deduplicate(
     dedup: options.dedup,
     corpora: corpora.map(({ manifest }) => [manifest.name, manifest.fingerprint]),
   });
-  const folders = corpora.map(({ manifest }) =>
-    path.join(options.cacheFolder, `deduplicated-${manifest.name.replace(/[^\w.-]/g, '_')}-${stage}`),
-  );
+  const folders = corpora.map(({ manifest }) => stageFolder(options.cacheFolder, 'deduplicated', manifest.name, stage));
   const manifests = folders.map((folder) => path.join(folder, MANIFEST));
   if (options.fresh) for (const manifest of manifests) fs.rmSync(manifest, { force: true });
   const isDone = manifests.every((file) => fs.existsSync(file));
@@ -256,10 +255,7 @@ async function onWorkers(
 ): Promise<unknown[]> {
   const progress = new Progress({ label, total: tasks.length, quiet: options.quiet });
   const results: unknown[] = [];
-  async function* each() {
-    yield* tasks;
-  }
-  const stream = mapOnWorkers<DedupTask, unknown>(each(), (task) => task, {
+  const stream = mapOnWorkers<DedupTask, unknown>(tasks, (task) => task, {
     file: entryFile(import.meta.url, './dedup-worker.ts'),
     workerData,
     numWorkers: Math.max(1, Math.min(options.numWorkers ?? os.availableParallelism(), tasks.length)),

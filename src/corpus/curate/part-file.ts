@@ -62,11 +62,19 @@ export function recordOf({ id, text, source, messages, metadata }: Document): ob
   return { id, ...(messages ? { messages } : { text }), source, ...(metadata && { metadata }) };
 }
 
+/** The documents of a file that PartFile wrote, as they were. @throws as readRecords */
+export async function* readPartFile(file: string): AsyncGenerator<Document> {
+  for await (const record of readRecords<Document>(file)) {
+    const { messages } = record;
+    yield messages ? { ...record, text: messages.map(({ content }) => content).join('\n\n') } : record;
+  }
+}
+
 /**
- * The documents of a file that PartFile wrote, as they were.
+ * The records of a file that PartFile wrote.
  * @throws DataError for a line that is none
  */
-export async function* readPartFile(file: string): AsyncGenerator<Document> {
+export async function* readRecords<T>(file: string): AsyncGenerator<T> {
   if (!fs.existsSync(file)) throw new DataError(file, 'is missing. Run the same command with --fresh.');
   const damaged = (line: number) => new DataError(file, `line ${line} is damaged. Run the same command with --fresh.`);
   for await (const { bytes, number } of splitLines(
@@ -74,13 +82,12 @@ export async function* readPartFile(file: string): AsyncGenerator<Document> {
     Number.POSITIVE_INFINITY,
   )) {
     if (!bytes || !isUtf8(bytes)) throw damaged(number);
-    let record: Document;
+    let record: T;
     try {
-      record = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as Document;
+      record = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as T;
     } catch {
       throw damaged(number);
     }
-    const { messages } = record;
-    yield messages ? { ...record, text: messages.map(({ content }) => content).join('\n\n') } : record;
+    yield record;
   }
 }

@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { writeJsonAtomic } from '../../base/files.ts';
 import type { CleanStepConfig } from '../../config/index.ts';
-import { readFiles } from '../read.ts';
+import { noCounts, readFiles } from '../read.ts';
 import type { BadRecord, Document, ReadCounts } from '../types.ts';
 import { type Amount, addAmount, nothing } from './amount.ts';
 import { PartFile, recordOf } from './part-file.ts';
@@ -51,20 +51,14 @@ export const partFiles = (folder: string, index: number) => ({
   bad: path.join(folder, 'bad-records', `${partName(index)}.jsonl`),
 });
 
-export const noCounts = (): ReadCounts => ({
-  numRecords: 0,
-  numDocuments: 0,
-  numBadRecords: 0,
-  numEmptyDocuments: 0,
-  numLeftOut: 0,
-  numBytesRead: 0,
-});
+/** What the documents of all parts pass through. Some steps read files and tables first. */
+export async function stepsOf({ steps, contamination }: PartTask): Promise<Step[]> {
+  return [...(await makeSteps(steps)), ...(contamination ? [decontaminate(contamination)] : [])];
+}
 
-/** Does a part and says what came of it. */
-export async function curatePart(part: Part, task: PartTask): Promise<PartSummary> {
+/** Does a part and says what came of it. @param steps of the task */
+export async function curatePart(part: Part, task: PartTask, steps: readonly Step[]): Promise<PartSummary> {
   const files = partFiles(task.folder, part.index);
-  const steps = await makeSteps(task.steps);
-  if (task.contamination) steps.push(decontaminate(task.contamination));
   const bad = new PartFile(files.bad);
   const badExamples: BadRecord[] = [];
   let damage: BadRecord | undefined;

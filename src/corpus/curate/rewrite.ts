@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { DataError } from '../../base/errors.ts';
 import { makeFolder, readJson, writeJsonAtomic } from '../../base/files.ts';
+import { stageFolder } from '../../base/package.ts';
 import type { Document } from '../types.ts';
 import { addAmount, nothing } from './amount.ts';
 import { addCounts, type CuratedCorpus, type CuratedManifest, documentFiles } from './curate.ts';
@@ -29,7 +30,7 @@ export interface RewriteOptions {
 export async function rewriteCorpus(corpus: CuratedCorpus, options: RewriteOptions): Promise<CuratedCorpus> {
   const { name, fingerprint } = corpus.manifest;
   const identity = `${fingerprint}-${options.fingerprint}`;
-  const folder = path.join(options.cacheFolder, `${options.stage}-${name.replace(/[^\w.-]/g, '_')}-${identity}`);
+  const folder = stageFolder(options.cacheFolder, options.stage, name, identity);
   const manifestFile = path.join(folder, 'manifest.json');
   if (options.fresh) fs.rmSync(folder, { recursive: true, force: true });
   if (fs.existsSync(manifestFile)) {

@@ -11,6 +11,7 @@ import { explainSystemError, writeFileAtomic } from '../../base/files.ts';
 import { FOLD_BEGINS, FOLD_DIGIT, FOLD_ENDS, FOLD_NOTHING, mixPair } from '../../kernels/index.ts';
 import { foldingTable } from './folding.ts';
 import { RecordSorter } from './record-sorter.ts';
+import { HashedPlaces } from './tokens.ts';
 
 export interface EvaluationSet {
   name: string;
@@ -293,11 +294,7 @@ export class ContaminationIndex {
 }
 
 /** The words of a text as MinHash sees them, with their places. */
-class FoldedWords {
-  length = 0;
-  hashes = new Uint32Array(1 << 12);
-  starts = new Uint32Array(1 << 11);
-  ends = new Uint32Array(1 << 11);
+class FoldedWords extends HashedPlaces {
   private readonly folding = foldingTable();
 
   read(text: string): void {
@@ -330,25 +327,6 @@ class FoldedWords {
       }
     }
     if (start >= 0) this.push(start, end, low, high);
-  }
-
-  private push(start: number, end: number, low: number, high: number): void {
-    const at = this.length++;
-    if (at === this.starts.length) {
-      const larger = (array: Uint32Array) => {
-        const result = new Uint32Array(2 * array.length);
-        result.set(array);
-        return result;
-      };
-      this.starts = larger(this.starts);
-      this.ends = larger(this.ends);
-      this.hashes = larger(this.hashes);
-    }
-    this.starts[at] = start;
-    this.ends[at] = end;
-    this.hashes[2 * at] = low;
-    this.hashes[2 * at + 1] = high;
-    mixPair(this.hashes, 2 * at);
   }
 }
 

@@ -22,14 +22,39 @@ function classes(): Uint8Array {
   return table;
 }
 
-/** The tokens of one text at a time, in space that is used again for the next. */
-export class TokenList {
+/** Places in a text with a hash each, in space that is used again for the next text. */
+export class HashedPlaces {
   length = 0;
-  /** Two words of 32 bits a token. */
+  /** Two words of 32 bits a place. */
   hashes = new Uint32Array(1 << 12);
-  /** Code units of the text; end behind the token. */
+  /** Code units of the text; end behind the place. */
   starts = new Uint32Array(1 << 11);
   ends = new Uint32Array(1 << 11);
+
+  protected push(start: number, end: number, low: number, high: number): void {
+    const at = this.length++;
+    if (at === this.starts.length) this.grow();
+    this.starts[at] = start;
+    this.ends[at] = end;
+    this.hashes[2 * at] = low;
+    this.hashes[2 * at + 1] = high;
+    mixPair(this.hashes, 2 * at);
+  }
+
+  private grow(): void {
+    const larger = (array: Uint32Array) => {
+      const result = new Uint32Array(2 * array.length);
+      result.set(array);
+      return result;
+    };
+    this.starts = larger(this.starts);
+    this.ends = larger(this.ends);
+    this.hashes = larger(this.hashes);
+  }
+}
+
+/** The tokens of one text at a time. */
+export class TokenList extends HashedPlaces {
   private readonly classes = classes();
 
   read(text: string): void {
@@ -62,26 +87,5 @@ export class TokenList {
       high = Math.imul(((high << 5) | (high >>> 27)) ^ unit, 0x85ebca6b);
     }
     if (start >= 0) this.push(start, text.length, low, high);
-  }
-
-  private push(start: number, end: number, low: number, high: number): void {
-    const at = this.length++;
-    if (at === this.starts.length) this.grow();
-    this.starts[at] = start;
-    this.ends[at] = end;
-    this.hashes[2 * at] = low;
-    this.hashes[2 * at + 1] = high;
-    mixPair(this.hashes, 2 * at);
-  }
-
-  private grow(): void {
-    const larger = (array: Uint32Array) => {
-      const result = new Uint32Array(2 * array.length);
-      result.set(array);
-      return result;
-    };
-    this.starts = larger(this.starts);
-    this.ends = larger(this.ends);
-    this.hashes = larger(this.hashes);
   }
 }
