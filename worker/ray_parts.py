@@ -18,8 +18,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 CONNECT_SECONDS = 5
+# A cluster starts a server for each client, which a busy machine may be too slow for.
+CONNECT_ATTEMPTS = 3
 POLL_SECONDS = 1
 STDERR_CHARS = 4000
 DETAIL_CHARS = 500
@@ -66,7 +69,15 @@ def connect(address):
         if address != "auto":
             host, port = address.removeprefix("ray://").rsplit(":", 1)
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        for attempts_left in reversed(range(CONNECT_ATTEMPTS)):
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+                break
+            except (ConnectionError, RuntimeError):
+                if attempts_left == 0:
+                    raise
+                ray.shutdown()
+                time.sleep(POLL_SECONDS)
     except ImportError as error:
         raise Failed("package", error)
     except Exception as error:

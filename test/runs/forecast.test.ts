@@ -24,7 +24,7 @@ describe('the forecast of a run', () => {
     expect(domain.points[0]!.step).toBe(200);
     const end = domain.points.at(-1)!;
     expect(end.step).toBe(400);
-    const came = run.evals.at(-1)!.sets['handbook']!.bitsPerByte;
+    const came = run.evals.at(-1)!.sets.handbook!.bitsPerByte;
     expect(end.low).toBeLessThan(came);
     expect(end.high).toBeGreaterThan(came);
   });
