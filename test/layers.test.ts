@@ -17,6 +17,7 @@ const LAYERS = [
   'nn',
   'engine',
   'eval',
+  'serve',
   'runs',
   'report',
   'pipeline',
