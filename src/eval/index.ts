@@ -1,4 +1,14 @@
 // The door of evaluation.
+export {
+  checkInstruction,
+  INSTRUCTION_IDS,
+  type InstructionAccuracy,
+  type InstructionArguments,
+  type InstructionPrompt,
+  type InstructionScore,
+  instructionAccuracy,
+  scoreInstructions,
+} from './instructions/index.ts';
 export { type Twin, type Twins, twinsOf } from './twins/index.ts';
 export type {
   ChatMessage,

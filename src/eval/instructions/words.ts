@@ -1,0 +1,43 @@
+// Words as IFEval counts them.
+import { countMatches, isUpper, splitWords, WORD } from './python-text.ts';
+import { splitSentences } from './sentences.ts';
+
+const WORDS = new RegExp(`[${WORD}]+`, 'gu');
+
+/** Runs of letters, digits and underscores: "don't" is two. */
+export function countWords(text: string): number {
+  return countMatches(WORDS, text);
+}
+
+/**
+ * Words all in capitals among the tokens of the Penn Treebank's rules as NLTK applies them: what is in front of a clitic or inside brackets is a
+ * word of its own ("IT'S" is two), what a hyphen, a slash or a period joins is one. Only rules that part letters from letters are kept here;
+ * signs that stay with a word do not change whether it is upper case.
+ */
+export function countCapitalWords(text: string): number {
+  let count = 0;
+  for (const sentence of splitSentences(text))
+    for (const word of splitWords(separate(sentence))) if (isUpper(word)) count++;
+  return count;
+}
+
+function separate(sentence: string): string {
+  const apart = sentence
+    .replace(/[.][\])}>"'»”’ ]*$/u, (end) => ` ${end}`)
+    .replace(/[:,](?!\p{Nd})/gu, '$& ')
+    .replace(/[«“‘„»”’`"]|''|\.{2,}|--|[;@#$%&?!*[\](){}<>\u2012-\u2015]/g, ' $& ')
+    .replace(/\s+/g, ' ');
+  return ` ${apart} `
+    .replace(/([^' ])('[sSmMdD]|') /g, '$1 $2 ')
+    .replace(/([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) /g, '$1 $2 ')
+    .replace(/\b(can)(not)\b|\b(d)('ye)\b|\b(gim|lem)(me)\b|\b(gon|wan)(na)\b|\b(got)(ta)\b|\b(mor)('n)\b/gi, splitPair)
+    .replace(/ ('t)(is|was)\b/gi, ' $1 $2 ');
+}
+
+/** Puts a space between the two groups that took part. */
+function splitPair(...args: unknown[]): string {
+  return args
+    .slice(1, 13)
+    .filter((part) => typeof part === 'string')
+    .join(' ');
+}
