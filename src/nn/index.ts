@@ -16,9 +16,10 @@ export {
   type Sequence,
   type SequenceOptions,
   StopTexts,
+  stopTokens,
   type TextOptions,
 } from './generation/index.ts';
-export { exportTensors, initDecoder, loadDecoder, readWeights } from './load.ts';
+export { exportTensors, initDecoder, loadDecoder, loadForInference, precisionOf, readWeights } from './load.ts';
 export { countMemory, type TrainingMemory, type TrainingShape } from './memory.ts';
 export { type AdamWSettings, adamwStep, gradNorm, prepareTraining } from './optimizer.ts';
 export { type ExpertLoad, type RouterLosses, RouterStep } from './routing.ts';

@@ -1,8 +1,9 @@
 // Between a checkpoint and a decoder: stacked parameters from named tensors, and back.
+import * as os from 'node:os';
 import { DataError } from '../base/errors.ts';
 import { Rng } from '../base/rng.ts';
 import { isBuffer, isHead, type ModelSource, type TensorToWrite } from '../checkpoint/index.ts';
-import type { Floats, Kernels } from '../kernels/index.ts';
+import { type Floats, type Kernels, pickKernels } from '../kernels/index.ts';
 import { isAdapted, mergedPart } from './adapters.ts';
 import { Decoder } from './decoder.ts';
 import {
@@ -52,6 +53,19 @@ export function loadDecoder(
       ? changeLayout(source.readBf16(part.name), part, spec.cols, 'ours')
       : changeLayout(source.readF32(part.name), part, spec.cols, 'ours');
   return new Decoder(config, buildParameters(specs, weightPrecision, kernels, read), precision, kernels);
+}
+
+/** What to compute in: bf16 where the model's weights are stored as nothing else; any other would lose digits in it. */
+export function precisionOf(source: ModelSource): Precision {
+  return [...source.tensors.values()].every(({ storedAs }) => storedAs === 'BF16') ? 'bf16' : 'f32';
+}
+
+/** A model to score or generate with, on so many threads (all cores). */
+export function loadForInference(source: ModelSource, { threads }: { threads?: number } = {}) {
+  const kernels = pickKernels();
+  kernels.setNumThreads(threads ?? os.availableParallelism());
+  const precision = precisionOf(source);
+  return { decoder: loadDecoder(source, precision, kernels, 'inference'), precision };
 }
 
 /** A decoder with random weights: normal, deviation 0.02, narrower by sqrt(2 layers) where a layer writes to the residual stream (Radford et al. 2019). */

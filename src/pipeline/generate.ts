@@ -1,10 +1,15 @@
 // Text from a model: opens it, writes the prompt as its tokenizer and template want it, and generates.
-import { ConfigError } from '../base/errors.ts';
 import { cacheFolder } from '../base/package.ts';
-import { type ModelSource, openModel, resolveModel } from '../checkpoint/index.ts';
-import { checkSampling, type GeneratedText, generateText, type SamplingOptions } from '../nn/index.ts';
+import { openModel, resolveModel } from '../checkpoint/index.ts';
+import {
+  checkSampling,
+  type GeneratedText,
+  generateText,
+  loadForInference,
+  type SamplingOptions,
+  stopTokens,
+} from '../nn/index.ts';
 import { renderChat, type Tokenizer } from '../tokenizer/index.ts';
-import { loadForInference } from './model.ts';
 import type { PipelineOptions } from './types.ts';
 
 export interface GenerateRequest {
@@ -60,15 +65,4 @@ function promptTokens(tokenizer: Tokenizer, { prompt, chat }: GenerateRequest): 
   if (!chat) return Int32Array.from([tokenizer.documentStart, ...tokenizer.encode(prompt)]);
   const text = renderChat(tokenizer, [{ role: 'user', content: prompt }], { addGenerationPrompt: true });
   return Int32Array.from(tokenizer.encode(text, { parseSpecial: true }));
-}
-
-/** What ends an answer: the model's end-of-sequence tokens, of which there may be several, and the separator of its documents. */
-export function stopTokens(source: ModelSource): Set<number> {
-  const named = source.generationConfig?.eos_token_id ?? source.config.eos_token_id ?? [];
-  const ids = Array.isArray(named) ? named : [named];
-  if (!ids.every((id) => Number.isInteger(id)))
-    throw new ConfigError(
-      `${source.path}: eos_token_id: expected a token id or a list of them, found ${JSON.stringify(named)}.`,
-    );
-  return new Set([...(ids as number[]), source.tokenizer().documentEnd]);
 }

@@ -1,17 +1,15 @@
 // The model a run begins with, as a Hugging Face folder: fetched, converted from GGUF, or made new with random weights and a tokenizer
 // trained on the corpora. Conversions and new models are kept in the cache under the fingerprint of what went into them.
 import * as fs from 'node:fs';
-import * as os from 'node:os';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { fingerprint, sha256File } from '../base/hash.ts';
 import { type HfConfig, type ModelSource, openModel, resolveModel, saveModel } from '../checkpoint/index.ts';
 import type { Config, NewModelConfig } from '../config/index.ts';
 import { findInputFiles, readCorpus } from '../corpus/index.ts';
-import { pickKernels, referenceKernels } from '../kernels/index.ts';
-import { exportTensors, initDecoder, loadDecoder } from '../nn/index.ts';
+import { referenceKernels } from '../kernels/index.ts';
+import { exportTensors, initDecoder } from '../nn/index.ts';
 import { loadTokenizer, type Tokenizer, trainBpe } from '../tokenizer/index.ts';
-import type { PipelineOptions } from './types.ts';
 
 /** Text that a new tokenizer is trained on, characters: more changes little in the merges of a small vocabulary. */
 const TOKENIZER_SAMPLE = 100_000_000;
@@ -56,19 +54,6 @@ export async function toFolder(target: string, cache: string, say: (line: string
   } finally {
     source.close();
   }
-}
-
-/** What to compute in: bf16 where the model's weights are stored as nothing else; any other would lose digits in it. */
-export function precisionOf(source: ModelSource): 'bf16' | 'f32' {
-  return [...source.tensors.values()].every(({ storedAs }) => storedAs === 'BF16') ? 'bf16' : 'f32';
-}
-
-/** A model to score or generate with, on the threads of the options. */
-export function loadForInference(source: ModelSource, { threads }: PipelineOptions) {
-  const kernels = pickKernels();
-  kernels.setNumThreads(threads ?? os.availableParallelism());
-  const precision = precisionOf(source);
-  return { decoder: loadDecoder(source, precision, kernels, 'inference'), precision };
 }
 
 function bytesOf(source: ModelSource, name: string): Uint8Array {

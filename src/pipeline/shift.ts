@@ -6,6 +6,7 @@ import { readJson, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint } from '../base/hash.ts';
 import { formatCount, formatSeconds } from '../base/units.ts';
 import { openModel } from '../checkpoint/index.ts';
+import { loadForInference, precisionOf } from '../nn/index.ts';
 import {
   assessShift,
   divergence,
@@ -16,7 +17,6 @@ import {
 } from '../recipe/index.ts';
 import { openShard, type PreparedCorpus } from '../shards/index.ts';
 import { modelDigest } from './facts.ts';
-import { loadForInference, precisionOf } from './model.ts';
 import { heldOutSets, MAX_DEFAULT_WINDOW, scoreTexts } from './texts.ts';
 import type { PipelineOptions } from './types.ts';
 

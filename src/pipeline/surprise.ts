@@ -6,10 +6,9 @@ import { openModel } from '../checkpoint/index.ts';
 import type { Config } from '../config/index.ts';
 import { type CuratedCorpus, type Document, rewriteCorpus, type Step } from '../corpus/index.ts';
 import { toBatch } from '../engine/index.ts';
-import type { Decoder } from '../nn/index.ts';
+import { type Decoder, loadForInference } from '../nn/index.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
 import { modelDigest } from './facts.ts';
-import { loadForInference } from './model.ts';
 import { sequenceOf } from './texts.ts';
 import type { PipelineOptions } from './types.ts';
 

@@ -2,4 +2,4 @@
 export { type FinishReason, GenerationBatch, type Sequence, type SequenceOptions } from './batch.ts';
 export { KeyValueCache } from './cache.ts';
 export { checkSampling, GREEDY, Sampler, type SamplingOptions } from './sampling.ts';
-export { type GeneratedText, generateText, StopTexts, type TextOptions } from './text.ts';
+export { type GeneratedText, generateText, StopTexts, stopTokens, type TextOptions } from './text.ts';

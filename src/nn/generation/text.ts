@@ -1,6 +1,7 @@
 // Text from a prompt, piece by piece, ended by stop texts and stop tokens.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ConfigError } from '../../base/errors.ts';
+import type { ModelSource } from '../../checkpoint/index.ts';
 import { TextStream, type Tokenizer } from '../../tokenizer/index.ts';
 import type { Decoder } from '../decoder.ts';
 import { type FinishReason, GenerationBatch, type SequenceOptions } from './batch.ts';
@@ -104,4 +105,15 @@ export async function* generateText(
     promptMs: firstToken - start,
     decodeMs,
   };
+}
+
+/** What ends an answer: the model's end-of-sequence tokens, of which there may be several, and the separator of its documents. */
+export function stopTokens(source: ModelSource): Set<number> {
+  const named = source.generationConfig?.eos_token_id ?? source.config.eos_token_id ?? [];
+  const ids = Array.isArray(named) ? named : [named];
+  if (!ids.every((id) => Number.isInteger(id)))
+    throw new ConfigError(
+      `${source.path}: eos_token_id: expected a token id or a list of them, found ${JSON.stringify(named)}.`,
+    );
+  return new Set([...(ids as number[]), source.tokenizer().documentEnd]);
 }
