@@ -1,7 +1,14 @@
 // The door of the engines.
 export { checkpointName, listCheckpoints } from './checkpoints.ts';
-export { scoreSet, toBatch } from './evaluate.ts';
+export { type SetDocuments, type SetScore, scoreSet, toBatch } from './evaluate.ts';
 export { lockRun } from './lock.ts';
 export type { ProfilePart, StepProfile } from './profile.ts';
-export { type EngineMessage, type EvalResult, type EvalSetResult, EXIT_STOPPED, type StepMetrics } from './protocol.ts';
+export {
+  type EngineMessage,
+  type EvalDocumentsResult,
+  type EvalResult,
+  type EvalSetResult,
+  EXIT_STOPPED,
+  type StepMetrics,
+} from './protocol.ts';
 export { type SuperviseOptions, type SuperviseResult, superviseEngine } from './supervisor.ts';

@@ -37,6 +37,7 @@ import { lockRun } from './lock.ts';
 import { Profiler, phase } from './profile.ts';
 import {
   type EngineMessage,
+  type EvalDocumentsResult,
   type EvalResult,
   EXIT_FATAL,
   EXIT_FINISHED,
@@ -389,14 +390,17 @@ class Training {
     const numSequences = sets.reduce((sum, set) => sum + set.order.numSequences, 0);
     const total = scoresEma ? 2 * numSequences : numSequences;
     let done = 0;
+    const documents: EvalDocumentsResult = { step, sets: {} };
     const score = async () => {
       const results: EvalResult['sets'] = {};
       for (const set of sets) {
         const before = done;
-        results[set.name] = await scoreSet(
+        const ofSet = this.reader.evalDocuments(set);
+        const { result, nats } = await scoreSet(
           this.decoder,
           set,
           (i) => this.reader.evalSequence(set, i),
+          ofSet,
           job.batch.sequencesPerMicroBatch,
           async (inSet) => {
             done = before + inSet;
@@ -405,11 +409,18 @@ class Training {
             if (stopRequested) throw new Interrupted();
           },
         );
+        results[set.name] = result;
+        // A hundredth of a millinat a document is far below what can be told apart.
+        documents.sets[set.name] ??= {
+          bytes: [...ofSet.bytes],
+          nats: Array.from(nats, (x) => Math.round(x * 1e5) / 1e5),
+        };
       }
       return results;
     };
     const result: EvalResult = { step, time: new Date().toISOString(), sets: await score() };
     if (scoresEma) result.ema = await withEma(this.decoder.trained(), this.decoder.kernels, score);
+    writeJsonAtomic(path.join(this.runFolder, 'evals', `documents-${checkpointName(step)}.json`), documents);
     writeJsonAtomic(this.evaluationFile(step), result);
     const bitsPerByte = (scores: EvalResult['sets']) =>
       Object.fromEntries(Object.entries(scores).map(([name, set]) => [name, set.bitsPerByte]));

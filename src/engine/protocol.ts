@@ -52,6 +52,14 @@ export interface EvalSetResult {
   numTokens: number;
   numBytes: number;
   numDocuments: number;
+  /** Over documents, of bitsPerByte; absent for a single one. */
+  stderrBitsPerByte?: number;
+}
+
+/** evals/documents-step-*.json: by held-out set, of each of its documents the UTF-8 bytes of its text and its loss. */
+export interface EvalDocumentsResult {
+  step: number;
+  sets: Record<string, { bytes: number[]; nats: number[] }>;
 }
 
 export interface EvalResult {

@@ -5,11 +5,10 @@ import { cacheFolder } from '../base/package.ts';
 import { openModel, resolveModel } from '../checkpoint/index.ts';
 import { readCorpus } from '../corpus/index.ts';
 import { loadForInference } from '../nn/index.ts';
-import type { Sequence } from '../shards/index.ts';
 import { encodeConversation, loadTokenizer, type Tokenizer } from '../tokenizer/index.ts';
 import { toFolder } from './model.ts';
 import { prepare } from './stages.ts';
-import { heldOutSets, MAX_DEFAULT_WINDOW, scoreTexts, type TextSet, windows } from './texts.ts';
+import { cutDocuments, heldOutSets, MAX_DEFAULT_WINDOW, scoreTexts, type TextSet } from './texts.ts';
 import type { PipelineOptions } from './types.ts';
 
 export interface EvaluateRequest {
@@ -32,6 +31,8 @@ export interface EvalTable {
   rows: {
     name: string;
     bitsPerByte: number;
+    /** Over documents; absent for a single one. */
+    stderrBitsPerByte?: number;
     perplexity: number;
     numTokens: number;
     numBytes: number;
@@ -66,6 +67,7 @@ export async function evaluate(
       rows.push({
         name: set.name,
         bitsPerByte: score.bitsPerByte,
+        stderrBitsPerByte: score.stderrBitsPerByte,
         perplexity: score.perplexity,
         numTokens: score.numTokens,
         numBytes: score.numBytes,
@@ -99,26 +101,18 @@ function translator(from: Tokenizer, to: Tokenizer, { log }: PipelineOptions): (
 
 /** Documents of files, each as its start token and its text, cut in windows that share no predicted token. */
 async function textSet(data: string, tokenizer: Tokenizer, seqLen: number, request: EvaluateRequest): Promise<TextSet> {
-  const sequences: Sequence[] = [];
-  let numBytes = 0;
+  const documents: Int32Array[] = [];
+  const documentBytes: number[] = [];
   let numTokens = 0;
-  let numDocuments = 0;
   for await (const { text, messages } of readCorpus({ name: data, paths: [data], field: request.field })) {
     const said = messages ? encodeConversation(tokenizer, messages).ids : tokenizer.encode(text);
     const ids = Int32Array.from([tokenizer.documentStart, ...said]);
-    sequences.push(...windows(ids, seqLen));
-    numBytes += Buffer.byteLength(text);
+    documents.push(ids);
+    documentBytes.push(Buffer.byteLength(text));
     numTokens += ids.length - 1;
-    numDocuments++;
     if (request.tokens && numTokens >= request.tokens) break;
   }
   if (numTokens === 0) throw new ConfigError(`${data}: holds no text to score.`);
-  return {
-    name: data,
-    numSequences: sequences.length,
-    sequence: (i) => sequences[i]!,
-    numBytes,
-    numTokens,
-    numDocuments,
-  };
+  const numBytes = documentBytes.reduce((sum, bytes) => sum + bytes, 0);
+  return { name: data, ...cutDocuments(documents, seqLen), documentBytes, numBytes };
 }

@@ -5,7 +5,14 @@ import * as path from 'node:path';
 import { Progress } from '../base/progress.ts';
 import { type EvalSetResult, scoreSet } from '../engine/index.ts';
 import type { Decoder } from '../nn/index.ts';
-import { compileEvalOrder, type EvalSetRef, openShard, type PreparedCorpus, type Sequence } from '../shards/index.ts';
+import {
+  compileEvalOrder,
+  type EvalSetRef,
+  openShard,
+  type PreparedCorpus,
+  readDocumentBytes,
+  type Sequence,
+} from '../shards/index.ts';
 import type { PipelineOptions } from './types.ts';
 
 export const MAX_DEFAULT_WINDOW = 1024;
@@ -16,6 +23,9 @@ export interface TextSet {
   name: string;
   numSequences: number;
   sequence: (i: number) => Sequence;
+  /** Of each sequence, the number of its document; of each document, the bytes of its text. */
+  documentOf: readonly number[];
+  documentBytes: ArrayLike<number>;
   numBytes: number;
   numTokens: number;
   numDocuments: number;
@@ -40,9 +50,15 @@ export async function scoreTexts(
     order: { file: '', firstSequence: 0, numSequences: set.numSequences },
   };
   const batchSize = Math.max(1, Math.floor(TOKENS_AT_ONCE / seqLen));
-  const score = await scoreSet(decoder, ref, set.sequence, batchSize, (done) => progress.update(done * seqLen));
+  const documents = {
+    bytes: set.documentBytes,
+    rows: (i: number) => new Int32Array(seqLen).fill(set.documentOf[i]!),
+  };
+  const { result } = await scoreSet(decoder, ref, set.sequence, documents, batchSize, (done) =>
+    progress.update(done * seqLen),
+  );
   progress.finish();
-  return score;
+  return result;
 }
 
 /** The documents that training measures on, at most `tokens` of each corpus. */
@@ -68,17 +84,29 @@ export function heldOutSets(
         translate(shard.read(...shard.documentRange(i))),
       );
       shard.close();
-      const sequences = documents.flatMap((ids) => windows(ids, seqLen));
-      const numTokens = documents.reduce((sum, ids) => sum + ids.length - 1, 0);
-      return { ...counts, numTokens, name, numSequences: sequences.length, sequence: (i: number) => sequences[i]! };
+      const documentBytes = readDocumentBytes(heldOutPrefix, shard.numDocuments).subarray(0, documents.length);
+      return { ...counts, ...cutDocuments(documents, seqLen), name, documentBytes };
     });
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 
+/** Documents as windows, each of a single one. */
+export function cutDocuments(documents: readonly Int32Array[], seqLen: number) {
+  const sequences = documents.map((ids) => windows(ids, seqLen));
+  const all = sequences.flat();
+  return {
+    numSequences: all.length,
+    sequence: (i: number) => all[i]!,
+    documentOf: sequences.flatMap((own, document) => own.map(() => document)),
+    numTokens: documents.reduce((sum, ids) => sum + ids.length - 1, 0),
+    numDocuments: documents.length,
+  };
+}
+
 /** Cuts a document so that each of its tokens but the first is predicted once. */
-export function windows(ids: Int32Array, seqLen: number): Sequence[] {
+function windows(ids: Int32Array, seqLen: number): Sequence[] {
   const count = Math.ceil((ids.length - 1) / seqLen);
   return Array.from({ length: count }, (_, i) =>
     sequenceOf([{ ids: ids.subarray(i * seqLen, (i + 1) * seqLen + 1) }], seqLen),

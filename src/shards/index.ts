@@ -9,6 +9,7 @@ export {
   type EvalOrder,
   type OrderPhase,
   type OrderStatistics,
+  readDocumentBytes,
 } from './order.ts';
 export { type OrderFile, readOrderFile } from './order-file.ts';
 export {

@@ -7,7 +7,7 @@ import { explainSystemError, readJson, writeFileAtomic, writeFolderAtomic, write
 import { fingerprint, sha256File } from '../base/hash.ts';
 import type { Packing } from '../config/index.ts';
 import { openShard, type ShardReader } from './megatron.ts';
-import { compileEvalOrder, compileOrder, type OrderStatistics } from './order.ts';
+import { compileEvalOrder, compileOrder, type OrderStatistics, readDocumentBytes } from './order.ts';
 import { type OrderFile, readOrderFile } from './order-file.ts';
 import type { EvalSetRef, Job, JobBatch, JobPhase, JobShard, OrderFileRef, Sequence } from './types.ts';
 
@@ -207,9 +207,18 @@ export interface JobReader {
   sequence(i: number): Sequence;
   /** Sequence i of a held-out set, given as it stands in the job or by name. */
   evalSequence(set: EvalSetRef | string, i: number): Sequence;
+  /** The documents that a held-out set is made of. */
+  evalDocuments(set: EvalSetRef): EvalDocuments;
   /** LR of a step, counted from 0. */
   lrAt(step: number): number;
   close(): void;
+}
+
+export interface EvalDocuments {
+  /** UTF-8 bytes of each document's text. */
+  bytes: Uint32Array;
+  /** Documents, by number, of the tokens of sequence i, [seqLen]; -1 on padding. */
+  rows(i: number): Int32Array;
 }
 
 /**
@@ -255,6 +264,23 @@ export function openJob(folder: string): JobReader {
       if (!known) internal(`no held-out set "${typeof set === 'string' ? set : set.name}"`);
       return build(known.order, i, `sequence ${i} of held-out set "${known.name}"`, job.batch.seqLen);
     },
+    evalDocuments({ name, order, numDocuments }) {
+      const at = shardOfSet(job, name);
+      const shard = shards[at]!;
+      const firsts = Float64Array.from({ length: numDocuments }, (_, i) => shard.documentRange(i)[0]);
+      return {
+        bytes: readDocumentBytes(job.shards[at]!.prefix, shard.numDocuments).subarray(0, numDocuments),
+        rows(i) {
+          const rows = new Int32Array(job.batch.seqLen).fill(-1);
+          let row = 0;
+          for (const { first, length } of orderFiles.get(order, rows.length).segments(i - order.firstSequence)) {
+            rows.fill(lastAtMost(firsts, first), row, row + length);
+            row += length;
+          }
+          return rows;
+        },
+      };
+    },
     lrAt(step) {
       if (!(step >= 0 && step < schedule.length)) internal(`step ${step} of ${schedule.length}`);
       return schedule[step];
@@ -263,6 +289,22 @@ export function openJob(folder: string): JobReader {
       for (const shard of shards) shard.close();
     },
   };
+}
+
+/** Held-out shards stand last, in the order of their sets. */
+function shardOfSet({ shards, evaluation: { sets } }: Job, name: string): number {
+  return shards.length - sets.length + sets.findIndex((set) => set.name === name);
+}
+
+/** Index of the last of the ascending `values` that is at most `value`. */
+function lastAtMost(values: Float64Array, value: number): number {
+  let low = 0;
+  for (let high = values.length - 1; low < high; ) {
+    const middle = (low + high + 1) >> 1;
+    if (values[middle]! <= value) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }
 
 /** Each phase's batch and first sequence. */

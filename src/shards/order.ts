@@ -231,7 +231,8 @@ export function compileEvalOrder(options: {
   }
 }
 
-function readDocumentBytes(prefix: string, numDocuments: number): Uint32Array {
+/** UTF-8 bytes of a held-out shard's documents. */
+export function readDocumentBytes(prefix: string, numDocuments: number): Uint32Array {
   const file = `${prefix}.bytes`;
   const bytes = fs.existsSync(file) ? fs.readFileSync(file) : Buffer.alloc(0);
   if (bytes.length !== 4 * numDocuments)

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openModel } from '../../src/checkpoint/index.ts';
-import { type EvalResult, listCheckpoints, scoreSet } from '../../src/engine/index.ts';
+import { type EvalDocumentsResult, type EvalResult, listCheckpoints, scoreSet } from '../../src/engine/index.ts';
 import { referenceKernels } from '../../src/kernels/index.ts';
 import { countMemory, loadDecoder } from '../../src/nn/index.ts';
 import { openJob } from '../../src/shards/index.ts';
@@ -174,9 +174,19 @@ describe('a whole run', () => {
       expect(read('00').ema).toBeUndefined();
       const { sets, ema } = read('40');
       const [set] = reader.job.evaluation.sets;
-      const score = await scoreSet(decoder, set!, (i) => reader.evalSequence(set!, i), 2);
+      const documents = reader.evalDocuments(set!);
+      const { result: score, nats } = await scoreSet(decoder, set!, (i) => reader.evalSequence(set!, i), documents, 2);
       expect(score.bitsPerByte).toBeCloseTo(ema![set!.name]!.bitsPerByte, 5);
       expect(score.bitsPerByte).not.toBeCloseTo(sets[set!.name]!.bitsPerByte, 3);
+      // Documents add up to the set, also in the file of the weights themselves; the error is that of the residuals of the ratio.
+      const file = path.join(averaged, 'evals', 'documents-step-00000040.json');
+      const own = (JSON.parse(fs.readFileSync(file, 'utf8')) as EvalDocumentsResult).sets[set!.name]!;
+      const sum = (values: Iterable<number>) => [...values].reduce((total, x) => total + x, 0);
+      expect(sum(own.nats) / Math.LN2 / sum(own.bytes)).toBeCloseTo(sets[set!.name]!.bitsPerByte, 4);
+      expect(nats.length).toBe(set!.numDocuments);
+      const residuals = [...nats].map((x, i) => x / Math.LN2 - score.bitsPerByte * documents.bytes[i]!);
+      const variance = sum(residuals.map((r) => r * r)) / (nats.length - 1);
+      expect(score.stderrBitsPerByte).toBeCloseTo(Math.sqrt(variance * nats.length) / set!.numBytes, 8);
     } finally {
       source.close();
       reader.close();
