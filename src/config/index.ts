@@ -21,6 +21,7 @@ export {
   type RecipeConfig,
 } from './recipe-options.ts';
 export type {
+  BestRule,
   BudgetConfig,
   Config,
   CorpusConfig,
@@ -31,6 +32,7 @@ export type {
   NewModelConfig,
   Packing,
   Precision,
+  TasksConfig,
   TrainingConfig,
 } from './types.ts';
 export { type ConfigAnswers, renderConfig, writeConfig } from './write.ts';

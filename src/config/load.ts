@@ -10,6 +10,7 @@ import { locate, type Problem, problemsOf, refuse } from './problems.ts';
 import { FOUND_NAMES, type PresetName, type RecipeConfig } from './recipe-options.ts';
 import { type ConfigFile, NAME_PATTERN, NAME_RULE, schemaFor } from './schema.ts';
 import type {
+  BestRule,
   BudgetConfig,
   Config,
   CorpusConfig,
@@ -121,11 +122,59 @@ function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Con
     recipe: resolveRecipe(file.recipe as RawRecipe, model, corpora, problems),
     budget: resolveBudget(file.budget, problems),
     training: { ...file.training, lora: loraOf(file.training?.lora) },
-    evaluate: { everySteps: file.evaluate?.every, tokensPerSet: file.evaluate?.tokens },
-    checkpoints: { everySteps: file.checkpoints?.every, keep: file.checkpoints?.keep },
+    evaluate: {
+      everySteps: file.evaluate?.every,
+      tokensPerSet: file.evaluate?.tokens,
+      tasks: resolveTasks(file.evaluate, folder, problems),
+    },
+    checkpoints: {
+      everySteps: file.checkpoints?.every,
+      keep: file.checkpoints?.keep,
+      best: resolveBest(file, problems),
+    },
     engine: file.engine ?? 'native',
     output: resolvePath(file.output ?? 'runs', folder),
   };
+}
+
+function resolveTasks(given: ConfigFile['evaluate'], folder: string, problems: Problem[]): Config['evaluate']['tasks'] {
+  const { tasks, taskFolders = [], tasksEvery, limit, fewShot, beside } = given ?? {};
+  if (!tasks) {
+    for (const key of ['taskFolders', 'tasksEvery', 'limit', 'fewShot', 'beside'] as const)
+      if (given?.[key] !== undefined)
+        problems.push({
+          path: ['evaluate', key],
+          message: 'says how tasks are measured, but there are none: give evaluate.tasks, or take this key out',
+        });
+    return undefined;
+  }
+  return {
+    names: tasks,
+    folders: taskFolders.map((one) => resolvePath(one, folder)),
+    everySteps: tasksEvery,
+    limit,
+    fewShot,
+    beside,
+  };
+}
+
+/** Names are those of roles, corpora or listed tasks; of a group or tag the tasks are not known here. */
+function resolveBest({ checkpoints, corpora, evaluate }: ConfigFile, problems: Problem[]): BestRule | undefined {
+  const given = checkpoints?.best;
+  if (!given) return undefined;
+  const measured = Object.entries(corpora as Record<string, RawCorpus>).flatMap(([name, { role }]) => [name, role]);
+  const known = [...new Set([...measured, ...(evaluate?.tasks ?? [])])];
+  const check = (name: string, key: string[]) => {
+    if (!known.includes(name))
+      problems.push({
+        path: ['checkpoints', 'best', ...key],
+        message: `expected a role or corpus of this file or one of evaluate.tasks (${known.join(', ')}), found "${name}"`,
+      });
+  };
+  const { of = 'domain', within = {} } = given;
+  check(of, given.of === undefined ? [] : ['of']);
+  for (const name of Object.keys(within)) check(name, ['within', name]);
+  return { of, within };
 }
 
 function defaultName(folder: string): string {

@@ -153,8 +153,31 @@ export function schemaFor(value: Record<string, unknown>) {
       clip: notNegative.optional(),
       threads: whole.optional(),
     }).optional(),
-    evaluate: map({ every: atLeastOneStep.optional(), tokens: count('tokens').optional() }).optional(),
-    checkpoints: map({ every: atLeastOneStep.optional(), keep: whole.optional() }).optional(),
+    evaluate: map({
+      every: atLeastOneStep.optional(),
+      tokens: count('tokens').optional(),
+      tasks: z
+        .array(text('a task, group or tag such as hellaswag'), { error: 'a list of tasks such as [continuo-small]' })
+        .min(1, { error: 'at least one task; leave the key out to measure held-out text alone' })
+        .optional(),
+      taskFolders: z.array(text('a folder'), { error: 'a list of folders with task files' }).optional(),
+      tasksEvery: atLeastOneStep.optional(),
+      limit: whole.optional(),
+      fewShot: number('a whole number of at least 0', (x) => Number.isSafeInteger(x) && x >= 0).optional(),
+      beside: truth.optional(),
+    }).optional(),
+    checkpoints: map({
+      every: atLeastOneStep.optional(),
+      keep: whole.optional(),
+      best: map({
+        of: text('a role, corpus or task').optional(),
+        within: z
+          .record(z.string(), notNegative, {
+            error: 'a map from role, corpus or task to percent that may be lost, such as { general: 2 }',
+          })
+          .optional(),
+      }).optional(),
+    }).optional(),
     engine: oneOf(['native']).optional(),
     output: text('a folder').optional(),
   });

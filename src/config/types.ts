@@ -121,6 +121,30 @@ export interface TrainingConfig {
   threads?: number;
 }
 
+/** Tasks that the model is put to before and after a run, and on the way. */
+export interface TasksConfig {
+  /** Tasks, groups or tags. */
+  names: string[];
+  /** Of task files besides the bundled ones, absolute. */
+  folders: string[];
+  /** Absent: only before the first step and after the last. */
+  everySteps?: number;
+  /** Documents of a task. */
+  limit?: number;
+  /** Absent: as each task says. */
+  fewShot?: number;
+  /** While the training goes on, instead of between its steps; absent: as the machine's cores suggest. */
+  beside?: boolean;
+}
+
+/** Which checkpoint is the best one, and is therefore kept. */
+export interface BestRule {
+  /** A role or corpus, by its held-out bits per byte, or a task, by its first metric. */
+  of: string;
+  /** What may at most be lost against the model as it came, percent, by role, corpus or task. */
+  within: Record<string, number>;
+}
+
 export interface Config {
   /** The file it came from, absolute. */
   file: string;
@@ -137,8 +161,13 @@ export interface Config {
   recipe: RecipeConfig;
   budget: BudgetConfig;
   training: TrainingConfig;
-  evaluate: { everySteps?: number; tokensPerSet?: number };
-  checkpoints: { everySteps?: number; keep?: number };
+  evaluate: {
+    everySteps?: number;
+    tokensPerSet?: number;
+    /** Besides held-out text; absent: none. */
+    tasks?: TasksConfig;
+  };
+  checkpoints: { everySteps?: number; keep?: number; best?: BestRule };
   engine: 'native';
   /** Folder of runs, absolute. */
   output: string;

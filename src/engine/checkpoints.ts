@@ -82,8 +82,8 @@ export interface CheckpointContext {
   /** Written into config.json under "continuo". */
   record: Record<string, unknown>;
   keep: number;
-  /** Steps whose checkpoints are never removed. */
-  always: readonly number[];
+  /** Steps whose checkpoints are not removed, as it stands. */
+  always: () => readonly number[];
   /** Given: the average of the weights, which was kept with this decay, is written too, as the model folder ema/ inside. */
   exportEma?: number;
   /** Given: the adapters are written too, in PEFT's format, as the folder adapter/ inside. `base` is the model that they belong to. */
@@ -135,9 +135,8 @@ export async function saveCheckpoint(
     };
     writeJsonAtomic(path.join(trainer, 'state.json'), state);
   });
-  const passing = listCheckpoints(context.runFolder).filter(
-    (old) => !context.always.includes(old.step) || old.step === step,
-  );
+  const always = context.always();
+  const passing = listCheckpoints(context.runFolder).filter((old) => !always.includes(old.step) || old.step === step);
   for (const old of passing.slice(0, -context.keep)) {
     fs.renameSync(old.folder, `${old.folder}.tmp`);
     fs.rmSync(`${old.folder}.tmp`, { recursive: true, force: true });

@@ -1,4 +1,5 @@
 // The door of the engines.
+export { type BestCheckpoint, bestCheckpoint, tasksFile } from './best.ts';
 export { checkpointName, listCheckpoints } from './checkpoints.ts';
 export { type SetDocuments, type SetScore, scoreSet, toBatch } from './evaluate.ts';
 export { lockRun } from './lock.ts';

@@ -24,6 +24,7 @@ import {
   withEma,
 } from '../nn/index.ts';
 import { type JobReader, openJob, type Sequence } from '../shards/index.ts';
+import { bestCheckpoint, tasksFile } from './best.ts';
 import {
   type CheckpointContext,
   checkpointName,
@@ -94,15 +95,18 @@ const breathe = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /** Set by signals and by the parent's going away; looked at between steps. */
 let stopRequested = false;
+/** Ends a pause; set while there is one. */
+let goOn = () => {};
 
 function watchParentAndSignals(): void {
   process.stdin.on('end', () => process.exit(EXIT_STOPPED));
   process.stdin.on('error', () => process.exit(EXIT_STOPPED));
-  process.stdin.resume();
+  process.stdin.on('data', () => goOn());
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
       if (stopRequested) process.exit(EXIT_STOPPED);
       stopRequested = true;
+      goOn();
     });
 }
 
@@ -148,8 +152,11 @@ class Training {
     for (const parameter of this.decoder.embeddings()) parameter.lrFactor = job.optimizer.embeddingLrFactor;
     if (job.ema !== undefined) prepareEma(this.decoder.trained(), kernels);
     const lora = job.lora && { settings: { ...job.lora, seed: job.seed }, base: job.model };
-    const { keep, always = [] } = job.checkpoint;
-    this.context = { runFolder, jobFingerprint: job.fingerprint, keep, always, lora };
+    const { keep, always = [], best } = job.checkpoint;
+    this.context = {
+      ...{ runFolder, jobFingerprint: job.fingerprint, keep, lora },
+      always: () => [...always, ...(best ? [bestCheckpoint(runFolder, best)?.step ?? -1] : [])],
+    };
     this.metrics = new LineLog(path.join(runFolder, 'metrics.jsonl'));
     this.events = new LineLog(path.join(runFolder, 'events.jsonl'));
   }
@@ -192,6 +199,7 @@ class Training {
       await breathe();
       if (this.isCheckpointDue(step)) await this.checkpoint(step);
       await this.evaluate(step);
+      await this.pause(step);
     }
     if (step < job.numSteps || this.isEvaluationDue(step)) return this.stop(step);
     const folder = path.join(this.runFolder, 'checkpoints', checkpointName(job.numSteps));
@@ -204,7 +212,14 @@ class Training {
 
   private isCheckpointDue(step: number): boolean {
     const { numSteps, checkpoint } = this.reader.job;
-    return step === numSteps || step % checkpoint.everySteps === 0 || (checkpoint.always ?? []).includes(step);
+    return (
+      step === numSteps ||
+      step % checkpoint.everySteps === 0 ||
+      (checkpoint.always ?? []).includes(step) ||
+      this.isPauseDue(step) ||
+      // Any step that is measured may turn out to be the best.
+      (checkpoint.best !== undefined && this.isEvaluationDue(step))
+    );
   }
 
   private async stop(step: number): Promise<number> {
@@ -212,6 +227,21 @@ class Training {
     this.event('stop', { step, ...this.memory() });
     send({ type: 'stopped', step });
     return EXIT_STOPPED;
+  }
+
+  private isPauseDue(step: number): boolean {
+    return (this.reader.job.evaluation.pauses ?? []).includes(step) && !fs.existsSync(tasksFile(this.runFolder, step));
+  }
+
+  /** Waits while somebody else measures the checkpoint just made. */
+  private async pause(step: number): Promise<void> {
+    if (!this.isPauseDue(step) || stopRequested) return;
+    const answered = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    send({ type: 'paused', step, folder: path.join(this.runFolder, 'checkpoints', checkpointName(step)) });
+    await answered;
+    goOn = () => {};
   }
 
   private memory() {

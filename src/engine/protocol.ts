@@ -77,6 +77,8 @@ export type EngineMessage =
   | ({ type: 'eval' } & EvalResult)
   | { type: 'evalProgress'; step: number; done: number; total: number }
   | { type: 'checkpoint'; step: number; folder: string; seconds: number }
+  /** Waits for the line "continue" on stdin: the checkpoint is to be measured by somebody else. */
+  | { type: 'paused'; step: number; folder: string }
   | ({ type: 'profile' } & StepProfile)
   | { type: 'stopped'; step: number }
   | { type: 'finished'; step: number; folder: string }

@@ -15,6 +15,8 @@ export interface SuperviseOptions {
   profileSteps?: number;
   /** Every message of the engine, in order. */
   onMessage?: (message: EngineMessage) => void;
+  /** Measures a checkpoint; the engine waits until it is settled. */
+  onPause?: (step: number, folder: string) => Promise<void>;
   /** One line for people: restarts, signals. */
   say?: (line: string) => void;
 }
@@ -142,6 +144,13 @@ function runOnce(
     } else if (!greeted && message.type !== 'fatal') problem('the engine did not say hello first.');
     if (message.type === 'fatal') fatal = message;
     onMessage(message);
+    if (message.type === 'paused') {
+      const goOn = () => child.stdin.write('continue\n');
+      (options.onPause?.(message.step, message.folder) ?? Promise.resolve()).then(goOn, (error: Error) => {
+        say(`warning: step ${message.step} could not be measured: ${error.message}`);
+        goOn();
+      });
+    }
   });
   createInterface({ input: child.stderr }).on('line', (line) => {
     stderr.push(line);

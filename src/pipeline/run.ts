@@ -186,6 +186,7 @@ export async function compile(
     checkpoint: plan.checkpoint,
     evaluation: {
       everySteps: plan.evaluation.everySteps,
+      pauses: plan.evaluation.tasks?.atSteps,
       sets: corpora.map(({ name, role, heldOutPrefix }) => ({
         name,
         role,

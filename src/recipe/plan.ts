@@ -3,7 +3,7 @@
 
 import { ConfigError } from '../base/errors.ts';
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
-import type { CommonOptions, Config, LoraConfig, PresetName } from '../config/index.ts';
+import type { BestRule, CommonOptions, Config, LoraConfig, PresetName } from '../config/index.ts';
 import { adviseModel } from './advisor.ts';
 import { type BlendCorpus, splitWhole } from './blends.ts';
 import { estimateCost, workOfLengths } from './cost.ts';
@@ -222,6 +222,9 @@ export function makePlan(given: PlanInputs): Plan {
   const keep = take(
     chosen('checkpoints kept', config.checkpoints.keep, 2, String, 'the newest, and one before it', 'assumption'),
   );
+  const { best } = config.checkpoints;
+  if (best)
+    reasons.push({ what: 'best checkpoint', value: describeBest(best), why: 'as you set it', source: FROM_FILE });
   const seed = take(
     chosen('seed', config.training.seed, 0, String, 'any; the same seed gives the same run, bit for bit', 'assumption'),
   );
@@ -256,8 +259,17 @@ export function makePlan(given: PlanInputs): Plan {
     ...(ema === undefined ? {} : { ema }),
     schedule,
     phases,
-    checkpoint: { everySteps: Math.min(checkpointEvery, numSteps), keep, ...keepAlways(schedule) },
-    evaluation: { everySteps: Math.min(evaluateEvery, numSteps), tokensPerSet },
+    checkpoint: {
+      everySteps: Math.min(checkpointEvery, numSteps),
+      keep,
+      ...keepAlways(schedule),
+      ...(best && { best }),
+    },
+    evaluation: {
+      everySteps: Math.min(evaluateEvery, numSteps),
+      tokensPerSet,
+      ...planTasks(config, numSteps, reasons),
+    },
     seed,
     reasons,
     expected: { ...expected, memory },
@@ -319,6 +331,31 @@ function designOf({ config, model, shift }: PlanInputs, corpora: readonly BlendC
 }
 
 /** What shall be continued one day goes on from before the anneal. */
+/** "lowest domain, at most 2 % of general lost" */
+function describeBest({ of, within }: BestRule): string {
+  const guards = Object.entries(within).map(([name, percent]) => `at most ${percent} % of ${name} lost`);
+  return [`best ${of}`, ...guards].join(', ');
+}
+
+function planTasks(
+  { evaluate: { tasks } }: Config,
+  numSteps: number,
+  reasons: Reason[],
+): Pick<Plan['evaluation'], 'tasks'> {
+  if (!tasks) return {};
+  const { everySteps, ...rest } = tasks;
+  const count = everySteps === undefined ? 0 : Math.ceil(numSteps / everySteps) - 1;
+  const atSteps = Array.from({ length: count }, (_, i) => (i + 1) * everySteps!);
+  const onTheWay = atSteps.length > 0 ? `, and every ${everySteps} steps` : '';
+  reasons.push({
+    what: 'tasks',
+    value: tasks.names.join(', '),
+    why: `measured before the first step and after the last${onTheWay}`,
+    source: FROM_FILE,
+  });
+  return { tasks: { ...rest, atSteps } };
+}
+
 function keepAlways(schedule: Schedule): { always?: number[] } {
   if (schedule.kind !== 'infinite') return {};
   const step = annealStart(schedule);

@@ -1,7 +1,7 @@
 // The words of the recipe: facts that go into a plan, and the plan that comes out. A plan is complete (no default is left open) and is
 // plain data: it is written to plan.json as it stands.
 
-import type { Config, CorpusRole, Packing, Precision, PresetName } from '../config/index.ts';
+import type { BestRule, Config, CorpusRole, Packing, Precision, PresetName, TasksConfig } from '../config/index.ts';
 import type { Advice } from './advisor.ts';
 import type { CostEstimate } from './cost.ts';
 import type { Cluster } from './hardware.ts';
@@ -216,8 +216,15 @@ export interface Plan {
     keep: number;
     /** Steps completed at which a checkpoint is made that is never removed. */
     always?: number[];
+    /** How the best one is found, which is kept, too. */
+    best?: BestRule;
   };
-  evaluation: { everySteps: number; tokensPerSet: number };
+  evaluation: {
+    everySteps: number;
+    tokensPerSet: number;
+    /** Besides held-out text: before the first step, after the last, and after those of `atSteps`. */
+    tasks?: Omit<TasksConfig, 'everySteps'> & { atSteps: number[] };
+  };
   seed: number;
   reasons: Reason[];
   expected: {

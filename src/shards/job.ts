@@ -39,6 +39,7 @@ export interface JobOptions {
   checkpoint: Job['checkpoint'];
   evaluation: {
     everySteps: number;
+    pauses?: Job['evaluation']['pauses'];
     /** Held-out shards (PREFIX.bin, .idx, .bytes). `name` is the set's, unique. */
     sets: readonly { name: string; role: EvalSetRef['role']; prefix: string; corpus?: string; maxTokens?: number }[];
   };
@@ -56,6 +57,7 @@ export interface JobOptions {
 export async function compileJob(options: JobOptions): Promise<{ job: Job; statistics: OrderStatistics }> {
   checkOptions(options);
   const { batch, numSteps, seed } = options;
+  const { pauses } = options.evaluation;
   const { seqLen } = batch;
   const shards = describeShards(options);
   let job: Job | undefined;
@@ -111,7 +113,7 @@ export async function compileJob(options: JobOptions): Promise<{ job: Job; stati
       ),
       schedule: SCHEDULE_FILE,
       checkpoint: options.checkpoint,
-      evaluation: { everySteps: options.evaluation.everySteps, sets },
+      evaluation: { everySteps: options.evaluation.everySteps, sets, ...(pauses?.length && { pauses }) },
       record: options.record ?? {},
       recordAtEnd: options.recordAtEnd ?? {},
       digests: Object.fromEntries(files.map((file) => [file, sha256File(path.join(folder, file))])),

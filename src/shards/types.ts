@@ -1,4 +1,5 @@
 // The files of a compiled job: what an engine consumes, and all it consumes. docs/formats-data.md has the bytes.
+import type { BestRule } from '../config/index.ts';
 
 /** A .bin/.idx pair (Megatron's MMIDIDX, version 1): documents of token ids. `prefix` is the path without ending. */
 export interface ShardRef {
@@ -99,8 +100,19 @@ export interface Job {
   /** One LR a step, little-endian f32, relative to the job folder. */
   schedule: string;
   /** `always`: steps completed at which a checkpoint is made that is never removed. */
-  checkpoint: { everySteps: number; keep: number; always?: number[] };
-  evaluation: { everySteps: number; sets: EvalSetRef[] };
+  checkpoint: {
+    everySteps: number;
+    keep: number;
+    always?: number[];
+    /** Which of the evaluated steps is the best one: its checkpoint is kept, too, and so every evaluated step has one. */
+    best?: BestRule;
+  };
+  evaluation: {
+    everySteps: number;
+    sets: EvalSetRef[];
+    /** Steps completed after which the engine makes a checkpoint and waits while somebody else measures it. */
+    pauses?: number[];
+  };
   /** SHA-256 by file name (order files, schedule, eval order files). */
   digests: Record<string, string>;
   /** Written into each checkpoint's config.json under "continuo": how it was made. */

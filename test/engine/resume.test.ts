@@ -189,7 +189,7 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
       jobFingerprint: 'f',
       record: {},
       keep: 1,
-      always: [],
+      always: () => [],
     };
     const folder = await saveCheckpoint(context, decoder, source, 3, 48);
     expect(restoreCheckpoint(folder, 'f', restored)).toEqual({ step: 3, tokens: 48, kernels: 'reference' });
@@ -215,7 +215,7 @@ test('a checkpoint of one precision is not resumed in the other', async () => {
     jobFingerprint: 'f',
     record: {},
     keep: 1,
-    always: [],
+    always: () => [],
   };
   const folder = await saveCheckpoint(context, f32!, source, 1, 1);
   expect(() => restoreCheckpoint(folder, 'f', bf16!)).toThrow(/precision: expected bf16, found f32/);
