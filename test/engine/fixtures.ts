@@ -102,6 +102,14 @@ export const OPTIMIZER = {
   clipNorm: 1,
 } as const;
 
+export const measured = (world: World): JobOptions['evaluation'] => ({
+  everySteps: 20,
+  sets: [
+    { name: 'domain', role: 'domain', prefix: world.domain.heldOutPrefix },
+    { name: 'general', role: 'general', prefix: world.general.heldOutPrefix },
+  ],
+});
+
 /** A fresh run folder with a job of 40 steps in it; returns the run folder. */
 export async function makeRun(world: World, changes: Partial<JobOptions> & { lr?: number } = {}): Promise<string> {
   const runFolder = path.join(world.root, `run-${numRuns++}`);
@@ -126,13 +134,7 @@ export async function makeRun(world: World, changes: Partial<JobOptions> & { lr?
     ],
     schedule: Float32Array.from({ length: numSteps }, (_, i) => changes.lr ?? 3e-3 * (1 - i / numSteps)),
     checkpoint: { everySteps: 5, keep: 2 },
-    evaluation: {
-      everySteps: 20,
-      sets: [
-        { name: 'domain', role: 'domain', prefix: world.domain.heldOutPrefix },
-        { name: 'general', role: 'general', prefix: world.general.heldOutPrefix },
-      ],
-    },
+    evaluation: measured(world),
     record: { recipe: 'test' },
     ...changes,
   });
