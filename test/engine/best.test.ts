@@ -77,7 +77,7 @@ describe('an engine', () => {
 
   test('keeps the best checkpoint besides the newest ones', async () => {
     const run = await makeRun(world, {
-      schedule: Float32Array.from({ length: 40 }, (_, step) => (step < 10 ? 3e-3 : 0.3)),
+      schedule: Float32Array.from({ length: 40 }, (_, step) => (step < 10 ? 3e-3 : 2)),
       evaluation: { ...measured(world), everySteps: 10 },
       checkpoint: { everySteps: 40, keep: 1, best: { of: 'domain', within: {} } },
     });
