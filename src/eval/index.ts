@@ -9,6 +9,7 @@ export {
   instructionAccuracy,
   scoreInstructions,
 } from './instructions/index.ts';
+export { type NativeModelOptions, nativeModel } from './models/index.ts';
 export { type Twin, type Twins, twinsOf } from './twins/index.ts';
 export type {
   ChatMessage,

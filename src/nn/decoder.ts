@@ -1,6 +1,6 @@
 // One decoder for every family: a model is its parameters and this forward pass; the tape derives the backward pass.
 import { ConfigError, internal } from '../base/errors.ts';
-import type { Kernels } from '../kernels/index.ts';
+import type { Floats, Kernels } from '../kernels/index.ts';
 import { type Affine, type DecoderConfig, type LayerOf, leaves, type ModelOf } from './families/index.ts';
 import type { KeyValueCache } from './generation/cache.ts';
 import { add } from './ops/add.ts';
@@ -37,9 +37,12 @@ export interface Batch {
 export interface Segment {
   slot: number;
   tokens: ArrayLike<number>;
-  /** Of which tokens the logits are wanted. */
-  logits: 'all' | 'last' | 'none';
+  /** Of which tokens the logits are wanted; a list names their places in the segment, in order. */
+  logits: 'all' | 'last' | 'none' | readonly number[];
 }
+
+/** f32 logits held at once where they are handed over in chunks: 64 MiB. */
+const CHUNK_ELEMENTS = 16 << 20;
 
 /** Mixes a layer's values: rows [queries | keys] in `qk`, values in the last columns of `qkv`. Training sees a batch, generation a cache. */
 export type Attend = (tape: Tape, layer: number, qk: Activation, qkv: Activation) => Activation;
@@ -127,6 +130,47 @@ export class Decoder {
    * @throws ConfigError where the cache is longer than the positions that the model has learned
    */
   extend(cache: KeyValueCache, segments: readonly Segment[]): Float32Array {
+    return this.read(cache, segments, (tape, pool, rows) => {
+      const logits = pool.take('f32', rows.rows * this.head.rows) as Float32Array;
+      if (rows.rows > 0) this.project(logits, rows);
+      tape.release(rows);
+      pool.give(logits);
+      return logits;
+    });
+  }
+
+  /**
+   * As extend, for tokens so many that their logits together would fill the memory.
+   * @param take called with the logits of the next tokens asked for, [tokens, vocabulary], valid during the call
+   */
+  extendInChunks(
+    cache: KeyValueCache,
+    segments: readonly Segment[],
+    take: (logits: Float32Array, numTokens: number) => void,
+  ): void {
+    const { rows: vocab, cols: hidden } = this.head;
+    const chunkRows = Math.max(1, Math.floor(CHUNK_ELEMENTS / vocab));
+    this.read(cache, segments, (tape, _pool, x) => {
+      // Of the decoder's own pool: always of the same size.
+      const chunk = this.pool.take('f32', chunkRows * vocab) as Float32Array;
+      for (let from = 0; from < x.rows; from += chunkRows) {
+        const rows = Math.min(chunkRows, x.rows - from);
+        const data = x.data.subarray(from * hidden, (from + rows) * hidden) as Floats;
+        const logits = chunk.subarray(0, rows * vocab);
+        this.project(logits, { data, grad: undefined, rows, cols: hidden });
+        take(logits, rows);
+      }
+      this.pool.give(chunk);
+      tape.release(x);
+    });
+  }
+
+  /** Runs segments through the model, and `use` on the final hidden rows that were asked for, which it has to release. */
+  private read<T>(
+    cache: KeyValueCache,
+    segments: readonly Segment[],
+    use: (tape: Tape, pool: BufferPool, rows: Activation) => T,
+  ): T {
     this.ensurePositions(cache.capacity);
     const { inputs, positions, spans, wanted } = placeSegments(cache, segments);
     // Prompts come in all lengths: buffers of each would pile up in the decoder's own pool.
@@ -136,13 +180,10 @@ export class Decoder {
     const attend: Attend = (t, i, qk, qkv) => cachedAttention(t, qk, qkv, layout, this.config, i);
     const x = this.forward(tape, inputs, positions, attend);
     for (const { slot, numRows } of spans) cache.lengths[slot]! += numRows;
-    const logits = pool.take('f32', wanted.length * this.head.rows) as Float32Array;
-    const last = wanted.length === x.rows ? x : takeRows(tape, x, wanted);
-    if (wanted.length > 0) this.project(logits, last);
-    if (last !== x) tape.release(last);
+    if (wanted.length === x.rows) return use(tape, pool, x);
+    const rows = takeRows(tape, x, wanted);
     tape.release(x);
-    pool.give(logits);
-    return logits;
+    return use(tape, pool, rows);
   }
 
   /** Logits of final hidden rows, f32 [rows, vocabulary]. */
@@ -296,6 +337,7 @@ function placeSegments(cache: KeyValueCache, segments: readonly Segment[]) {
       positions[row] = length + i;
       if (logits === 'all' || (logits === 'last' && i === tokens.length - 1)) wanted.push(row);
     }
+    if (typeof logits === 'object') for (const i of logits) wanted.push(row - tokens.length + i);
   }
   return { inputs, positions, spans, wanted };
 }

@@ -91,6 +91,7 @@ export interface Roles {
   eosToken: string | undefined;
   documentStart: number;
   documentEnd: number;
+  frame: { before: readonly number[]; after: readonly number[] };
 }
 
 /** A token named in tokenizer_config.json: a string, or an object with "content". */
@@ -121,33 +122,39 @@ export function findRoles(
         `${eosToken === undefined ? 'no eos_token is named' : `the eos_token ${JSON.stringify(eosToken)} is not either`}. ` +
         'Name one as "eos_token" in tokenizer_config.json.',
     );
-  const bos = addedBos(sections, config, bosToken);
-  return {
-    bosToken,
-    eosToken,
-    documentEnd,
-    documentStart: (bos === undefined ? undefined : tokenToId(bos)) ?? documentEnd,
-  };
+  const around = addedAround(sections, config, bosToken, eosToken);
+  const ids = (tokens: string[]) => tokens.flatMap((token) => tokenToId(token) ?? []);
+  const frame = { before: ids(around.before), after: ids(around.after) };
+  return { bosToken, eosToken, documentEnd, documentStart: frame.before[0] ?? documentEnd, frame };
 }
 
-/** The token that the tokenizer itself puts before a text, by its configuration or its post-processor. */
-function addedBos(
+/**
+ * The tokens that the tokenizer itself puts around a text: by the switches of its configuration where it has one of them, else by its
+ * post-processor (as transformers 5 decides it).
+ */
+function addedAround(
   sections: Sections,
   config: Record<string, unknown>,
   bosToken: string | undefined,
-): string | undefined {
-  if (config.add_bos_token === true && bosToken !== undefined) return bosToken;
-  if (config.add_bos_token === false) return undefined;
+  eosToken: string | undefined,
+): { before: string[]; after: string[] } {
+  const named = (isOn: unknown, token: string | undefined) => (isOn === true && token !== undefined ? [token] : []);
+  if (typeof config.add_bos_token === 'boolean' || typeof config.add_eos_token === 'boolean')
+    return { before: named(config.add_bos_token, bosToken), after: named(config.add_eos_token, eosToken) };
   const processors = sections.postProcessor
     ? [sections.postProcessor, ...((sections.postProcessor.processors as Record<string, unknown>[] | undefined) ?? [])]
     : [];
   for (const processor of processors) {
     if (processor.type === 'TemplateProcessing') {
-      const first = (processor.single as { SpecialToken?: { id: string } }[] | undefined)?.[0];
-      if (first?.SpecialToken) return first.SpecialToken.id;
+      const template = (processor.single ?? []) as { SpecialToken?: { id: string }; Sequence?: unknown }[];
+      const text = template.findIndex((part) => part.Sequence !== undefined);
+      const special = (parts: typeof template) => parts.flatMap((part) => part.SpecialToken?.id ?? []);
+      return { before: special(template.slice(0, text)), after: special(template.slice(text + 1)) };
     }
-    if (processor.type === 'RobertaProcessing' || processor.type === 'BertProcessing')
-      return (processor.cls as [string, number] | undefined)?.[0];
+    if (processor.type === 'RobertaProcessing' || processor.type === 'BertProcessing') {
+      const token = (key: string) => (processor[key] as [string, number] | undefined)?.[0] ?? [];
+      return { before: [token('cls')].flat(), after: [token('sep')].flat() };
+    }
   }
-  return undefined;
+  return { before: [], after: [] };
 }

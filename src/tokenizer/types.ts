@@ -16,6 +16,8 @@ export interface Tokenizer {
   readonly documentStart: number;
   /** Token put after a raw document: the text separator of pretraining (<|endoftext|> or like) where the vocabulary has one, else EOS. */
   readonly documentEnd: number;
+  /** Special tokens that Hugging Face's encode puts around a text unless told not to: the tokenizer's own BOS and EOS, often none. */
+  readonly frame: { readonly before: readonly number[]; readonly after: readonly number[] };
   readonly bosToken: string | undefined;
   readonly eosToken: string | undefined;
   /** Jinja source of the chat template, when the model has one. */

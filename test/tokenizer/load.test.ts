@@ -117,6 +117,20 @@ describe('where a document starts and ends', () => {
     expect(open({ ...bos, add_bos_token: false }, { post_processor: nested }).documentStart).toBe(0);
   });
 
+  it('knows what the tokenizer puts around a text', () => {
+    const tokens = { bos_token: '<|im_start|>', eos_token: '<|im_end|>' };
+    const template = bosTemplate('<|im_start|>', 1);
+    expect(open(tokens).frame).toEqual({ before: [], after: [] });
+    expect(open(tokens, { post_processor: template }).frame).toEqual({ before: [1], after: [] });
+    const closed = { ...template, single: [...template.single, { SpecialToken: { id: '<|im_end|>', type_id: 0 } }] };
+    expect(open(tokens, { post_processor: closed }).frame).toEqual({ before: [1], after: [2] });
+    // One switch is there: both decide, and the post-processor does not.
+    expect(open({ ...tokens, add_eos_token: true }, { post_processor: template }).frame).toEqual({
+      before: [],
+      after: [2],
+    });
+  });
+
   it('ends with the separator of pretraining, not with the end of a chat turn', () => {
     expect(open({ eos_token: '<|im_end|>' }).documentEnd).toBe(0);
   });

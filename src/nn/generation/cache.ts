@@ -19,13 +19,16 @@ export class KeyValueCache {
   /** Tokens in each slot. Lowering an entry forgets the tokens behind it. */
   readonly lengths: Int32Array;
   readonly layers: readonly LayerCache[];
+  /** Elements of a token's keys, or values, in a layer. */
+  private readonly width: number;
 
   /** @throws ConfigError where the model cannot have positions up to `capacity`, or memory for them is not to be had */
   constructor(config: DecoderConfig, precision: Precision, numSlots: number, capacity: number) {
     this.numSlots = numSlots;
     this.capacity = capacity;
     this.lengths = new Int32Array(numSlots);
-    const length = numSlots * capacity * config.numKvHeads * config.headDim;
+    this.width = config.numKvHeads * config.headDim;
+    const length = numSlots * capacity * this.width;
     try {
       this.layers = config.layers.map(() => ({
         keys: allocateFloats(precision, length),
@@ -33,11 +36,24 @@ export class KeyValueCache {
       }));
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      const sizeBytes = 2 * config.numLayers * length * (precision === 'bf16' ? 2 : 4);
+      const sizeBytes = numSlots * capacity * KeyValueCache.bytesPerToken(config, precision);
       throw new ConfigError(
         `a key-value cache for ${numSlots} x ${capacity} tokens needs ${formatBytes(sizeBytes)}, which this machine does not grant. Use fewer or shorter sequences.`,
       );
     }
+  }
+
+  /** Bytes that a token takes in a slot. */
+  static bytesPerToken({ numLayers, numKvHeads, headDim }: DecoderConfig, precision: Precision): number {
+    return 2 * numLayers * numKvHeads * headDim * (precision === 'bf16' ? 2 : 4);
+  }
+
+  /** Makes the first `length` tokens of one slot those of another, and the last ones that it holds. */
+  copy(from: number, to: number, length: number): void {
+    const [source, target] = [from, to].map((slot) => slot * this.capacity * this.width);
+    for (const { keys, values } of this.layers)
+      for (const x of [keys, values]) x.copyWithin(target!, source!, source! + length * this.width);
+    this.lengths[to] = length;
   }
 
   /** Bytes of keys and values. */

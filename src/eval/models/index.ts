@@ -1,0 +1,2 @@
+// Models that tasks can be put to.
+export { type NativeModelOptions, nativeModel } from './native.ts';
