@@ -8,6 +8,7 @@ import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { evalCommand } from './eval.ts';
+import { evalDiffCommand } from './eval-diff.ts';
 import { generateCommand } from './generate.ts';
 import { initCommand } from './init.ts';
 import { inspectCommand } from './inspect.ts';
@@ -31,6 +32,7 @@ const COMMANDS = [
   runCommand,
   trainCommand,
   evalCommand,
+  evalDiffCommand,
   generateCommand,
   reportCommand,
   demoCommand,

@@ -13,6 +13,7 @@ export { type ComparedRun, type ComparisonReport, writeComparisonReport } from '
 export { forecastText, headline, memoryText } from './content.ts';
 export { type CorpusCard, croissant, datasheetMarkdown, describeEffects } from './datasheet.ts';
 export { flowFigure } from './flow-figure.ts';
+export { comparisonTable, comparisonText, learnedHtml, learnedMarkdown, learnedOf, writeDiffPage } from './learned.ts';
 export { planFigure } from './plan-figure.ts';
 
 export interface ReportFiles {

@@ -59,6 +59,7 @@ h2{font-size:18px;margin:44px 0 10px;font-weight:650}
 h3{font-size:15px;margin:28px 0 6px;font-weight:650}
 .status{color:var(--muted);margin:0}
 .headline{font-size:20px;line-height:1.4;margin:20px 0 6px;max-width:52em}
+.answer{max-width:52em;margin:4px 0 18px}
 .notes{margin:12px 0 0;padding:0;list-style:none}
 .notes li{border-left:3px solid var(--c1);padding:2px 0 2px 12px;margin:8px 0;max-width:70em}
 .aside{color:var(--muted);font-size:13.5px;margin:8px 0 0;max-width:70em}

@@ -1,0 +1,12 @@
+// Two results of an evaluation beside each other.
+export {
+  type CompareOptions,
+  type Comparison,
+  compareReports,
+  type TaskComparison,
+  type TaskVerdict,
+} from './compare.ts';
+export type { Example } from './examples.ts';
+export { type EvalResults, readEvalResults, readReport, readSamples } from './results.ts';
+export type { Unit } from './scores.ts';
+export { describeComparison, describeTask, formatChange, formatLevel, formatP, formatSize, signed } from './verdict.ts';

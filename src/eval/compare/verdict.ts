@@ -1,0 +1,93 @@
+// A comparison in words. Nothing is claimed beyond the tests: where a difference is not told from chance, the text says what would have
+// been seen.
+import { ALPHA } from '../stats/index.ts';
+import type { Comparison, TaskComparison } from './compare.ts';
+
+/** "+3.5 points", "−0.021 bits per byte". */
+export function formatChange(value: number, unit: TaskComparison['unit']): string {
+  return `${signed(value, unit)} ${unit === 'score' ? 'in score' : unit}`;
+}
+
+/** A size without its sign: "3.5 points". */
+export function formatSize(value: number, unit: TaskComparison['unit']): string {
+  return `${digits(Math.abs(value), unit)} ${unit === 'score' ? 'in score' : unit}`;
+}
+
+/** A score as its unit writes it: 41.5 (percent), 1.234. */
+export function formatLevel(value: number, unit: TaskComparison['unit']): string {
+  return digits(value, unit);
+}
+
+export function signed(value: number, unit: TaskComparison['unit']): string {
+  const text = digits(Math.abs(value), unit);
+  if (Number(text) === 0) return text;
+  return `${value > 0 ? '+' : '−'}${text}`;
+}
+
+function digits(value: number, unit: TaskComparison['unit']): string {
+  if (!Number.isFinite(value)) return '∞';
+  return unit === 'points' ? (100 * value).toFixed(1) : value.toFixed(3);
+}
+
+/** One sentence on a task. */
+export function describeTask(task: TaskComparison): string {
+  const { unit, numPairs, low, high, verdict } = task;
+  const interval = `95 % interval ${signed(low, unit)} to ${signed(high, unit)}`;
+  if (verdict === 'same') return `no answer differs (${numPairs} questions, ${interval}).`;
+  if (verdict === 'unclear')
+    return `not told from chance: ${formatChange(task.difference, unit)} (${interval}); with ${numPairs} questions a difference under ${formatSize(task.smallestVisible, unit)} cannot be seen.`;
+  return `${verdict}: ${formatChange(task.difference, unit)} (${interval}, p ${formatP(task.adjustedP)}).`;
+}
+
+export function formatP(p: number): string {
+  return p < 0.001 ? '< 0.001' : p.toFixed(3);
+}
+
+/** The whole comparison in a few honest sentences. */
+export function describeComparison({ base, tuned, tasks, mean }: Comparison): string {
+  const of = (verdict: TaskComparison['verdict']) => tasks.filter((task) => task.verdict === verdict);
+  const name = (list: readonly TaskComparison[]) =>
+    list.map((task) => `${task.alias} (${formatChange(task.difference, task.unit)})`).join(', ');
+  const [better, worse] = [of('better'), of('worse')];
+  const unclear = tasks.length - better.length - worse.length;
+  const sentences: string[] = [];
+  if (better.length > 0) sentences.push(`${tuned} is better than ${base} on ${name(better)}.`);
+  if (worse.length > 0) sentences.push(`It is worse on ${name(worse)}${better.length === 0 ? ` than ${base}` : ''}.`);
+  if (better.length + worse.length === 0)
+    sentences.push(
+      tasks.length === 1
+        ? `On ${tasks[0]!.alias} ${tuned} cannot be told from ${base}.`
+        : `On none of ${tasks.length} tasks can ${tuned} be told from ${base}.`,
+    );
+  else if (unclear > 0)
+    sentences.push(`On the other ${unclear === 1 ? 'task' : `${unclear} tasks`} the two cannot be told apart.`);
+  if (worse.length === 0) sentences.push(unseen(tasks));
+  if (mean) {
+    const known = mean.p < ALPHA ? '' : ', which is within chance';
+    sentences.push(
+      `Over ${mean.numTasks} tasks the mean moved by ${formatChange(mean.difference, 'points')} (95 % interval ${signed(mean.low, 'points')} to ${signed(mean.high, 'points')}${known}).`,
+    );
+  }
+  const learned = sum(tasks, ({ counts }) => counts.learned);
+  const forgotten = sum(tasks, ({ counts }) => counts.forgotten);
+  const answered = tasks.filter(({ isBinary }) => isBinary);
+  if (answered.length > 0)
+    sentences.push(
+      `Of ${sum(answered, ({ numPairs }) => numPairs)} questions, ${sum(answered, ({ counts }) => counts.learned)} that the base got wrong are right now, and ${sum(answered, ({ counts }) => counts.forgotten)} that it got right are wrong; when nothing changes for the better or worse, both numbers are about equal.`,
+    );
+  else if (learned + forgotten > 0) sentences.push(`${learned} documents rose and ${forgotten} fell.`);
+  return sentences.join(' ');
+}
+
+/** No forgetting was shown: how much could have gone unseen. */
+function unseen(tasks: readonly TaskComparison[]): string {
+  const inPoints = tasks.filter(({ unit, verdict }) => unit === 'points' && verdict !== 'better');
+  if (inPoints.length === 0) return 'No task shows forgetting.';
+  const sizes = inPoints.map(({ smallestVisible }) => smallestVisible).sort((a, b) => a - b);
+  const [low, high] = [formatSize(sizes[0]!, 'points'), formatSize(sizes.at(-1)!, 'points')];
+  return `No task shows forgetting, but a loss under ${low === high ? low : `${low} (on the largest set) to ${high} (on the smallest)`} would not have been seen.`;
+}
+
+function sum(tasks: readonly TaskComparison[], of: (task: TaskComparison) => number): number {
+  return tasks.reduce((total, task) => total + of(task), 0);
+}

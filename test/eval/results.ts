@@ -1,0 +1,70 @@
+// Results of made-up evaluations, for tests of what is done with them.
+import type { EvalResults } from '../../src/eval/index.ts';
+import type { Sample, TaskResult } from '../../src/eval/types.ts';
+
+export interface MadeTask {
+  task: string;
+  /** A document's score each: of 0 and 1, graded, or [log-likelihood, bytes]. */
+  scores: readonly (number | readonly [number, number])[];
+  metric?: string;
+  higherIsBetter?: boolean;
+  docs?: readonly Record<string, unknown>[];
+  change?: Partial<TaskResult>;
+}
+
+export function madeResults(model: string, tasks: readonly MadeTask[]): EvalResults {
+  const samples = new Map(tasks.map((task) => [task.task, madeSamples(task)]));
+  return {
+    report: {
+      version: 1,
+      model,
+      modelFingerprint: model,
+      createdAt: '2026-11-21T00:00:00.000Z',
+      seconds: 1,
+      tasks: tasks.map(({ task, scores, metric = 'acc', higherIsBetter = true, change }) => ({
+        task,
+        alias: task,
+        groups: [],
+        version: '1',
+        outputType: 'multiple_choice',
+        numFewShot: 0,
+        numDocs: scores.length,
+        fingerprint: `fingerprint of ${task}`,
+        metrics: [{ metric, filter: 'none', value: 0, higherIsBetter }],
+        ...change,
+      })),
+      groups: [],
+    },
+    samples,
+  };
+}
+
+function madeSamples({ task, scores, metric = 'acc', docs }: MadeTask): Sample[] {
+  return scores.map((score, i) => ({
+    docId: i,
+    doc: docs?.[i] ?? { question: `${task}, question ${i}` },
+    docHash: `${task} ${i}`,
+    target: 1,
+    requests: [
+      [`An example\n\nQuestion: number ${i} of ${task}?\nAnswer:`, ' no'],
+      [`An example\n\nQuestion: number ${i} of ${task}?\nAnswer:`, ' yes'],
+    ],
+    responses:
+      score === 1
+        ? [
+            [-3, false],
+            [-1, true],
+          ]
+        : [
+            [-1, true],
+            [-3, false],
+          ],
+    filtered: {},
+    scores: { [`${metric},none`]: score },
+  }));
+}
+
+/** `n` answers of which the first `numRight` are right. */
+export function answers(n: number, numRight: number): number[] {
+  return Array.from({ length: n }, (_, i) => (i < numRight ? 1 : 0));
+}
