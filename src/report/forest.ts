@@ -80,7 +80,9 @@ export function forestPlot(
     `<text class="label" x="${px(0) + 8}" y="${TOP - 12}">better →</text>`,
     `<text class="label" x="${box.right}" y="${height - 6}" text-anchor="end">difference, ${unit === 'score' ? 'score' : unit}, with 95 % interval</text>`,
     ...rows.map((row, i) => drawRow(row, TOP + (i + 0.5) * ROW, { left: box.left, px, text: values[i]!, textRight })),
-    ...(withCounts ? drawCounts(rows, most, box.bottom) : []),
+    ...(withCounts
+      ? drawCounts(rows, most, box.bottom, unit === 'points' ? ['forgotten', 'learned'] : ['worse', 'better'])
+      : []),
   ];
   const description = `Differences by task: ${rows.map(({ label, gain }) => `${label} ${formatChange(gain, unit)}`).join('; ')}`;
   return `<svg viewBox="0 0 ${WIDTH} ${height}" role="img" id="${id}" aria-label="${escapeXml(description)}">${parts.join('')}</svg>`;
@@ -131,7 +133,7 @@ function shorten(label: string): string {
 }
 
 /** Questions that changed sides: forgotten to the left, learned to the right of one axis. */
-function drawCounts(rows: readonly ForestRow[], most: number, bottom: number): string[] {
+function drawCounts(rows: readonly ForestRow[], most: number, bottom: number, names: [string, string]): string[] {
   const middle = (BUTTERFLY.left + BUTTERFLY.right) / 2;
   const room = (BUTTERFLY.right - BUTTERFLY.left) / 2 - 34;
   const side = (n: number, y: number, sign: 1 | -1): string => {
@@ -141,8 +143,8 @@ function drawCounts(rows: readonly ForestRow[], most: number, bottom: number): s
     return `<rect x="${round(x)}" y="${y - 7}" width="${length}" height="14" style="fill:var(--c${sign > 0 ? BETTER : WORSE});opacity:.85"/>${text}`;
   };
   return [
-    `<text class="label" x="${middle - 8}" y="${TOP - 12}" text-anchor="end">forgotten</text>`,
-    `<text class="label" x="${middle + 8}" y="${TOP - 12}">learned</text>`,
+    `<text class="label" x="${middle - 8}" y="${TOP - 12}" text-anchor="end">${names[0]}</text>`,
+    `<text class="label" x="${middle + 8}" y="${TOP - 12}">${names[1]}</text>`,
     ...rows.map(({ counts }, i) => {
       const y = TOP + (i + 0.5) * ROW;
       return counts ? side(counts.forgotten, y, -1) + side(counts.learned, y, 1) : '';

@@ -33,7 +33,7 @@ export interface Learned {
 }
 
 const HOW_TO_READ =
-  'A difference is the tuned model minus its base on the same questions, with a 95 % interval of the pairs. p is corrected for the number of tasks (Holm). ' +
+  'A difference is the tuned model minus its base on the same questions, with a 95 % interval of the pairs. p is of no difference, corrected for the number of tasks (Holm). ' +
   '"Cannot see" is the smallest difference that would have been called real here: absence of a verdict below it is no evidence of absence.';
 
 /** Everything that the page says of a comparison. */
@@ -59,12 +59,11 @@ export function comparisonTable({ base, tuned, tasks }: Comparison): Table {
       { title: base, ...right },
       { title: tuned, ...right },
       { title: 'difference', ...right },
-      { title: '95 % interval', ...right },
       { title: 'p', ...right },
+      { title: 'verdict' },
+      { title: 'cannot see', ...right },
       { title: 'learned', ...right },
       { title: 'forgotten', ...right },
-      { title: 'cannot see', ...right },
-      { title: 'verdict' },
     ],
     rows: tasks.map((task) => [
       task.alias,
@@ -72,13 +71,12 @@ export function comparisonTable({ base, tuned, tasks }: Comparison): Table {
       String(task.numPairs),
       formatLevel(task.base, task.unit),
       formatLevel(task.tuned, task.unit),
-      signed(task.difference, task.unit),
-      `${signed(task.low, task.unit)} to ${signed(task.high, task.unit)}`,
+      `${signed(task.difference, task.unit)} (${signed(task.low, task.unit)} to ${signed(task.high, task.unit)})`,
       formatP(task.adjustedP),
+      VERDICTS[task.verdict],
+      `< ${formatSize(task.smallestVisible, task.unit).replace(/ .*/, '')}`,
       String(task.counts.learned),
       String(task.counts.forgotten),
-      `< ${formatSize(task.smallestVisible, task.unit).replace(/ .*/, '')}`,
-      VERDICTS[task.verdict],
     ]),
   };
 }
@@ -86,15 +84,15 @@ export function comparisonTable({ base, tuned, tasks }: Comparison): Table {
 const VERDICTS: Record<TaskComparison['verdict'], string> = {
   better: 'better',
   worse: 'worse',
-  unclear: 'not told from chance',
-  same: 'no answer differs',
+  unclear: 'unclear',
+  same: 'the same',
 };
 
 function forestFigures({ tasks, mean }: Comparison): Figure[] {
   const units = [...new Set(tasks.map(({ unit }) => unit))];
   return units.map((unit) => ({
     title: unit === 'points' ? 'Tasks: difference to the base' : `Tasks in ${unit}: difference to the base`,
-    note: 'Squares: told from chance, all tasks considered; rings: not. Grey bands: what this number of questions cannot show. At the right: questions that changed sides.',
+    note: `Squares: told from chance, all tasks considered; rings: not. Grey bands: what this set cannot show. At the right: ${unit === 'points' ? 'questions that changed sides' : 'documents that moved either way'}.`,
     drawing: forestPlot(
       `forest-${unit.replaceAll(' ', '-')}`,
       unit,

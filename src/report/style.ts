@@ -64,6 +64,7 @@ h3{font-size:15px;margin:28px 0 6px;font-weight:650}
 .notes li{border-left:3px solid var(--c1);padding:2px 0 2px 12px;margin:8px 0;max-width:70em}
 .aside{color:var(--muted);font-size:13.5px;margin:8px 0 0;max-width:70em}
 .scroll{overflow-x:auto}
+.figures+.scroll{margin-top:24px}
 td{min-width:4em}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;min-width:60%}
 th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--grid);vertical-align:top}
