@@ -27,7 +27,8 @@ export function selectCommand(output: Output): Command {
     .requiredOption('--from <path>', 'the documents to select from; may be given several times', collect)
     .requiredOption('--out <file>', 'JSONL to write: id, text, source, cluster, topic, weight; a folder with --split')
     .option('--near <path>', 'the target: documents of the domain, or examples; may be given several times', collect)
-    .option('--method <name>', 'crisp, dsir, nearest, k-centre (default: crisp, without a target k-centre)')
+    .option('--method <name>', 'crisp, dsir, nearest, k-centre, ifd (default: crisp, without a target k-centre)')
+    .option('--model <model>', 'of ifd: the model that reads the conversations')
     .option('--documents <n>', 'documents to select', count)
     .option('--bytes <size>', 'text to select instead, such as 500M')
     .option('--clusters <k>', 'clusters (default: the root of the number of documents, at most 512)', positiveInteger)
@@ -91,6 +92,7 @@ function leftOut(result: SelectResult): string | undefined {
   return formatLeftOut([
     [result.numWithoutCluster, 'without a word that counts'],
     [result.numBelowQuality, 'of too little quality'],
+    [result.numUndecided, 'without a question that helps with its answer'],
     [result.numBadRecords, 'that cannot be read'],
     [result.numEmptyDocuments, 'empty'],
   ]);

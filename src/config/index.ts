@@ -30,8 +30,10 @@ export type {
   LoraConfig,
   ModelConfig,
   NewModelConfig,
+  OrderConfig,
   Packing,
   Precision,
+  ScoreConfig,
   TasksConfig,
   TrainingConfig,
 } from './types.ts';

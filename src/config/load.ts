@@ -18,6 +18,8 @@ import type {
   LoraConfig,
   ModelConfig,
   NewModelConfig,
+  OrderConfig,
+  ScoreConfig,
 } from './types.ts';
 
 /**
@@ -93,19 +95,8 @@ function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Con
   if (!NAME_PATTERN.test(name)) problems.push({ path: ['name'], message: `expected ${NAME_RULE}, found "${name}"` });
   const model = resolveModel(file.model as string | { new: RawNewModel }, folder, problems);
   const corpora = resolveCorpora(file.corpora as Record<string, RawCorpus>, folder, problems);
-  for (const { name: corpus, bitsPerByte } of corpora) {
-    const { min, max } = bitsPerByte ?? {};
-    if (bitsPerByte && model.kind === 'new')
-      problems.push({
-        path: ['corpora', corpus, 'bitsPerByte'],
-        message: 'a trained model scores the documents, but model is new: take this key out, or name a trained model',
-      });
-    if (min !== undefined && max !== undefined && min >= max)
-      problems.push({
-        path: ['corpora', corpus, 'bitsPerByte'],
-        message: `expected min below max, found ${min} and ${max}`,
-      });
-  }
+  for (const corpus of corpora)
+    for (const score of ['bitsPerByte', 'ifd'] as const) checkScore(corpus, score, model, problems);
   if (file.training?.lora !== undefined && model.kind === 'new')
     problems.push({
       path: ['training', 'lora'],
@@ -240,7 +231,27 @@ interface RawCorpus {
   maxBadShare?: number;
   maxRecordBytes?: number;
   clean?: CleanInFile;
-  bitsPerByte?: CorpusConfig['bitsPerByte'];
+  bitsPerByte?: ScoreConfig;
+  ifd?: ScoreConfig;
+  order?: OrderConfig;
+}
+
+function checkScore(corpus: CorpusConfig, score: 'bitsPerByte' | 'ifd', model: ModelConfig, problems: Problem[]): void {
+  const limits = corpus[score];
+  if (!limits) return;
+  const { min, max } = limits;
+  const path = [
+    'corpora',
+    corpus.name,
+    corpus.order?.by === score && Object.keys(limits).length === 0 ? 'order' : score,
+  ];
+  if (model.kind === 'new')
+    problems.push({
+      path,
+      message: 'a trained model scores the documents, but model is new: take this key out, or name a trained model',
+    });
+  if (min !== undefined && max !== undefined && min >= max)
+    problems.push({ path, message: `expected min below max, found ${min} and ${max}` });
 }
 
 function resolveCorpora(given: Record<string, RawCorpus>, folder: string, problems: Problem[]): CorpusConfig[] {
@@ -254,6 +265,10 @@ function resolveCorpora(given: Record<string, RawCorpus>, folder: string, proble
     return {
       ...{ name, paths, limitTokens: limit, ...rest },
       ...(clean !== undefined && { clean: expandClean(clean, (file) => resolvePath(file, folder)) }),
+      // What the order goes by is measured without being asked for twice.
+      ...((rest.order?.by === 'bitsPerByte' || rest.order?.by === 'ifd') && {
+        [rest.order.by]: rest[rest.order.by] ?? {},
+      }),
     };
   });
   if (!corpora.some((corpus) => corpus.role !== 'evaluation'))

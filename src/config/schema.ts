@@ -29,6 +29,13 @@ const newModel = map({
   tokenizer: text('the path of a tokenizer.json').optional(),
 });
 
+/** What the base model says of documents. */
+const modelScore = map({
+  min: positive.optional(),
+  max: positive.optional(),
+  tokens: count('tokens').optional(),
+});
+
 const paths = 'a path, a glob such as "docs/**/*.md", or a list of them';
 
 function corpus(value: unknown) {
@@ -51,10 +58,11 @@ function corpus(value: unknown) {
       maxBadShare: share.optional(),
       maxRecordBytes: count('bytes').optional(),
       clean: cleanSchema(clean).optional(),
-      bitsPerByte: map({
-        min: positive.optional(),
-        max: positive.optional(),
-        tokens: count('tokens').optional(),
+      bitsPerByte: modelScore.optional(),
+      ifd: modelScore.optional(),
+      order: map({
+        by: text("the name of a number in the documents' metadata, such as bitsPerByte, ifd or quality"),
+        first: oneOf(['low', 'high']),
       }).optional(),
     },
     'a corpus: a map',

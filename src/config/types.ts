@@ -64,7 +64,23 @@ export interface CorpusConfig {
   /** Of cleaned documents, which stand in the place of what the file names: what they were made from. */
   sourceDigest?: string;
   /** Bits per byte under the base model, of a document's first `tokens` tokens, outside of which it goes. */
-  bitsPerByte?: { min?: number; max?: number; tokens?: number };
+  bitsPerByte?: ScoreConfig;
+  /** Instruction-following difficulty under the base model, of conversations. */
+  ifd?: ScoreConfig;
+  /** Documents are read in the order of a number in their metadata, and not shuffled. */
+  order?: OrderConfig;
+}
+
+export interface ScoreConfig {
+  min?: number;
+  max?: number;
+  tokens?: number;
+}
+
+export interface OrderConfig {
+  /** bitsPerByte, ifd, quality, or another name of metadata. */
+  by: string;
+  first: 'low' | 'high';
 }
 
 export type BudgetConfig =

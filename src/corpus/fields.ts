@@ -7,7 +7,7 @@ const DEFAULT_FIELDS = ['text', 'content'] as const;
 /** Kept in a document's metadata where a record has them and they are small. */
 export const METADATA_FIELDS = [
   ...(['id', 'url', 'title', 'date', 'timestamp', 'language', 'lang'] as const),
-  ...(['author', 'license', 'source', 'path', 'quality'] as const),
+  ...(['author', 'license', 'source', 'path', 'quality', 'bitsPerByte', 'ifd'] as const),
 ] as const;
 const MAX_METADATA_CHARS = 1000;
 

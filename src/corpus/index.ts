@@ -11,6 +11,7 @@ export {
   type SharedWork,
 } from './curate/curate.ts';
 export { type DeduplicateOptions, deduplicate } from './curate/deduplicate.ts';
+export { type OrderOptions, orderCorpus } from './curate/order.ts';
 export { readRecords } from './curate/part-file.ts';
 export { type RewriteOptions, rewriteCorpus } from './curate/rewrite.ts';
 export { type DecontaminateOptions, decontaminate } from './curate/steps/decontaminate.ts';

@@ -82,7 +82,9 @@ const takesPart = ({ role }: CorpusConfig): boolean => role !== 'evaluation';
 
 function isCurated(config: Config, corpus: CorpusConfig): boolean {
   const isCompared = config.dedup !== undefined || evaluationCorpora(config).length > 0;
-  return corpus.clean !== undefined || corpus.bitsPerByte !== undefined || (isCompared && takesPart(corpus));
+  const { clean, bitsPerByte, ifd, order } = corpus;
+  const isAsked = [clean, bitsPerByte, ifd, order].some((key) => key !== undefined);
+  return isAsked || (isCompared && takesPart(corpus));
 }
 
 /** None where they are not to be looked for. */

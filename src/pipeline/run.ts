@@ -182,7 +182,7 @@ export async function compile(
     phases: jobPhases(plan),
     shards: corpora
       .filter(({ role }) => role !== 'evaluation')
-      .map(({ name, trainPrefix }) => ({ corpus: name, prefix: trainPrefix })),
+      .map(({ name, trainPrefix, inOrder }) => ({ corpus: name, prefix: trainPrefix, inOrder })),
     checkpoint: plan.checkpoint,
     evaluation: {
       everySteps: plan.evaluation.everySteps,

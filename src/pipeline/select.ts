@@ -3,9 +3,13 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError, nearestName } from '../base/errors.ts';
 import { explainSystemError, makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
+import { cacheFolder } from '../base/package.ts';
 import { formatCount, parseCount } from '../base/units.ts';
+import { resolveModel } from '../checkpoint/index.ts';
 import {
   CORPORA_FILE,
+  type CorpusSpec,
+  curateCorpus,
   findInputFiles,
   MAX_CLUSTERS,
   SELECT_METHODS,
@@ -14,6 +18,8 @@ import {
   selectDocuments,
 } from '../corpus/index.ts';
 import { clusterMap } from '../report/index.ts';
+import { toFolder } from './model.ts';
+import { scoreDifficulty } from './surprise.ts';
 import type { PipelineOptions } from './types.ts';
 
 export interface SelectRequest {
@@ -24,6 +30,8 @@ export interface SelectRequest {
   out: string;
   /** crisp by default, k-centre without a target. */
   method?: string;
+  /** Of ifd: the model that reads the conversations. */
+  model?: string;
   /** How much is wanted: one of the two. */
   documents?: number;
   bytes?: string;
@@ -64,10 +72,13 @@ export async function select(request: SelectRequest, options: PipelineOptions = 
   checkNumbers(request, method);
   await checkOutputs(request);
   const start = performance.now();
+  const given = { name: 'the documents', paths: from, field, maxBadShare };
+  const scored = method === 'ifd' ? await scoreConversations(request.model!, given, options) : undefined;
   const { map, centroids, ...summary } = await selectDocuments({
     method,
     near: near && { name: 'the target', paths: near, field: nearField, maxBadShare },
-    from: { name: 'the documents', paths: from, field, maxBadShare },
+    from: scored ? { ...given, paths: scored } : given,
+    fromIsCleaned: scored !== undefined,
     wanted,
     numClusters: request.clusters,
     numTopics: request.topics,
@@ -97,6 +108,30 @@ export async function select(request: SelectRequest, options: PipelineOptions = 
   };
 }
 
+/** Scored part by part in the cache, so that a killed command goes on where it was. @returns files of cleaned documents */
+async function scoreConversations(
+  model: string,
+  from: CorpusSpec & { name: string },
+  options: PipelineOptions,
+): Promise<string[]> {
+  const cache = cacheFolder(process.cwd());
+  const folder = await toFolder(
+    await resolveModel(model, cache, { quiet: options.quiet }),
+    cache,
+    options.log ?? (() => {}),
+  );
+  const { threads: numWorkers, quiet } = options;
+  const corpus = await curateCorpus({
+    ...from,
+    name: 'conversations',
+    steps: [],
+    cacheFolder: cache,
+    numWorkers,
+    quiet,
+  });
+  return (await scoreDifficulty(corpus, folder, cache, options)).files;
+}
+
 /** Centroids as base64 of little-endian f32. */
 function withCentroids(clusters: SelectSummary['clusters'], centroids: Float32Array) {
   const numDims = centroids.length / clusters.length;
@@ -107,7 +142,7 @@ function withCentroids(clusters: SelectSummary['clusters'], centroids: Float32Ar
   });
 }
 
-function methodOf({ method, near }: SelectRequest): SelectMethod {
+function methodOf({ method, near, model }: SelectRequest): SelectMethod {
   const chosen = SELECT_METHODS.find((known) => known === (method ?? (near ? 'crisp' : 'k-centre')));
   if (!chosen) {
     const meant = nearestName(method!, SELECT_METHODS);
@@ -115,7 +150,13 @@ function methodOf({ method, near }: SelectRequest): SelectMethod {
       `--method: expected ${SELECT_METHODS.join(', ')}, found ${method}.${meant ? ` Did you mean ${meant}?` : ''}`,
     );
   }
-  if (!near && chosen !== 'k-centre')
+  if ((chosen === 'ifd') !== (model !== undefined))
+    throw new ConfigError(
+      model === undefined
+        ? '--method ifd: a model reads the conversations. Name it with --model.'
+        : `--model: only --method ifd asks a model, found --method ${chosen}.`,
+    );
+  if (!near && chosen !== 'k-centre' && chosen !== 'ifd')
     throw new ConfigError(`--method ${chosen}: it selects for a target. Give its documents with --near.`);
   return chosen;
 }

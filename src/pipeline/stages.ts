@@ -87,6 +87,7 @@ export async function prepare(
         const request: PrepareOptions = {
           ...corpus,
           heldOut: { share, minDocuments, maxTokens },
+          inOrder: corpus.order !== undefined,
           baseFolder: config.folder,
           modelFolder: model,
           vocabSize: facts.vocabSize,

@@ -32,8 +32,8 @@ export interface JobOptions {
   /** In order and without gaps, from step 0 to numSteps. */
   phases: readonly JobPhase[];
   numSteps: number;
-  /** Training shards by corpus; a corpus may have several. */
-  shards: readonly { prefix: string; corpus: string }[];
+  /** Training shards by corpus; a corpus may have several. With `inOrder` its documents are read as they lie. */
+  shards: readonly { prefix: string; corpus: string; inOrder?: boolean }[];
   /** LR of each step. */
   schedule: ArrayLike<number>;
   checkpoint: Job['checkpoint'];
@@ -74,6 +74,7 @@ export async function compileJob(options: JobOptions): Promise<{ job: Job; stati
       seqLen,
       seed,
       packing: options.packing,
+      inOrder: options.shards.filter(({ inOrder }) => inOrder).map(({ corpus }) => corpus),
       folder,
       sequencesPerFile: options.sequencesPerFile,
     });

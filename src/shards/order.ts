@@ -32,6 +32,8 @@ export interface OrderOptions {
   seqLen: number;
   seed: number;
   packing?: Packing;
+  /** Corpora whose documents are read as they lie, in each epoch; those of all others are shuffled. */
+  inOrder?: readonly string[];
   /** Where order-00000.bin and so on go. */
   folder: string;
   sequencesPerFile?: number;
@@ -103,7 +105,8 @@ export function compileOrder(options: OrderOptions): { files: OrderFileRef[]; st
         return { shard: shard.index, reader, copies: heldOut.copiesIn(shard, reader.numDocuments) };
       });
       const lengths = phases.filter((phase) => (phase.blend[name] ?? 0) > 0).map((phase) => phase.seqLen);
-      return new CorpusStream(name, opened, Math.max(...lengths), seed, options.packing);
+      const inOrder = options.inOrder?.includes(name);
+      return new CorpusStream(name, opened, Math.max(...lengths), seed, options.packing, inOrder);
     } finally {
       for (const reader of readers) reader.close();
     }

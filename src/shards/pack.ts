@@ -45,6 +45,7 @@ export class CorpusStream {
   private readonly maxUnit: number;
   private readonly seed: number;
   private readonly packing: Packing;
+  private readonly inOrder: boolean;
   private readonly shards: readonly CorpusShard[];
   /** Documents of all shards in a row: where shard k's begin. */
   private readonly shardStarts: number[] = [0];
@@ -67,6 +68,8 @@ export class CorpusStream {
 
   /**
    * @param maxSeqLen the longest sequence that will be taken
+   * @param inOrder units as they lie instead of shuffled, but for what packing needs: pieces of PACKED_AT_ONCE are in the order of their
+   * sequences' first pieces, and a whole piece comes before the short ones of its neighbourhood
    * @throws DataError when the corpus has no pair to learn from
    */
   constructor(
@@ -75,6 +78,7 @@ export class CorpusStream {
     maxSeqLen: number,
     seed: number,
     packing: Packing = 'fill',
+    inOrder = false,
   ) {
     this.corpus = corpus;
     this.shards = shards;
@@ -82,6 +86,7 @@ export class CorpusStream {
     this.maxUnit = packing === 'concatenate' || packing === 'seamless' ? Number.MAX_SAFE_INTEGER : maxSeqLen;
     this.seqLen = maxSeqLen;
     this.packing = packing;
+    this.inOrder = inOrder;
     this.seed = seed;
     for (const { reader } of shards) this.shardStarts.push(this.shardStarts.at(-1)! + reader.numDocuments);
     this.unitStarts = new Uint32Array(this.shardStarts.at(-1)! + 1);
@@ -164,7 +169,9 @@ export class CorpusStream {
       const pieces: Segment[] = [];
       while (pieces.length < PACKED_AT_ONCE && !this.epochIsOver) pieces.push(...this.windowsOf(this.takePiece()));
       this.packed = packBestFit(pieces, this.seqLen);
-      new Rng(this.seed, 'packed', this.corpus, this.epoch, this.nextUnit, this.seqLen).shuffle(this.packed);
+      // The last one is taken first.
+      if (this.inOrder) this.packed.sort((a, b) => compareSegments(firstOf(b), firstOf(a)));
+      else new Rng(this.seed, 'packed', this.corpus, this.epoch, this.nextUnit, this.seqLen).shuffle(this.packed);
     }
     return this.packed.pop()!;
   }
@@ -217,7 +224,7 @@ export class CorpusStream {
     this.epoch++;
     this.nextUnit = 0;
     for (let i = 0; i < this.permutation.length; i++) this.permutation[i] = i;
-    new Rng(this.seed, 'order', this.corpus, this.epoch).shuffle(this.permutation);
+    if (!this.inOrder) new Rng(this.seed, 'order', this.corpus, this.epoch).shuffle(this.permutation);
   }
 
   private takePiece(): Segment {
@@ -242,13 +249,13 @@ export class CorpusStream {
     return this.maxUnit === Number.MAX_SAFE_INTEGER;
   }
 
-  /** Makes pieces of seqLen and less of these, in a random order where there are several. */
+  /** Makes pieces of seqLen and less of these, where there are several in a random order, unless the corpus has one. */
   private cut(segments: readonly Segment[]): void {
     this.nextPiece = 0;
     this.pieces = this.looksAtDocuments
       ? [...segments]
       : segments.flatMap((segment) => cutSegment(segment, this.seqLen));
-    if (this.pieces.length > 1)
+    if (this.pieces.length > 1 && !this.inOrder)
       new Rng(this.seed, 'pieces', this.corpus, this.epoch, this.nextUnit, this.seqLen).shuffle(this.pieces);
   }
 
@@ -286,10 +293,15 @@ function cutSegment({ shard, first, length }: Segment, seqLen: number): Segment[
   }));
 }
 
+const compareSegments = (a: Segment, b: Segment): number => a.shard - b.shard || a.first - b.first;
+
+const firstOf = (segments: readonly Segment[]): Segment =>
+  segments.reduce((first, segment) => (compareSegments(segment, first) < 0 ? segment : first));
+
 /** Parts of one document that touch or overlap become one. (A document's last token is no input, so two documents never touch.) */
 function joinSegments(segments: readonly Segment[]): Segment[] {
   const joined: Segment[] = [];
-  for (const segment of segments.toSorted((a, b) => a.shard - b.shard || a.first - b.first)) {
+  for (const segment of segments.toSorted(compareSegments)) {
     const last = joined.at(-1);
     if (last && last.shard === segment.shard && last.first + last.length >= segment.first)
       last.length = Math.max(last.length, segment.first + segment.length - last.first);

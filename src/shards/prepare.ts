@@ -59,6 +59,8 @@ export interface PrepareOptions {
   /** Stop after this many training tokens, in the order of the files. */
   limitTokens?: number;
   heldOut?: Partial<HeldOutOptions>;
+  /** Training reads the documents as they lie, and does not shuffle them. */
+  inOrder?: boolean;
   /** Folder with tokenizer.json. */
   modelFolder: string;
   /** Rows of the model's embedding; the tokenizer's own vocabulary by default. An id beyond it is refused. */
@@ -120,6 +122,7 @@ export interface PreparedCorpus {
   /** Absolute, without ending; as compileJob takes them. */
   trainPrefix: string;
   heldOutPrefix: string;
+  inOrder?: boolean;
   /** The folder was there already. */
   reused: boolean;
   manifest: CorpusManifest;
@@ -237,7 +240,7 @@ function withoutUndefined<T extends object>(value: T): T {
 }
 
 function describe(
-  { name, role }: PrepareOptions,
+  { name, role, inOrder }: PrepareOptions,
   folder: string,
   reused: boolean,
   manifest: CorpusManifest,
@@ -249,6 +252,7 @@ function describe(
     folder,
     trainPrefix: absolute(manifest.train),
     heldOutPrefix: absolute(manifest.heldOut),
+    ...(inOrder && { inOrder }),
     reused,
     manifest,
   };

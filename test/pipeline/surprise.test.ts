@@ -3,10 +3,19 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { packageRoot } from '../../src/base/package.ts';
+import { openModel } from '../../src/checkpoint/index.ts';
 import { loadConfig } from '../../src/config/index.ts';
+import { toBatch } from '../../src/engine/index.ts';
 import { cleanCorpora } from '../../src/pipeline/corpora.ts';
 import { evaluate } from '../../src/pipeline/index.ts';
+import { loadForInference } from '../../src/pipeline/model.ts';
+import { compile } from '../../src/pipeline/run.ts';
+import { prepare } from '../../src/pipeline/stages.ts';
 import { scoreCorpora } from '../../src/pipeline/surprise.ts';
+import { sequenceOf } from '../../src/pipeline/texts.ts';
+import { openJob } from '../../src/shards/index.ts';
+import { encodeConversation, type Tokenizer } from '../../src/tokenizer/index.ts';
+import { runInProcess } from '../cli/in-process.ts';
 import { temporaryFolder } from '../runs/fixture.ts';
 
 const root = temporaryFolder();
@@ -77,4 +86,123 @@ test('what lies outside the band goes, with its value', async () => {
 
 test('a band that is none, and a model that knows nothing, are refused', () => {
   expect(() => configWith('{ min: 2, max: 1 }')).toThrow('expected min below max, found 2 and 1');
+});
+
+const QUESTION = 'What did the king say to the people of the city on the first day of the year?';
+const ANSWER = 'The king said to the people of the city that the first day of the year was a day of peace.';
+const CONVERSATIONS = [
+  { messages: turns(QUESTION, ANSWER) },
+  { messages: turns(`Repeat these words. ${ANSWER}`, ANSWER) },
+  { text: PROSE },
+  { messages: turns('zz9 #q ~~ 0x3f kk jq vv', ANSWER) },
+  { messages: [{ role: 'user', content: 'Nobody answers this.' }] },
+  ...Array.from({ length: 20 }, (_, i) => ({ text: `${PROSE} ${i}` })),
+];
+
+function turns(question: string, answer: string) {
+  return [
+    { role: 'user' as const, content: question },
+    { role: 'assistant' as const, content: answer },
+  ];
+}
+
+/** By one forward pass each, without anything beside it. */
+function meanLosses({ messages }: { messages: ReturnType<typeof turns> }) {
+  const source = openModel(MODEL);
+  const { decoder } = loadForInference(source, {});
+  const tokenizer: Tokenizer = source.tokenizer();
+  source.close();
+  const { ids, answers } = encodeConversation(tokenizer, messages);
+  const answer = ids.filter((_, i) => answers[i] === 1);
+  const lossesOf = (list: readonly number[]) => {
+    const piece = { ids: Int32Array.from([tokenizer.documentStart, ...list]) };
+    return decoder.scoreBatch(toBatch([sequenceOf([piece], list.length)]));
+  };
+  const mean = (list: ArrayLike<number>) => Array.from(list).reduce((a, b) => a + b, 0) / answer.length;
+  return [mean(lossesOf(ids).filter((_, i) => answers[i] === 1)), mean(lossesOf(answer))] as const;
+}
+
+test('the difficulty of an answer is its loss after the question over its loss alone', async () => {
+  fs.writeFileSync(path.join(root, 'qa.jsonl'), CONVERSATIONS.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const out = path.join(root, 'chosen.jsonl');
+  const from = ['--from', path.join(root, 'qa.jsonl'), '--out', out, '--json', '--quiet'];
+  process.env.CONTINUO_CACHE = path.join(root, 'cache');
+  try {
+    const select = ['data', 'select', ...from, '--method', 'ifd', '--model', MODEL, '--clusters', '2'];
+    const { code, out: printed, err } = await runInProcess([...select, '--documents', '1']);
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    const summary = JSON.parse(printed);
+    const [chosen] = fs
+      .readFileSync(out, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const [fits, repeated, , misled] = CONVERSATIONS.map((row) => {
+      if (row.messages?.length !== 2) return 0;
+      const [withQuestion, alone] = meanLosses({ messages: row.messages as ReturnType<typeof turns> });
+      return withQuestion / alone;
+    });
+    // A question that holds the answer gives it away; noise in the place of a question is none.
+    expect(repeated).toBeLessThan(fits!);
+    expect(misled).toBeGreaterThan(fits!);
+    const best = [fits!, repeated!, misled!].filter((value) => value < 1).sort((a, b) => b - a)[0]!;
+    // The value is kept to four digits; the sums are of another batch.
+    expect(chosen.weight).toBeCloseTo(best, 3);
+    expect(chosen.metadata.ifd).toBe(chosen.weight);
+    expect(chosen.id).toBe(`${path.join(root, 'qa.jsonl')}:${best === fits ? 1 : best === repeated ? 2 : 4}`);
+    expect(summary.numUndecided).toBe(22 + [fits!, repeated!, misled!].filter((value) => value >= 1).length);
+  } finally {
+    delete process.env.CONTINUO_CACHE;
+  }
+});
+
+test('an ordered corpus is read from easy to hard, or from hard to easy, the same way each time', async () => {
+  process.env.CONTINUO_CACHE = path.join(root, 'cache');
+  const rows = Array.from({ length: 30 }, (_, i) => {
+    const noise = 'qz9 xv#7 ~~kw0 pj1! 3f8a zzq vbn92 @@ '.repeat(i % 7);
+    return { text: `${PROSE.repeat(1 + (i % 3))}${noise} ${i}` };
+  });
+  fs.writeFileSync(path.join(root, 'many.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const orders = [];
+  // The third finds all but its job in the cache.
+  for (const first of ['low', 'high', 'low']) {
+    const folder = path.join(root, `${first}-${orders.length}`);
+    fs.mkdirSync(folder);
+    const config = path.join(folder, 'continuo.yaml');
+    fs.writeFileSync(
+      config,
+      `model: ${MODEL}\ncorpora:\n  many: { path: ../many.jsonl, role: domain, heldOut: { documents: 2 }, order: { by: bitsPerByte, first: ${first} } }\n` +
+        'recipe: naive\nbudget: { epochs: 1 }\ntraining: { seqLen: 512, batchTokens: 512, precision: f32 }\n',
+    );
+    const prepared = await prepare(config, { quiet: true, measure: false });
+    expect(prepared.corpora[0]!.inOrder).toBe(true);
+    await compile(prepared, prepared.plan, { quiet: true });
+    const job = openJob(path.join(prepared.runFolder, 'job'));
+    const source = openModel(MODEL);
+    const tokenizer = source.tokenizer();
+    source.close();
+    const texts: string[] = [];
+    for (let i = 0; i < job.job.numSteps * job.job.batch.sequencesPerStep; i++) {
+      const { inputs, docStart } = job.sequence(i);
+      for (let t = 0; t < inputs.length; t++)
+        if (docStart[t] === t && inputs[t] === tokenizer.documentStart) {
+          let end = t + 1;
+          while (end < inputs.length && docStart[end] === t) end++;
+          texts.push(tokenizer.decode([...inputs.subarray(t + 1, end)]));
+        }
+    }
+    job.close();
+    orders.push(texts);
+  }
+  delete process.env.CONTINUO_CACHE;
+  const noiseOf = (text: string) => text.split('@@').length - 1;
+  const [rising, falling, again] = orders;
+  expect(again).toEqual(rising);
+  expect(noiseOf(rising![0]!)).toBe(0);
+  expect(noiseOf(falling![0]!)).toBeGreaterThan(3);
+  // Each document comes once: the last of one order are the first of the other, but for ties.
+  const third = Math.floor(rising!.length / 3);
+  const mean = (texts: readonly string[]) => texts.reduce((sum, text) => sum + noiseOf(text), 0) / texts.length;
+  expect(mean(rising!.slice(0, third))).toBeLessThan(mean(rising!.slice(third, 2 * third)));
+  expect(mean(rising!.slice(third, 2 * third))).toBeLessThan(mean(rising!.slice(2 * third)));
 });

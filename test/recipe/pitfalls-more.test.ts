@@ -17,6 +17,16 @@ interface Case {
   not: PlanInputs;
 }
 
+/** The handbook in an order, of which the budget reads so many tokens. */
+const ordered = (tokens: string, recipe: string): PlanInputs => {
+  const given = inputs([HANDBOOK, WEB], `budget: { tokens: ${tokens} }\nrecipe: ${recipe}`);
+  const corpora = given.config.corpora.map((one) =>
+    one.name === 'handbook' ? { ...one, order: { by: 'bitsPerByte', first: 'low' as const } } : one,
+  );
+  return { ...given, config: { ...given.config, corpora } };
+};
+const CONSTANT = '{ phases: [{ shares: { domain: 0.8, general: 0.2 } }] }';
+
 const CASES: Record<string, Case> = {
   'warm-up-on-annealed-base': {
     fires: withRecipe('{ preset: reuse-dont-retrain, warmup: 0.05 }'),
@@ -38,6 +48,14 @@ const CASES: Record<string, Case> = {
   'qa-at-highest-lr': {
     fires: withRecipe('{ phases: [{ shares: { domain: 0.8, general: 0.1, instruction: 0.1 } }] }', [HANDBOOK, WEB, QA]),
     not: withRecipe('reuse-dont-retrain', [HANDBOOK, WEB, QA]),
+  },
+  'order-meets-decay': {
+    fires: ordered('5M', 'reuse-dont-retrain'),
+    not: ordered('5M', '{ preset: naive }'),
+  },
+  'order-not-read-to-its-end': {
+    fires: ordered('2M', CONSTANT),
+    not: ordered('8M', CONSTANT),
   },
   'little-replay': {
     fires: withRecipe('{ preset: domain-adaptation, replay: 0.02 }'),

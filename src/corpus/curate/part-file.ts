@@ -64,10 +64,13 @@ export function recordOf({ id, text, source, messages, metadata }: Document): ob
 
 /** The documents of a file that PartFile wrote, as they were. @throws as readRecords */
 export async function* readPartFile(file: string): AsyncGenerator<Document> {
-  for await (const record of readRecords<Document>(file)) {
-    const { messages } = record;
-    yield messages ? { ...record, text: messages.map(({ content }) => content).join('\n\n') } : record;
-  }
+  for await (const record of readRecords<Document>(file)) yield documentOf(record);
+}
+
+/** The document that recordOf was given. */
+export function documentOf(record: Document): Document {
+  const { messages } = record;
+  return messages ? { ...record, text: messages.map(({ content }) => content).join('\n\n') } : record;
 }
 
 /**

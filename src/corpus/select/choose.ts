@@ -24,7 +24,7 @@ export function choose(
   if (available === 0)
     throw new DataError(
       stage.files[0].path,
-      `no document may be selected: ${formatCount(scored.numWithoutCluster)} have no word that counts, ${formatCount(scored.numBelowQuality)} too little quality.`,
+      `no document may be selected: ${formatCount(scored.numWithoutCluster)} have no word that counts, ${formatCount(scored.numBelowQuality)} too little quality${method === 'ifd' ? `, ${formatCount(scored.numUndecided)} no question that helps with its answer` : ''}.`,
     );
   if (method === 'k-centre') {
     const { documents, radii } = scored.centres!;

@@ -17,7 +17,7 @@ export interface SelectedDocument {
   source: string;
   cluster: number;
   topic: number;
-  /** CRISP: share of its cluster in the target over that in the corpus; DSIR: ln importance; nearest: cosine; k-centre: cosine distance. */
+  /** CRISP: share of its cluster in the target over that in the corpus; DSIR: ln importance; nearest: cosine; ifd: the difficulty; k-centre: cosine distance. */
   weight: number;
   metadata?: Record<string, unknown>;
 }

@@ -7,7 +7,7 @@ import { gumbel, logRatios } from './importance.ts';
 import type { DocumentRecords } from './records.ts';
 import type { Corpus, Sample } from './sample.ts';
 import { type Placed, type Spread, spreadOut } from './spread.ts';
-import { batchesOf, changed, pool, qualityOf, type Stage, textsOf } from './stage.ts';
+import { batchesOf, changed, difficultyOf, pool, qualityOf, type Stage, textsOf } from './stage.ts';
 import { prototypes, type Target } from './target.ts';
 import { DIMENSIONS } from './vectors.ts';
 import type { Scored, SelectTask } from './worker.ts';
@@ -19,6 +19,7 @@ export interface ScoredCorpus {
   examples: string[];
   numWithoutCluster: number;
   numBelowQuality: number;
+  numUndecided: number;
   quality: Mean;
   /** Of k-centre. */
   centres?: Spread;
@@ -62,6 +63,7 @@ export async function scoreDocuments(
     examples: new Array<string>(numClusters).fill(''),
     numWithoutCluster: 0,
     numBelowQuality: 0,
+    numUndecided: 0,
     quality: new Mean(),
   };
   const batches = batchesOf(stage, 'scoring documents');
@@ -73,7 +75,8 @@ export async function scoreDocuments(
       for (let i = 0; i < batch.length; i++) {
         const { id, text, metadata } = batch[i];
         const uniform = rng.float();
-        const score = result.scores[i];
+        const difficulty = method === 'ifd' ? difficultyOf(metadata) : undefined;
+        const score = difficulty ?? result.scores[i];
         const key = method === 'crisp' ? uniform : method === 'dsir' ? score + gumbel(uniform) : score;
         const cluster = result.clusters[i];
         const numBytes = Buffer.byteLength(text);
@@ -81,19 +84,23 @@ export async function scoreDocuments(
         const quality = qualityOf(metadata);
         if (quality !== undefined) scored.quality.add(quality);
         const isBelow = stage.minQuality !== undefined && !(quality !== undefined && quality >= stage.minQuality);
+        // Where the question makes the answer less likely, they hardly belong together (Li et al. 2023).
+        const isUndecided = method === 'ifd' && !(difficulty !== undefined && difficulty < 1);
+        const isOut = isBelow || isUndecided;
         if (isBelow) scored.numBelowQuality++;
+        else if (isUndecided) scored.numUndecided++;
         if (cluster < 0) scored.numWithoutCluster++;
         else {
           scored.amounts[cluster] += amount;
-          if (!isBelow) scored.supply[cluster] += amount;
+          if (!isOut) scored.supply[cluster] += amount;
           if (result.cosines[i] > best[cluster]) {
             best[cluster] = result.cosines[i];
             scored.examples[cluster] = id;
           }
         }
         const document = records.length;
-        records.push({ key, numBytes, cluster: isBelow ? -1 : cluster, score });
-        if (result.vectors && cluster >= 0 && !isBelow)
+        records.push({ key, numBytes, cluster: isOut ? -1 : cluster, score });
+        if (result.vectors && cluster >= 0 && !isOut)
           yield {
             document,
             cluster,

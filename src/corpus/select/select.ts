@@ -6,7 +6,6 @@
 // on the number of clusters, not on that of documents: of each, 32 bytes are remembered on disk. The result is the same for any number of
 // threads; chance comes from the seed and is drawn in the order of reading.
 import { findInputFiles } from '../paths.ts';
-import { readFiles } from '../read.ts';
 import { type Choice, choose } from './choose.ts';
 import { embedInPlane } from './embed.ts';
 import { addNgrams, divergence, NUM_NGRAMS } from './importance.ts';
@@ -19,6 +18,7 @@ import { Mean, type ScoredCorpus, scoreDocuments } from './score.ts';
 import {
   amountOf,
   changed,
+  documentsOf,
   outputPath,
   progressOf,
   qualityOf,
@@ -67,6 +67,8 @@ export interface SelectSummary {
   numWithoutCluster: number;
   /** Documents below the least quality, or without one. */
   numBelowQuality: number;
+  /** For ifd: documents without an answer to score, or whose question does not help with it. */
+  numUndecided: number;
   numTargetDocuments: number;
   /** With repetitions. */
   numSelected: number;
@@ -141,7 +143,7 @@ async function fetchSelection(stage: Stage, selected: Selected): Promise<SelectS
   const progress = progressOf(stage, 'fetching texts');
   async function* chosen() {
     const remembered = records[Symbol.iterator]();
-    for await (const document of readFiles(stage.files, stage.from, showing(progress))) {
+    for await (const document of documentsOf(stage, showing(progress))) {
       const { value: record } = remembered.next();
       const numBytes = Buffer.byteLength(document.text);
       if (!record || record.numBytes !== numBytes) throw changed(stage);
@@ -179,6 +181,7 @@ async function fetchSelection(stage: Stage, selected: Selected): Promise<SelectS
     numEmptyDocuments: corpus.numEmptyDocuments,
     numWithoutCluster: scored.numWithoutCluster,
     numBelowQuality: scored.numBelowQuality,
+    numUndecided: scored.numUndecided,
     numTargetDocuments: target?.numDocuments ?? 0,
     ...counts,
     shortfall: choice.shortfall,

@@ -3,12 +3,13 @@ import * as os from 'node:os';
 import { entryFile } from '../../base/entry.ts';
 import { DataError } from '../../base/errors.ts';
 import { Progress } from '../../base/progress.ts';
+import { readPartFile } from '../curate/part-file.ts';
 import { readFiles } from '../read.ts';
 import type { CorpusSpec, Document, InputFile, ReadHandlers } from '../types.ts';
 import type { SelectionOutput } from './output.ts';
 import type { SelectTask } from './worker.ts';
 
-export const SELECT_METHODS = ['crisp', 'dsir', 'k-centre', 'nearest'] as const;
+export const SELECT_METHODS = ['crisp', 'dsir', 'ifd', 'k-centre', 'nearest'] as const;
 export type SelectMethod = (typeof SELECT_METHODS)[number];
 
 /** Text a batch, in characters, and documents. */
@@ -17,9 +18,11 @@ const BATCH_DOCUMENTS = 1024;
 
 export interface SelectOptions {
   method: SelectMethod;
-  /** The target; k-centre needs none. */
+  /** The target; k-centre and ifd need none. */
   near?: CorpusSpec;
   from: CorpusSpec;
+  /** What is read are the parts of a cleaned corpus: their documents keep their names and all of their metadata. */
+  fromIsCleaned?: boolean;
   wanted: { unit: 'documents' | 'bytes'; amount: number };
   numClusters?: number;
   numTopics?: number;
@@ -60,7 +63,7 @@ export async function* batchesOf(
   const progress = progressOf(stage, label);
   let batch: Document[] = [];
   let numChars = 0;
-  for await (const document of readFiles(stage.files, stage.from, { ...handlers, ...showing(progress) })) {
+  for await (const document of documentsOf(stage, { ...handlers, ...showing(progress) })) {
     if (!takes(document)) continue;
     batch.push(document);
     numChars += document.text.length;
@@ -71,6 +74,11 @@ export async function* batchesOf(
   }
   if (batch.length > 0) yield batch;
   progress.finish();
+}
+
+export async function* documentsOf(stage: Stage, handlers: ReadHandlers): AsyncGenerator<Document> {
+  if (stage.fromIsCleaned) for (const { path } of stage.files) yield* readPartFile(path);
+  else yield* readFiles(stage.files, stage.from, handlers);
 }
 
 export function changed(stage: Stage): DataError {
@@ -97,7 +105,9 @@ export function pool({ numWorkers, numFileBytes }: Stage, workerData: SelectTask
   };
 }
 
-export function qualityOf(metadata: Document['metadata']): number | undefined {
-  const quality = metadata?.quality;
-  return typeof quality === 'number' && Number.isFinite(quality) ? quality : undefined;
+export const qualityOf = (metadata: Document['metadata']) => numberOf(metadata?.quality);
+export const difficultyOf = (metadata: Document['metadata']) => numberOf(metadata?.ifd);
+
+function numberOf(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
 }

@@ -2,6 +2,7 @@
 import { formatCount } from '../../base/units.ts';
 import { formatShare } from '../learning-rates.ts';
 import { shareInPhase } from '../phases.ts';
+import { lrAt } from '../schedules.ts';
 import type { CorpusFacts, Plan } from '../types.ts';
 import { listed, type Pitfall } from './pitfall.ts';
 
@@ -200,6 +201,46 @@ export const instructWithoutChatTemplate: Pitfall = {
         "Instruction text does not have the form of the model's chat template, so it does not train what chats use.",
       evidence: `${listed(plain.map(({ name }) => name))}: plain text`,
       fix: 'Give it as conversations: JSON lines with messages: [{ role, content }], question and answer, or instruction and output; they are written by the template.',
+    };
+  },
+};
+
+/** Assumption: the paper's runs fall to a hundredth of the peak and less; "moderate" decay keeps a third. */
+const MODERATE_DECAY = 0.3;
+
+export const orderMeetsDecay: Pitfall = {
+  id: 'order-meets-decay',
+  severity: 'warning',
+  source:
+    'arXiv 2511.18903, abstract: text in the order of its quality helps at a constant LR, and the gain shrinks under decay',
+  check({ config }, { schedule, numSteps, expected, ema }) {
+    const ordered = config.corpora.filter(({ name, order }) => order && (expected.tokensByCorpus[name] ?? 0) > 0);
+    const last = lrAt(schedule, numSteps - 1) / schedule.peakLr;
+    if (ordered.length === 0 || ema !== undefined || last >= MODERATE_DECAY) return undefined;
+    return {
+      message:
+        'What comes last in the order is learned at the lowest LR: the decay takes from what the order is to give.',
+      evidence: `${listed(ordered.map(({ name, order }) => `${name} by ${order!.by}, ${order!.first} first`))}; the LR ends at ${formatShare(last)} of its peak`,
+      fix: `Let the LR fall less (a floor of a third of the peak), or average the weights instead (training.ema: 0.999).`,
+    };
+  },
+};
+
+export const orderNotReadToItsEnd: Pitfall = {
+  id: 'order-not-read-to-its-end',
+  severity: 'warning',
+  source: 'arithmetic',
+  check({ config }, { expected }) {
+    const cut = config.corpora.filter(({ name, order }) => {
+      const epochs = expected.epochsByCorpus[name] ?? 0;
+      return order && epochs > 0 && epochs < 0.99;
+    });
+    if (cut.length === 0) return undefined;
+    return {
+      message:
+        'An ordered corpus is not read to its end: what comes last in its order is never seen, so the order selects.',
+      evidence: listed(cut.map(({ name }) => `${name}: ${formatShare(expected.epochsByCorpus[name]!)} of it are read`)),
+      fix: 'Raise the budget, or cut the corpus first (limits of bitsPerByte or ifd, `continuo data select`), or leave its order out.',
     };
   },
 };
