@@ -2,9 +2,8 @@
 import { openModel } from '../checkpoint/index.ts';
 import type { Document } from '../corpus/index.ts';
 import { toBatch } from '../engine/index.ts';
-import type { Decoder } from '../nn/index.ts';
+import { type Decoder, loadForInference } from '../nn/index.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
-import { loadForInference } from './model.ts';
 import { sequenceOf } from './texts.ts';
 import type { PipelineOptions } from './types.ts';
 

@@ -4,16 +4,6 @@
 import { isUserError } from '../base/errors.ts';
 import { fingerprint } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
-<<<<<<< HEAD
-import { openModel } from '../checkpoint/index.ts';
-import type { Config } from '../config/index.ts';
-import { type CuratedCorpus, type Document, rewriteCorpus, type Step } from '../corpus/index.ts';
-import { toBatch } from '../engine/index.ts';
-import { type Decoder, loadForInference } from '../nn/index.ts';
-import type { Tokenizer } from '../tokenizer/index.ts';
-import { modelDigest } from './facts.ts';
-import { sequenceOf } from './texts.ts';
-=======
 import type { Config, ScoreConfig } from '../config/index.ts';
 import {
   type CuratedCorpus,
@@ -25,7 +15,6 @@ import {
 import { type ChatMessage, encodeConversation, type Tokenizer } from '../tokenizer/index.ts';
 import { type DocumentScore, LossReader, MAX_SCORED_TOKENS, type Reading } from './document-losses.ts';
 import { modelDigest } from './facts.ts';
->>>>>>> 18fa9ca (Difficulty of conversations and order of documents by the base model: select --method ifd, corpora.NAME.ifd and .order)
 import type { PipelineOptions } from './types.ts';
 
 /** Of a document's beginning: enough to tell, and a long document costs no more than a page. */
