@@ -11,7 +11,7 @@
 namespace {
 
 // Raise with every change of a signature below; native.ts refuses another number.
-constexpr int kAbiVersion = 9;
+constexpr int kAbiVersion = 10;
 
 /// The arguments of a call, by position.
 struct Arguments {
@@ -96,8 +96,8 @@ METHOD(layerNormBackward, k.layerNormBackward(a.floats(0), a.array<float>(1), a.
                                               a.array<float>(6), a.array<float>(7), a.floats(8), a.integer(9), a.integer(10)))
 METHOD(rope, k.rope(a.floats(0), a.array<float>(1), a.array<float>(2), a.array<int32_t>(3), a.integer(4), a.integer(5), a.integer(6),
                     a.integer(7), a.integer(8), a.boolean(9)))
-METHOD(attentionForward,
-       k.attentionForward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.floats(4), a.array<int32_t>(5), a.attentionShape(6)))
+METHOD(attentionForward, AttentionShape shape = a.attentionShape(6); shape.firstQuery = a.integer(16);
+       k.attentionForward(a.floats(0), a.array<float>(1), a.floats(2), a.floats(3), a.floats(4), a.array<int32_t>(5), shape))
 METHOD(attentionBackward, k.attentionBackward(a.floats(0), a.floats(1), a.floats(2), a.floats(3), a.floats(4), a.array<float>(5), a.floats(6),
                                               a.floats(7), a.floats(8), a.array<int32_t>(9), a.attentionShape(10)))
 METHOD(attentionDecode, k.attentionDecode(a.floats(0), a.floats(1), a.floats(2), a.floats(3), a.array<int32_t>(4), a.array<int32_t>(5),

@@ -13,6 +13,8 @@ struct Floats {
 struct AttentionShape {
   long batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride;
   float scale, softcap;
+  long firstQuery = 0;
+  long numQueries() const { return seqLen - firstQuery; }
 };
 
 struct NormShape {

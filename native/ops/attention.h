@@ -100,18 +100,18 @@ struct AttentionSizes {
   long blocksPerTask() const { return maxOf<long>(1, kTaskBlocks / group); }
 };
 
-/// tile[B][pitch] in f32 from rows of a strided array; zero outside.
+/// Rows `first` to `end` of tile[B][pitch] in f32 from as many of a strided array; zero outside.
 template <class T>
-static void loadTile(float* tile, const AttentionSizes& sizes, const T* x, size_t stride, long rows) {
-  if (rows < B || sizes.headDim < sizes.padded) std::memset(tile, 0, sizes.tile() * sizeof(float));
-  for (long r = 0; r < rows; r++)
-    forVectors(sizes.headDim, [&](long i, int n) { storeUpTo(n, tile + r * sizes.pitch + i, loadUpTo(n, x + r * stride + i)); });
+static void loadTile(float* tile, const AttentionSizes& sizes, const T* x, size_t stride, long end, long first) {
+  if (first > 0 || end < B || sizes.headDim < sizes.padded) std::memset(tile, 0, sizes.tile() * sizeof(float));
+  for (long r = first; r < end; r++, x += stride)
+    forVectors(sizes.headDim, [&](long i, int n) { storeUpTo(n, tile + r * sizes.pitch + i, loadUpTo(n, x + i)); });
 }
-static void loadTile(float* tile, const AttentionSizes& sizes, Floats x, size_t at, size_t stride, long rows) {
+static void loadTile(float* tile, const AttentionSizes& sizes, Floats x, size_t at, size_t stride, long end, long first = 0) {
   if (x.bf16)
-    loadTile(tile, sizes, static_cast<const bf16*>(x.p) + at, stride, rows);
+    loadTile(tile, sizes, static_cast<const bf16*>(x.p) + at, stride, end, first);
   else
-    loadTile(tile, sizes, static_cast<const float*>(x.p) + at, stride, rows);
+    loadTile(tile, sizes, static_cast<const float*>(x.p) + at, stride, end, first);
 }
 
 /// out[padded][B] = factor * tile[B][pitch] transposed.
@@ -147,22 +147,28 @@ struct Steps {
 
 /// The queries of one block: where they are and which keys they see.
 struct QueryBlock {
-  long first, count, lowestStart, highestStart;
+  long first, count, skipped, lowestStart, highestStart;
   alignas(64) int32_t start[B];
 
-  QueryBlock(const int32_t* docStart, long firstQuery, long seqLen) : first(firstQuery), count(minOf<long>(B, seqLen - firstQuery)) {
-    lowestStart = highestStart = docStart[first];
-    for (long i = 0; i < B; i++) {
+  /// @param wanted the first query that is; a block holds it or those after it
+  QueryBlock(const int32_t* docStart, long firstQuery, long seqLen, long wanted = 0)
+      : first(firstQuery), count(minOf<long>(B, seqLen - firstQuery)), skipped(maxOf<long>(0, wanted - firstQuery)) {
+    lowestStart = highestStart = docStart[first + skipped];
+    for (long i = skipped; i < B; i++) {
       start[i] = i < count ? docStart[first + i] : (int32_t)first;
       lowestStart = minOf<long>(lowestStart, start[i]);
       highestStart = maxOf<long>(highestStart, start[i]);
     }
+    for (long i = 0; i < skipped; i++) start[i] = start[skipped];
   }
   long firstKeyBlock() const { return lowestStart / B * B; }
   bool sees(long k0) const { return k0 >= firstKeyBlock() && k0 <= first; }
   /// Queries and keys that products take: what is beyond the sequence is left out by whole vectors and rows of tiles.
   long width() const { return roundUp(count, W); }
   long rows() const { return roundUp(count, kTileRows); }
+  /// The same before the first one that is wanted.
+  long firstColumn() const { return skipped / W * W; }
+  long firstRow() const { return skipped / kTileRows * kTileRows; }
   long numKeys(long k0) const { return minOf<long>(B, roundUp(first + count - k0, kTileRows)); }
   /// How many keys of the block at k0 the queries up to i see at most, in whole rows of tiles.
   long visible(long i, long k0) const { return roundUp(minOf<long>(numKeys(k0), first + i + 1 - k0), kTileRows); }
@@ -180,12 +186,12 @@ struct QueryBlock {
   }
 };
 
-/// out[numRows][padded] = A B, or adds it; A's rows and steps lie aRow and aStep apart.
+/// Rows `firstRow` to numRows of out[][padded] = A B, or adds it; A's rows and steps lie aRow and aStep apart.
 static void addProduct(float* out, bool add, long numRows, const float* a, size_t aRow, size_t aStep, const float* b, const AttentionSizes& sizes,
-                       const Steps& steps) {
+                       const Steps& steps, long firstRow = 0) {
   const long pitch = sizes.pitch;
   forParts(0, sizes.padded, kTileVectors, [&](long c, int vectors) ALWAYS_INLINE {
-    for (long i = 0; i < numRows; i += kTileRows) {
+    for (long i = firstRow; i < numRows; i += kTileRows) {
       const long from = maxOf<long>(0, i + steps.from), to = minOf(steps.limit, i + steps.to);
       float* at = out + i * pitch + c;
       productOf<kTileVectors>(vectors, add ? at : kZeros, add ? pitch : 0, a + i * aRow + from * aStep, aRow, aStep, b + from * pitch + c, pitch,
@@ -205,7 +211,7 @@ INLINE void scoreRound(const float* init, size_t initRow, const QueryBlock& bloc
   const long numKeys = block.numKeys(k0), width = block.width();
   constexpr int kMost = kTileVectors < 4 ? kTileVectors : 4;  // a block of queries is a whole number of 4 vectors
   for (long i = 0; i < numKeys; i += kTileRows)
-    forParts(block.firstQuery(k0 + i) / W * W, width, kMost, [&](long c, int vectors) ALWAYS_INLINE {
+    forParts(maxOf(block.firstQuery(k0 + i) / W * W, block.firstColumn()), width, kMost, [&](long c, int vectors) ALWAYS_INLINE {
       productOf<kMost>(vectors, init + i * initRow + c, initRow, a + i * sizes.pitch + e, sizes.pitch, 1, queriesT + e * B + c, B, steps,
                        [&](long j, vf(&x)[kTileRows]) ALWAYS_INLINE { finish(i, c + j, x); });
     });
@@ -239,7 +245,7 @@ static float scoreFactor(const AttentionShape& shape) { return shape.softcap > 0
 /// A head's block of queries on its way through the keys.
 struct ForwardBlock {
   QueryBlock block;
-  long row, head, h;  // first row of all tokens; head over all sequences, and inside its own
+  long row, head, h;  // first wanted row of all queries; head over all sequences, and inside its own
   float *queriesT, *sums;
   alignas(64) float shift[B], total[B];  // of the weights 2^(score - shift)
 
@@ -248,7 +254,7 @@ struct ForwardBlock {
     storeScores(weights, kZeros, block, k0, keys, queriesT, sizes, sizes.headDim);
     const vf lowest = splat(-__builtin_inff());
     const bool masked = block.needsMask(k0), isFirst = k0 == block.first;
-    for (long c = 0; c < block.width(); c += W) {
+    for (long c = block.firstColumn(); c < block.width(); c += W) {
       const long seen = block.visible(c + W - 1, k0);
       const vf before = isFirst ? lowest : -load(shift + c);
       vf highest[2] = {before, before};  // two chains, since one would wait for its own latency
@@ -294,18 +300,18 @@ struct ForwardBlock {
       for (int r = 0; r < kTileRows; r++) store(weights + (i + r) * B + c, x[r]);
       store(added + c, load(added + c) + ((x[0] + x[1]) + (x[2] + x[3])));
     });
-    for (long c = 0; c < block.width(); c += W)
+    for (long c = block.firstColumn(); c < block.width(); c += W)
       if (any(~(load(added + c) < splat(0x1p60f)))) return false;
-    for (long c = 0; c < block.width(); c += W) store(total + c, load(total + c) + load(added + c));
+    for (long c = block.firstColumn(); c < block.width(); c += W) store(total + c, load(total + c) + load(added + c));
     return true;
   }
 };
 
 static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats v, const int32_t* docStart, const AttentionShape& shape) {
   const AttentionSizes sizes(shape);
-  const long seqLen = shape.seqLen, numKvHeads = shape.batch * shape.numKvHeads;
+  const long seqLen = shape.seqLen, numKvHeads = shape.batch * shape.numKvHeads, numQueries = shape.numQueries();
   const long headsPerTask = sizes.headsPerTask(), blocksPerTask = sizes.blocksPerTask(), numParts = sizes.numParts();
-  const long numSpans = divideUp(sizes.numBlocks, blocksPerTask);
+  const long firstBlock = shape.firstQuery / B, numSpans = divideUp(sizes.numBlocks - firstBlock, blocksPerTask);
   const long together = sizes.headsTogether(2);
   for (long firstHead = 0; firstHead < numKvHeads; firstHead += together) {
     const long count = minOf(together, numKvHeads - firstHead);
@@ -316,20 +322,23 @@ static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats 
       const long span = numSpans - 1 - task / (count * numParts), kvHead = task % count, part = task / count % numParts;
       const long sequence = (firstHead + kvHead) / shape.numKvHeads, h0 = (firstHead + kvHead) % shape.numKvHeads * sizes.group + part * headsPerTask;
       const long heads = minOf(headsPerTask, sizes.group - part * headsPerTask);
-      const long lastBlock = minOf(sizes.numBlocks, (span + 1) * blocksPerTask) - 1, numBlocks = lastBlock - span * blocksPerTask + 1;
+      const long lastBlock = minOf(sizes.numBlocks, firstBlock + (span + 1) * blocksPerTask) - 1;
+      const long numBlocks = lastBlock - (firstBlock + span * blocksPerTask) + 1;
       const long perBlock = sizes.padded * B + sizes.tile();
       float *weights = scratch<float>(kTask0, B * B + maxOf<long>(heads * numBlocks * perBlock, sizes.tile())), *memory = weights + B * B;
       ForwardBlock* blocks = scratch<ForwardBlock>(kTask1, heads * numBlocks);
 
       long lowest = seqLen;
       for (long i = 0; i < heads * numBlocks; i++, memory += perBlock) {
-        ForwardBlock* b = new (blocks + i) ForwardBlock{QueryBlock(docStart + sequence * seqLen, (lastBlock - i / heads) * B, seqLen)};
-        b->row = sequence * seqLen + b->block.first;
+        ForwardBlock* b = new (blocks + i)
+            ForwardBlock{QueryBlock(docStart + sequence * seqLen, (lastBlock - i / heads) * B, seqLen, shape.firstQuery)};
+        const long skipped = b->block.skipped;
+        b->row = sequence * numQueries + b->block.first + skipped - shape.firstQuery;
         b->h = h0 + i % heads;
         b->head = sequence * shape.numHeads + b->h;
         b->queriesT = memory;
         b->sums = memory + sizes.padded * B;
-        loadTile(b->sums, sizes, q, b->row * shape.qStride + b->h * sizes.headDim, shape.qStride, b->block.count);
+        loadTile(b->sums, sizes, q, b->row * shape.qStride + b->h * sizes.headDim, shape.qStride, b->block.count, skipped);
         transposeTile(b->queriesT, b->sums, sizes, scoreFactor(shape));
         lowest = minOf(lowest, b->block.firstKeyBlock());
       }
@@ -339,15 +348,16 @@ static void attentionForward(Floats out, float* lse, Floats q, Floats k, Floats 
           if (!b->block.sees(k0)) continue;
           if (shape.softcap > 0 || b->block.needsMask(k0) || !b->attendFast(weights, k0, allKeys + at, sizes))
             b->attendAnew(weights, k0, allKeys + at, sizes, shape.softcap);
-          addProduct(b->sums, k0 != b->block.first, b->block.rows(), weights, 1, B, allValues + at, sizes, b->block.keySteps(k0));
+          addProduct(b->sums, k0 != b->block.first, b->block.rows(), weights, 1, B, allValues + at, sizes, b->block.keySteps(k0),
+                     b->block.firstRow());
         }
       }
       for (ForwardBlock* b = blocks; b < blocks + heads * numBlocks; b++)
-        for (long i = 0; i < b->block.count; i++) {
+        for (long i = b->block.skipped, row = b->row; i < b->block.count; i++, row++) {
           const vf inverse = splat(1 / b->total[i]);
-          const size_t at = ((b->row + i) * shape.numHeads + b->h) * sizes.headDim;
+          const size_t at = (row * shape.numHeads + b->h) * sizes.headDim;
           forVectors(sizes.headDim, [&](long e, int n) { storeUpTo(n, out, at + e, load(b->sums + i * sizes.pitch + e) * inverse); });
-          lse[b->head * seqLen + b->block.first + i] = __builtin_logf(b->total[i]) - b->shift[i] * kLn2;
+          lse[b->head * numQueries + b->block.first + i - shape.firstQuery] = __builtin_logf(b->total[i]) - b->shift[i] * kLn2;
         }
     });
   }

@@ -8,7 +8,7 @@ import { packageRoot } from '../base/package.ts';
 import type { ActivationFunction, AdamWOptions, AttentionShape, Floats, Kernels, NormShape } from './types.ts';
 
 /** Raised with every change of a signature in native/addon.cc. */
-const ABI_VERSION = 9;
+const ABI_VERSION = 10;
 
 const VARIANTS = ['avx512bf16', 'avx512', 'avx2', 'neon', 'portable'];
 
@@ -179,18 +179,21 @@ function checkAttention(
   values: Record<string, Floats>,
   dense: Record<string, Floats>,
 ): void {
-  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride, softcap } = shape;
+  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride, softcap, firstQuery = 0 } = shape;
   sizes(op, batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride);
   checkSoftcap(op, softcap);
   headsDivide(op, shape);
+  if (!Number.isInteger(firstQuery) || firstQuery < 0 || firstQuery > Math.max(0, seqLen - 1))
+    internal(`${op}: firstQuery ${firstQuery} is outside 0..${seqLen - 1}`);
   if (qStride < numHeads * headDim || Math.min(kStride, vStride) < numKvHeads * headDim)
     internal(`${op}: a stride is shorter than its row`);
   const rows = batch * seqLen;
-  for (const name in queries) floats(queries[name]!, extent(rows, qStride, numHeads * headDim), op, name);
+  const queryRows = batch * (seqLen - firstQuery);
+  for (const name in queries) floats(queries[name]!, extent(queryRows, qStride, numHeads * headDim), op, name);
   for (const name in keys) floats(keys[name]!, extent(rows, kStride, numKvHeads * headDim), op, name);
   for (const name in values) floats(values[name]!, extent(rows, vStride, numKvHeads * headDim), op, name);
-  for (const name in dense) floats(dense[name]!, rows * numHeads * headDim, op, name);
-  f32(lse, rows * numHeads, op, 'lse');
+  for (const name in dense) floats(dense[name]!, queryRows * numHeads * headDim, op, name);
+  f32(lse, queryRows * numHeads, op, 'lse');
   i32(docStart, rows, op, 'docStart');
   for (let t = 0; t < rows; t++)
     if (docStart[t]! < 0 || docStart[t]! > t % seqLen)
@@ -353,9 +356,10 @@ function bind(native: Addon, variant: string): Kernels {
 
     attentionForward(out, lse, q, k, v, docStart, shape) {
       checkAttention('attentionForward', shape, lse, docStart, { q }, { k }, { v }, { out });
-      n.attentionForward!(out, lse, q, k, v, docStart, ...attentionNumbers(shape));
+      n.attentionForward!(out, lse, q, k, v, docStart, ...attentionNumbers(shape), shape.firstQuery ?? 0);
     },
     attentionBackward(dq, dk, dv, dOut, out, lse, q, k, v, docStart, shape) {
+      if (shape.firstQuery) internal('attentionBackward: takes all queries');
       checkAttention('attentionBackward', shape, lse, docStart, { q, dq }, { k, dk }, { v, dv }, { out, dOut });
       n.attentionBackward!(dq, dk, dv, dOut, out, lse, q, k, v, docStart, ...attentionNumbers(shape));
     },

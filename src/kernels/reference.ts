@@ -280,9 +280,10 @@ function attentionForward(
   docStart: Int32Array,
   shape: AttentionShape,
 ): void {
-  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride } = shape;
+  const { batch, seqLen, numHeads, numKvHeads, headDim, qStride, kStride, vStride, firstQuery = 0 } = shape;
   const [qF, kF, vF] = [toF32(q), toF32(k), toF32(v)];
-  const result = new Float32Array(batch * seqLen * numHeads * headDim);
+  const numQueries = seqLen - firstQuery;
+  const result = new Float32Array(batch * numQueries * numHeads * headDim);
   const scores = new Float64Array(seqLen);
   const group = numHeads / numKvHeads;
   for (let b = 0; b < batch; b++) {
@@ -290,11 +291,12 @@ function attentionForward(
       const kvOffset = Math.floor(h / group) * headDim;
       const kAt = (j: number) => (b * seqLen + j) * kStride + kvOffset;
       const vAt = (j: number) => (b * seqLen + j) * vStride + kvOffset;
-      for (let t = 0; t < seqLen; t++) {
+      for (let t = firstQuery; t < seqLen; t++) {
         const from = docStart[b * seqLen + t]!;
-        const norm = scoreRow(scores, qF, (b * seqLen + t) * qStride + h * headDim, kF, kAt, from, t, shape);
-        lse[(b * numHeads + h) * seqLen + t] = norm;
-        const outAt = ((b * seqLen + t) * numHeads + h) * headDim;
+        const row = b * numQueries + t - firstQuery;
+        const norm = scoreRow(scores, qF, row * qStride + h * headDim, kF, kAt, from, t, shape);
+        lse[(b * numHeads + h) * numQueries + t - firstQuery] = norm;
+        const outAt = (row * numHeads + h) * headDim;
         for (let e = 0; e < headDim; e++) {
           let sum = 0;
           for (let j = from; j <= t; j++) sum += Math.exp(scores[j]! - norm) * vF[vAt(j) + e]!;

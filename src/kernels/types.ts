@@ -40,6 +40,8 @@ export interface AttentionShape {
   scale: number;
   /** Above 0: a scaled score s becomes softcap * tanh(s / softcap) (Gemma 2). 0: unchanged. */
   softcap: number;
+  /** Forward only, 0 unless given: only tokens from here on are queries, and only they have rows in q, out and lse. */
+  firstQuery?: number;
 }
 
 /** The sizes of attentionDecode; numHeads to softcap as in AttentionShape. A cache row is [numKvHeads, headDim], dense. */
@@ -162,7 +164,7 @@ export interface Kernels {
 
   /**
    * Causal attention inside documents: token t of a sequence sees tokens docStart[t]..t of that sequence (indices inside the sequence).
-   * out rows are dense [T, H*E]; lse_HT [batch*H, seqLen] keeps log-sum-exp of the scaled scores for the gradient. Never a full score matrix.
+   * out rows are dense [T, H*E]; lse_HT [batch*H, queries] keeps log-sum-exp of the scaled scores for the gradient. Never a full score matrix.
    */
   attentionForward(
     out: Floats,

@@ -168,6 +168,56 @@ describe.skipIf(info === undefined)('decoding', () => {
     });
   });
 
+  // A row's sums are those of all queries together: at the edges of tiles and vectors, alone, and with a window and a cap.
+  test.each(natives)('$variant: queries from one on are those of all, bit for bit', (native) => {
+    for (const { window, softcap, dtype } of [
+      { window: 1000, softcap: 0, dtype: 'f32' },
+      { window: 70, softcap: 5, dtype: 'bf16' },
+    ] as const) {
+      const shape = { ...dense(2, 140, 6, 2, 40), softcap };
+      const [q, k, v] = [shape.qStride, shape.kStride, shape.vStride].map((stride, i) =>
+        random(280 * stride, i, dtype),
+      );
+      const docStart = windowStarts(2, 140, 1000, window);
+      const [all, lse] = [zeros(q!.length, dtype), new Float32Array(280 * 6)];
+      native.attentionForward(all, lse, q!, k!, v!, docStart, shape);
+      for (const firstQuery of [1, 63, 64, 100, 139]) {
+        const count = 140 - firstQuery;
+        const tail = <T extends Floats>(x: T, width: number, sequence: number) =>
+          x.slice((sequence * 140 + firstQuery) * width, (sequence + 1) * 140 * width) as T;
+        const join = (x: Floats) => [0, 1].flatMap((sequence) => [...tail(x, shape.qStride, sequence)]);
+        const queries = zeros(2 * count * shape.qStride, dtype);
+        queries.set(join(q!));
+        const [some, someLse] = [zeros(queries.length, dtype), new Float32Array(2 * count * 6)];
+        native.attentionForward(some, someLse, queries, k!, v!, docStart, { ...shape, firstQuery });
+        expect([...some]).toEqual(join(all));
+        for (let head = 0; head < 12; head++)
+          expect(someLse.subarray(head * count, (head + 1) * count)).toEqual(
+            lse.subarray(head * 140 + firstQuery, (head + 1) * 140),
+          );
+        if (firstQuery !== 100) continue;
+        const [expected, expectedLse] = [zeros(queries.length, dtype), new Float32Array(someLse.length)];
+        referenceKernels.attentionForward(expected, expectedLse, queries, k!, v!, docStart, { ...shape, firstQuery });
+        close(some, expected, dtype, 4, native.variant);
+        close(someLse, expectedLse, 'f32', 4, native.variant);
+      }
+    }
+    expect(() =>
+      native.attentionForward(
+        zeros(8, 'f32'),
+        new Float32Array(8),
+        zeros(8, 'f32'),
+        zeros(8, 'f32'),
+        zeros(8, 'f32'),
+        new Int32Array(1),
+        {
+          ...dense(1, 1, 1, 1, 8),
+          firstQuery: 1,
+        },
+      ),
+    ).toThrow('firstQuery 1 is outside 0..0');
+  });
+
   test.each(natives)('$variant: equals the last row of attentionForward', (native) => {
     const shape = { ...dense(1, 300, 6, 2, 64), softcap: 5 };
     const [q, k, v] = [shape.qStride, shape.kStride, shape.vStride].map((stride, i) => random(300 * stride, i));

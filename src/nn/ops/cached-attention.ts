@@ -23,6 +23,8 @@ export interface CacheLayout {
   numSeen: Int32Array;
   /** First token of its slot that each row sees, by the layer's window (0: none). */
   firstSeen(window: number): Int32Array;
+  /** The same for each place in a slot. */
+  firstSeenInSlot(window: number): Int32Array;
 }
 
 export function cacheLayoutOf(cache: KeyValueCache, spans: readonly SlotSpan[]): CacheLayout {
@@ -34,20 +36,26 @@ export function cacheLayoutOf(cache: KeyValueCache, spans: readonly SlotSpan[]):
       slotStart[firstRow + i] = slot * cache.capacity;
       numSeen[firstRow + i] = length + i + 1;
     }
-  const byWindow = new Map([[0, new Int32Array(numRows)]]);
+  const longest = spans.reduce((most, { length, numRows: count }) => Math.max(most, length + count), 0);
+  const inSlot = Int32Array.from({ length: longest }, (_, t) => t + 1);
   return {
     cache,
     spans,
     numRows,
     slotStart,
     numSeen,
-    firstSeen(window) {
-      const known = byWindow.get(window);
-      if (known) return known;
-      const starts = numSeen.map((seen) => Math.max(0, seen - window));
-      byWindow.set(window, starts);
-      return starts;
-    },
+    firstSeen: byWindow(numSeen),
+    firstSeenInSlot: byWindow(inSlot),
+  };
+}
+
+/** Starts of windows that end with the tokens `numSeen` of a slot, made once for each window. */
+function byWindow(numSeen: Int32Array): (window: number) => Int32Array {
+  const known = new Map([[0, new Int32Array(numSeen.length)]]);
+  return (window) => {
+    const starts = known.get(window) ?? numSeen.map((seen) => Math.max(0, seen - window));
+    known.set(window, starts);
+    return starts;
   };
 }
 
@@ -68,12 +76,31 @@ export function cachedAttention(
   const { cache, spans, slotStart, numSeen } = layout;
   const layer = cache.layers[layerIndex]!;
   append(layer, qk, qkv, layout, numHeads * headDim, numKvHeads * headDim);
-  const out = tape.activation(qkv.rows, numHeads * headDim);
+  const qWidth = numHeads * headDim;
+  const out = tape.activation(qkv.rows, qWidth);
   const shape: DecodeShape = { numHeads, numKvHeads, headDim, qStride: qk.cols, scale, softcap };
-  if (spans.every((span) => span.numRows < MANY_ROWS)) {
-    const starts = layout.firstSeen(window);
-    tape.kernels.attentionDecode(out.data, qk.data, layer.keys, layer.values, slotStart, starts, numSeen, shape);
-  } else for (const span of spans) attendSpan(tape, out, qk, layer, cache.capacity, span, shape, window);
+  const rowsOf = (x: Activation, width: number, first: number, count: number) =>
+    x.data.subarray(first * width, (first - 1 + count) * width + qWidth) as Floats;
+  const decode = (first: number, count: number) => {
+    const [row, start, length] = [slotStart, layout.firstSeen(window), numSeen].map((x) =>
+      x.subarray(first, first + count),
+    );
+    const mixed = rowsOf(out, qWidth, first, count);
+    const queries = rowsOf(qk, qk.cols, first, count);
+    tape.kernels.attentionDecode(mixed, queries, layer.keys, layer.values, row!, start!, length!, shape);
+  };
+  // Short spans beside each other go row by row in one call.
+  let [from, to] = [0, 0];
+  for (const span of spans) {
+    if (span.numRows < MANY_ROWS) {
+      to = span.firstRow + span.numRows;
+      continue;
+    }
+    if (to > from) decode(from, to - from);
+    attendSpan(tape, out, qk, layer, cache.capacity, span, shape, layout.firstSeenInSlot(window));
+    from = to = span.firstRow + span.numRows;
+  }
+  if (to > from) decode(from, to - from);
   return out;
 }
 
@@ -102,32 +129,26 @@ function attendSpan(
   capacity: number,
   { slot, length, firstRow, numRows }: SlotSpan,
   { numHeads, numKvHeads, headDim, scale, softcap }: DecodeShape,
-  window: number,
+  firstSeen: Int32Array,
 ): void {
   const [qWidth, kvWidth] = [numHeads * headDim, numKvHeads * headDim];
   const total = length + numRows;
-  // Attention's queries are as many as its keys, so rows of zeros stand for the tokens before.
-  const q = tape.buffer(total * qWidth, tape.precision).fill(0);
-  for (let i = 0; i < numRows; i++) {
-    const at = (firstRow + i) * qk.cols;
-    q.set(qk.data.subarray(at, at + qWidth), (length + i) * qWidth);
-  }
   const shape: AttentionShape = {
     batch: 1,
     seqLen: total,
     numHeads,
     numKvHeads,
     headDim,
-    qStride: qWidth,
+    qStride: qk.cols,
     kStride: kvWidth,
     vStride: kvWidth,
     scale,
     softcap,
+    firstQuery: length,
   };
-  const firstSeen = Int32Array.from({ length: total }, (_, t) => (window > 0 ? Math.max(0, t - window + 1) : 0));
-  const mixed = tape.buffer(total * qWidth, tape.precision);
-  const lse = tape.buffer(total * numHeads, 'f32') as Float32Array;
+  const lse = tape.buffer(numRows * numHeads, 'f32') as Float32Array;
   const slotOf = (x: Floats) => x.subarray(slot * capacity * kvWidth, (slot * capacity + total) * kvWidth) as Floats;
-  tape.kernels.attentionForward(mixed, lse, q, slotOf(keys), slotOf(values), firstSeen, shape);
-  out.data.set(mixed.subarray(length * qWidth), firstRow * qWidth);
+  const mixed = out.data.subarray(firstRow * qWidth, (firstRow + numRows) * qWidth) as Floats;
+  const queries = qk.data.subarray(firstRow * qk.cols, (firstRow + numRows) * qk.cols) as Floats;
+  tape.kernels.attentionForward(mixed, lse, queries, slotOf(keys), slotOf(values), firstSeen.subarray(0, total), shape);
 }
