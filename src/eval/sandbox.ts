@@ -3,7 +3,7 @@
 // knows the machine: a process of its own, without network and in a process namespace of its own where the system permits (`unshare`), with limits
 // on time, memory, files and their size, an empty environment, a temporary folder, killed with its children at the end. Whoever evaluates models
 // that they do not trust should put the whole of it into a container or a virtual machine.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
@@ -40,21 +40,23 @@ os._exit(0)
  * @throws ConfigError where there is no python3, or no shell to set limits
  */
 export async function pythonSandbox(onWarning: (message: string) => void = () => {}): Promise<RunCode> {
-  const python = findProgram('python3');
-  if (python === undefined)
-    throw new ConfigError(
-      'Generated code cannot be run: there is no python3 on the PATH. Install Python 3, or leave out --run-generated-code and the tasks that need it (humaneval, mbpp).',
-    );
+  const python = interpreter();
   if (findProgram('sh') === undefined)
-    throw new ConfigError('Generated code cannot be run: there is no sh on the PATH, which sets the limits of its process. Use Linux or macOS.');
+    throw new ConfigError(
+      'Generated code cannot be run: there is no sh on the PATH, which sets the limits of its process. Use Linux or macOS.',
+    );
   const jail = await findJail();
   if (!jail.network)
-    onWarning('Generated code: this system does not let us take the network away from it (unshare -n is refused). Limits on time, memory and files hold.');
-  const run = (program: string, timeoutSeconds: number) => runOnce([...jail.command, ...limited(timeoutSeconds), python], program, timeoutSeconds);
+    onWarning(
+      'Generated code: this system does not let us take the network away from it (unshare -n is refused). Limits on time, memory and files hold.',
+    );
+  const run = (program: string, timeoutSeconds: number) =>
+    runOnce([...jail.command, ...limited(timeoutSeconds), python], program, timeoutSeconds);
   // What an empty program takes is the interpreter's, not the program's.
   const startedAt = performance.now();
   const empty = await run('', 30);
-  if (!empty.passed) throw new ConfigError(`Generated code cannot be run: an empty program fails in the sandbox: ${empty.result}`);
+  if (!empty.passed)
+    throw new ConfigError(`Generated code cannot be run: an empty program fails in the sandbox: ${empty.result}`);
   const startSeconds = (performance.now() - startedAt) / 1000;
   let running = 0;
   const waiting: (() => void)[] = [];
@@ -81,6 +83,21 @@ function findProgram(name: string): string | undefined {
   return undefined;
 }
 
+/** The interpreter itself, where python3 is a script that sets an environment and starts it (pyenv). */
+function interpreter(): string {
+  try {
+    return execFileSync('python3', ['-I', '-c', 'import sys; print(sys.executable)'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    throw new ConfigError(
+      'Generated code cannot be run: there is no python3 on the PATH that starts. Install Python 3, or leave out --run-generated-code and ' +
+        'the tasks that need it (humaneval, mbpp).',
+    );
+  }
+}
+
 /** The strictest `unshare` that this system permits: without network, and where possible in a process namespace that dies as a whole. */
 async function findJail(): Promise<{ command: string[]; network: boolean }> {
   const unshare = findProgram('unshare');
@@ -93,7 +110,10 @@ async function findJail(): Promise<{ command: string[]; network: boolean }> {
   ]) {
     const command = [unshare, ...flags];
     const permitted = await new Promise<boolean>((resolve) => {
-      const child = spawn(command[0]!, [...command.slice(1), 'true'], { stdio: 'ignore', env: { PATH: process.env.PATH } });
+      const child = spawn(command[0]!, [...command.slice(1), 'true'], {
+        stdio: 'ignore',
+        env: { PATH: process.env.PATH },
+      });
       child.once('error', () => resolve(false));
       child.once('exit', (code) => resolve(code === 0));
     });
@@ -158,7 +178,8 @@ function outcome(child: ChildProcess, word: string, timeoutSeconds: number): Pro
       child.stderr!.destroy();
       if (said.endsWith(word)) resolve({ passed: true, result: 'passed' });
       else if (timedOut) resolve({ passed: false, result: 'timed out' });
-      else resolve({ passed: false, result: `failed: ${errors.trim().split('\n').at(-1) || 'it left before its end'}` });
+      else
+        resolve({ passed: false, result: `failed: ${errors.trim().split('\n').at(-1) || 'it left before its end'}` });
     };
     child.stdout!.on('data', (data: Buffer) => {
       said = (said + data.toString('latin1')).slice(-64);

@@ -88,7 +88,7 @@ export function longContextSample(options: LongContextOptions): LongContextSampl
     const prompt = `${parts.input} ${parts.answerPrefix}`;
     return { parts, prompt, numTokens: options.countTokens(prompt) };
   };
-  const least = LEAST_UNITS[taskOf(options.kind)](options.kind);
+  const least = LEAST_UNITS[taskOf(options.kind)];
   const most = options.kind === 'qa' ? (options.questions?.documents.length ?? 0) : MOST_UNITS;
   let best = measured(least);
   if (best.numTokens > room)
@@ -139,26 +139,43 @@ export function readQuestions(file: string): QuestionPool {
   try {
     content = fs.readFileSync(file, 'utf8');
   } catch (error) {
-    throw new ConfigError(`${file}: cannot be read (${(error as NodeJS.ErrnoException).code}). Give a file of questions as SQuAD's.`);
+    throw new ConfigError(
+      `${file}: cannot be read (${(error as NodeJS.ErrnoException).code}). Give a file of questions as SQuAD's.`,
+    );
   }
   try {
-    rows = content.trimStart().startsWith('{"data"') || /^\s*\{\s*"(version|data)"\s*:/.test(content)
-      ? squadRows(JSON.parse(content))
-      : content.split('\n').filter((line) => line.trim() !== '').map((line) => questionRow(JSON.parse(line)));
+    rows =
+      content.trimStart().startsWith('{"data"') || /^\s*\{\s*"(version|data)"\s*:/.test(content)
+        ? squadRows(JSON.parse(content))
+        : content
+            .split('\n')
+            .filter((line) => line.trim() !== '')
+            .map((line) => questionRow(JSON.parse(line)));
   } catch (error) {
-    throw new ConfigError(`${file}: no questions as SQuAD has them: ${(error as Error).message}. Expected {"data": [...]}, or a line a question with context, question and answers.`);
+    throw new ConfigError(
+      `${file}: no questions as SQuAD has them: ${(error as Error).message}. Expected {"data": [...]}, or a line a question with context, question and answers.`,
+    );
   }
   rows = rows.filter((row) => row.answers.length > 0);
   const documents = [...new Set(rows.map((row) => row.context))].sort();
   const place = new Map(documents.map((document, i) => [document, i]));
   return {
     documents,
-    questions: rows.map((row) => ({ question: row.question, answers: row.answers, context: [place.get(row.context)!] })),
+    questions: rows.map((row) => ({
+      question: row.question,
+      answers: row.answers,
+      context: [place.get(row.context)!],
+    })),
   };
 }
 
 interface SquadFile {
-  data: { paragraphs: { context: string; qas: { question: string; is_impossible?: boolean; answers: { text: string }[] }[] }[] }[];
+  data: {
+    paragraphs: {
+      context: string;
+      qas: { question: string; is_impossible?: boolean; answers: { text: string }[] }[];
+    }[];
+  }[];
 }
 
 function squadRows(file: SquadFile): { context: string; question: string; answers: string[] }[] {
@@ -172,8 +189,13 @@ function squadRows(file: SquadFile): { context: string; question: string; answer
 }
 
 function questionRow(row: { context: string; question: string; answers: string[] | { text: string[] } }) {
-  if (typeof row.context !== 'string' || typeof row.question !== 'string') throw new Error('a line without context or question');
-  return { context: row.context, question: row.question, answers: Array.isArray(row.answers) ? row.answers : row.answers.text };
+  if (typeof row.context !== 'string' || typeof row.question !== 'string')
+    throw new Error('a line without context or question');
+  return {
+    context: row.context,
+    question: row.question,
+    answers: Array.isArray(row.answers) ? row.answers : row.answers.text,
+  };
 }
 
 interface Parts {
@@ -187,22 +209,22 @@ type Task = 'niah' | 'vt' | 'cwe' | 'fwe' | 'qa';
 const taskOf = (kind: LongContextKind): Task => (kind.startsWith('niah') ? 'niah' : (kind as Task));
 
 const MAX_ANSWER_TOKENS: Record<Task, number> = { niah: 128, vt: 30, cwe: 120, fwe: 50, qa: 32 };
-const LEAST_UNITS: Record<Task, (kind: LongContextKind) => number> = {
-  niah: (kind) => NEEDLES[kind as NeedleKind].keys * NEEDLES[kind as NeedleKind].values,
-  vt: () => 5,
-  cwe: () => 11,
-  fwe: () => 40,
-  qa: () => 1,
+const LEAST_UNITS: Record<Task, number> = {
+  niah: 10,
+  vt: 5,
+  cwe: 11,
+  fwe: 40,
+  qa: 1,
 };
 const MOST_UNITS = 2 ** 24;
 
-/** The sample of this seed with so many units: sentences, needles, words or documents. */
+/** The sample of this seed with so many units: repeated sentences, needles, words or documents. */
 function builder(options: LongContextOptions): (units: number) => Parts {
   const rng = () => new Rng(options.seed, 'long-context', options.kind);
   switch (taskOf(options.kind)) {
     case 'niah': {
-      const sentences = NEEDLES[options.kind as NeedleKind].haystack === 'text' ? sentencesOf(options.text ?? bundledText()) : [];
-      return (units) => needles(options.kind as NeedleKind, units, sentences, options.depth, rng());
+      const words = NEEDLES[options.kind as NeedleKind].haystack === 'text' ? wordsOf(options.text) : [];
+      return (units) => needles(options.kind as NeedleKind, units, words, options.depth, rng());
     }
     case 'vt':
       return (units) => variableTracking(units, options.depth, rng());
@@ -213,7 +235,9 @@ function builder(options: LongContextOptions): (units: number) => Parts {
     case 'qa': {
       const pool = options.questions;
       if (!pool || pool.questions.length === 0)
-        throw new ConfigError('qa: questions with their documents are needed: give a file in SQuAD\'s format (data_file).');
+        throw new ConfigError(
+          "qa: questions with their documents are needed: give a file in SQuAD's format (data_file).",
+        );
       return (units) => questionAmongDocuments(pool, units, options.depth, rng());
     }
   }
@@ -243,7 +267,13 @@ type NeedleKind = keyof typeof NEEDLES;
 
 const NOISE = 'The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.';
 
-function needles(kind: NeedleKind, units: number, text: readonly string[], depth: number | undefined, rng: Rng): Parts {
+function needles(
+  kind: NeedleKind,
+  units: number,
+  words: readonly string[],
+  depth: number | undefined,
+  rng: Rng,
+): Parts {
   const task: NeedleTask = NEEDLES[kind];
   const say = (key: string, value: string) => `One of the special magic ${task.value} for ${key} is: ${value}.`;
   const taken = new Set<string>();
@@ -260,18 +290,22 @@ function needles(kind: NeedleKind, units: number, text: readonly string[], depth
   const values = keys.map(() => Array.from({ length: task.values }, () => fresh(task.value)));
   const asked = rng.shuffle(keys.map((_, i) => i)).slice(0, task.queries);
   // What is asked for first takes the given depth; the rest, places of their own.
-  const placed = rng.shuffle(keys.flatMap((key, k) => values[k]!.map((value, v) => ({ said: say(key, value), first: k === asked[0] && v === 0 }))));
+  const placed = rng.shuffle(
+    keys.flatMap((key, k) =>
+      values[k]!.map((value, v) => ({ said: say(key, value), first: k === asked[0] && v === 0 })),
+    ),
+  );
   const depths = placed.map(({ first }) => (depth !== undefined && first ? depth : rng.below(41) / 40));
-  const hay = Array.from({ length: units }, (_, i) =>
-    task.haystack === 'repeat'
-      ? NOISE
-      : task.haystack === 'needles'
-        ? say(fresh(task.key), fresh(task.value))
-        : text[i % text.length]!,
-  );
-  const context = interleave(hay, placed.map(({ said }, i) => ({ said, at: Math.round(depths[i]! * hay.length) }))).join(
-    task.haystack === 'text' ? ' ' : '\n',
-  );
+  const hay =
+    task.haystack === 'text'
+      ? sentencesOf(words, units)
+      : Array.from({ length: units }, () =>
+          task.haystack === 'repeat' ? NOISE : say(fresh(task.key), fresh(task.value)),
+        );
+  const context = interleave(
+    hay,
+    placed.map(({ said }, i) => ({ said, at: Math.round(depths[i]! * hay.length) })),
+  ).join(task.haystack === 'text' ? ' ' : '\n');
   const single = task.queries * task.values === 1;
   const named = asked.map((i) => keys[i]!);
   const query = named.length > 1 ? `${named.slice(0, -1).join(', ')}, and ${named.at(-1)}` : named[0]!;
@@ -325,12 +359,15 @@ function variableTracking(units: number, depth: number | undefined, rng: Rng): P
 
 function chain(units: number, letters: number, depth: number | undefined, rng: Rng) {
   const taken = new Set<string>();
-  while (taken.size < HOPS + 1) taken.add(Array.from({ length: letters }, () => String.fromCharCode(65 + rng.below(26))).join(''));
+  while (taken.size < HOPS + 1)
+    taken.add(Array.from({ length: letters }, () => String.fromCharCode(65 + rng.below(26))).join(''));
   const names = [...taken];
   const value = String(10_000 + rng.below(89_999));
   const said = names.map((name, i) => (i === 0 ? `VAR ${name} = ${value}` : `VAR ${name} = VAR ${names[i - 1]}`));
   const first = depth === undefined ? undefined : Math.round(depth * units);
-  const places = said.map((_, i) => (i === 0 && first !== undefined ? first : (first ?? 0) + rng.below(units - (first ?? 0) + 1)));
+  const places = said.map((_, i) =>
+    i === 0 && first !== undefined ? first : (first ?? 0) + rng.below(units - (first ?? 0) + 1),
+  );
   const sorted = places.sort((a, b) => a - b);
   const context = interleave(
     Array.from({ length: units }, () => NOISE),
@@ -362,9 +399,12 @@ const ZETA_2 = Math.PI ** 2 / 6;
 function frequentWords(units: number, vocabulary: number, rng: Rng): Parts {
   const words = new Set<string>();
   const size = Math.max(vocabulary, 10);
-  while (words.size < size) words.add(Array.from({ length: 6 }, () => String.fromCharCode(97 + rng.below(26))).join(''));
+  while (words.size < size)
+    words.add(Array.from({ length: 6 }, () => String.fromCharCode(97 + rng.below(26))).join(''));
   const ranked = ['...', ...[...words].slice(1)];
-  const list = rng.shuffle(ranked.flatMap((word, i) => new Array<string>(Math.floor(units / ZETA_2 / (i + 1) ** 2)).fill(word)));
+  const list = rng.shuffle(
+    ranked.flatMap((word, i) => new Array<string>(Math.floor(units / ZETA_2 / (i + 1) ** 2)).fill(word)),
+  );
   return {
     input:
       'Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded words. ' +
@@ -378,13 +418,16 @@ function frequentWords(units: number, vocabulary: number, rng: Rng): Parts {
 function questionAmongDocuments(pool: QuestionPool, units: number, depth: number | undefined, rng: Rng): Parts {
   const asked = pool.questions[rng.below(pool.questions.length)]!;
   const gold = new Set(asked.context);
-  const others = rng.shuffle(pool.documents.map((_, i) => i).filter((i) => !gold.has(i))).slice(0, Math.max(0, units - gold.size));
+  const others = rng
+    .shuffle(pool.documents.map((_, i) => i).filter((i) => !gold.has(i)))
+    .slice(0, Math.max(0, units - gold.size));
   const order = interleave(
     others.map(String),
     asked.context.map((i) => ({ said: String(i), at: Math.round((depth ?? rng.float()) * others.length) })),
   );
   const context = order.map((i, n) => `Document ${n + 1}:\n${pool.documents[Number(i)]}`).join('\n\n');
-  const instruction = 'Answer the question based on the given documents. Only give me the answer and do not output any other words.';
+  const instruction =
+    'Answer the question based on the given documents. Only give me the answer and do not output any other words.';
   return {
     input: `${instruction}\n\nThe following are given documents.\n\n${context}\n\n${instruction}\n\nQuestion: ${asked.question}`,
     answerPrefix: 'Answer:',
@@ -392,12 +435,17 @@ function questionAmongDocuments(pool: QuestionPool, units: number, depth: number
   };
 }
 
-/** Sentences, roughly: a needle stands between two of them. */
-function sentencesOf(text: string): string[] {
-  return text
-    .replace(/\s+/g, ' ')
-    .split(/(?<=[.!?]["'”’)]?) (?=["'“‘(]?[A-Z])/)
-    .filter((sentence) => sentence !== '');
+function wordsOf(text: string | undefined): string[] {
+  const words = (text ?? bundledText()).split(/\s+/).filter(Boolean);
+  if (words.length === 0)
+    throw new ConfigError('long context: the text to hide needles in is empty. Give one with sentences, or none.');
+  return words;
+}
+
+/** So many words, the text begun again at its end, cut where sentences seem to end: a needle stands between two of them. */
+function sentencesOf(words: readonly string[], units: number): string[] {
+  const text = Array.from({ length: units }, (_, i) => words[i % words.length]!).join(' ');
+  return text.split(/(?<=[.!?]["'”’)]?) (?=["'“‘(]?[A-Z])/);
 }
 
 let cachedText: string | undefined;
@@ -406,7 +454,10 @@ let cachedText: string | undefined;
 function bundledText(): string {
   if (cachedText === undefined) {
     const file = path.join(packageRoot(), 'data', 'demo', 'english.jsonl.gz');
-    const lines = gunzipSync(fs.readFileSync(file)).toString('utf8').split('\n').filter((line) => line.includes('"source":"moby-dick"'));
+    const lines = gunzipSync(fs.readFileSync(file))
+      .toString('utf8')
+      .split('\n')
+      .filter((line) => line.includes('"source":"moby-dick"'));
     cachedText = lines.map((line) => (JSON.parse(line) as { text: string }).text).join(' ');
   }
   return cachedText;

@@ -24,7 +24,8 @@ willow window winter wolf zebra`.split(/\s+/);
 export function distinctWords(count: number): string[] {
   const words = [...NOUNS, ...ADJECTIVES].slice(0, count);
   for (let step = 1; words.length < count; step++) {
-    if (step >= NOUNS.length) throw new RangeError(`internal: ${count} different words asked for, ${words.length} known`);
+    if (step >= NOUNS.length)
+      throw new RangeError(`internal: ${count} different words asked for, ${words.length} known`);
     for (let i = 0; i < NOUNS.length && words.length < count; i++)
       words.push(NOUNS[i]! + NOUNS[(i + step) % NOUNS.length]!);
   }

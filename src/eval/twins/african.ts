@@ -15,8 +15,7 @@ export const afriXnliRelations = nli('entailment', 'neutral', 'contradiction');
 export const afriXnliTruth = nli('True', 'Neither', 'False');
 export const afriXnliConclusion = nli('true', 'false', 'inconclusive');
 
-const PARTS_OF_SPEECH =
-  'NOUN PUNCT ADP NUM SYM SCONJ ADJ PART DET CCONJ PROPN PRON X _ ADV INTJ VERB AUX'.split(' ');
+const PARTS_OF_SPEECH = 'NOUN PUNCT ADP NUM SYM SCONJ ADJ PART DET CCONJ PROPN PRON X _ ADV INTJ VERB AUX'.split(' ');
 
 export const masakhaPos: Twins = {
   'utils.doc_to_target': (doc: Doc) => doc.upos.map((tag: number) => PARTS_OF_SPEECH[tag]),

@@ -48,11 +48,19 @@ function mapped(options: RegexOptions): TwinFilter {
 function multipleChoice(options: RegexOptions): TwinFilter {
   const { regex_pattern = '#### (\\-?[0-9\\.\\,]+)', group_select: select = 0, fallback = INVALID } = options;
   return perDocument((doc) => {
-    const choices = [...(doc.input as string).matchAll(/\([A-Z]\)([^\n^(]*)/g)].map((m) => without(strip(m[1]!), options));
+    const choices = [...(doc.input as string).matchAll(/\([A-Z]\)([^\n^(]*)/g)].map((m) =>
+      without(strip(m[1]!), options),
+    );
     const letters = choices.map((_, i) => String.fromCharCode(65 + i));
     const letterOf = new Map(choices.map((choice, i) => [choice, `(${letters[i]})`]));
     // Longest first, so that a choice which begins another does not stand in its way.
-    const byText = new RegExp(choices.map(escapeRegExp).sort((a, b) => b.length - a.length).join('|'), 'g');
+    const byText = new RegExp(
+      choices
+        .map(escapeRegExp)
+        .sort((a, b) => b.length - a.length)
+        .join('|'),
+      'g',
+    );
     const byLetter = new RegExp(`:[\\s]*(${letters.join('|')})`, 'g');
     return (response) => {
       const match = found(new RegExp(regex_pattern, 'g'), response, select);
@@ -65,7 +73,10 @@ function multipleChoice(options: RegexOptions): TwinFilter {
   });
 }
 
-const SMALL = 'zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen'.split(' ');
+const SMALL =
+  'zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen'.split(
+    ' ',
+  );
 const TENS = 'twenty thirty forty fifty sixty seventy eighty ninety'.split(' ');
 const NUMBERS = new Map<string, number>([
   ...SMALL.map((word, i) => [word, i] as const),
@@ -111,7 +122,11 @@ function belowThousand(named: readonly string[]): number | undefined {
   return n[0];
 }
 
-function numberParse({ regex_pattern = '#### (\\-?[0-9\\.\\,]+)', group_select: select = 0, fallback = INVALID }: RegexOptions): TwinFilter {
+function numberParse({
+  regex_pattern = '#### (\\-?[0-9\\.\\,]+)',
+  group_select: select = 0,
+  fallback = INVALID,
+}: RegexOptions): TwinFilter {
   const digits = new RegExp(regex_pattern, 'g');
   return perDocument(() => (response) => {
     const match = found(digits, response, select);

@@ -19,7 +19,12 @@ function allowed(runCode: RunCode | undefined, metric: string): RunCode {
 }
 
 /** Programs of one document with its test behind them. @returns pass@k for every k that there are samples enough for */
-async function passAtK(references: readonly unknown[], predictions: readonly unknown[], ks: readonly number[], run: RunCode) {
+async function passAtK(
+  references: readonly unknown[],
+  predictions: readonly unknown[],
+  ks: readonly number[],
+  run: RunCode,
+) {
   const counts = await Promise.all(
     references.map(async (test, i) => {
       const candidates = predictions[i] as readonly string[];

@@ -16,7 +16,10 @@ function spansOf({ number, spans, date }: DropAnswer): string[] {
 
 function answersOf(doc: Doc): string[][] {
   const { number, date, spans } = doc.validated_answers;
-  const all: DropAnswer[] = [doc.answer, ...number.map((_: string, i: number) => ({ number: number[i], date: date[i], spans: spans[i] }))];
+  const all: DropAnswer[] = [
+    doc.answer,
+    ...number.map((_: string, i: number) => ({ number: number[i], date: date[i], spans: spans[i] })),
+  ];
   const different = new Map(all.map(spansOf).map((answer) => [JSON.stringify(answer), answer]));
   return [...different.values()];
 }
@@ -28,7 +31,8 @@ function normal(answer: string): string {
     .split(/[ -]/)
     .map((token) => {
       const lower = token.toLowerCase();
-      const bare = parseFloatStrict(lower) === undefined ? [...lower].filter((c) => !PUNCTUATION.has(c)).join('') : lower;
+      const bare =
+        parseFloatStrict(lower) === undefined ? [...lower].filter((c) => !PUNCTUATION.has(c)).join('') : lower;
       const value = parseFloatStrict(bare);
       return words((value === undefined ? bare : floatText(value)).replace(ARTICLES, ' ')).join(' ');
     })
@@ -60,7 +64,13 @@ function dropScores(predicted: string, gold: readonly string[]): { em: number; f
 
 export const drop: Twins = {
   'utils.process_docs': (docs: readonly Doc[]) =>
-    docs.map((doc) => ({ ...doc, id: doc.query_id, passage: doc.passage, question: doc.question, answers: answersOf(doc) })),
+    docs.map((doc) => ({
+      ...doc,
+      id: doc.query_id,
+      passage: doc.passage,
+      question: doc.question,
+      answers: answersOf(doc),
+    })),
   'utils.process_results': (doc: Doc, [response]: readonly string[]) => {
     const scores = doc.answers
       .filter((gold: readonly string[]) => strip(gold[0]!) !== '')

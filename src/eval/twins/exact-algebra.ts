@@ -167,9 +167,24 @@ function written(a: Ratio): string {
 
 const TOKEN =
   /\s+|\\[,;:! ]|\\(?:left|right)(?![a-zA-Z])|~|(\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)|(\\[a-zA-Z]+|\\%)|([a-zA-Z])|([-+*/^_{}()[\]])/y;
-const FUNCTIONS = new Set(['\\sin', '\\cos', '\\tan', '\\cot', '\\sec', '\\csc', '\\ln', '\\log', '\\exp', '\\arcsin', '\\arccos', '\\arctan']);
+const FUNCTIONS = new Set([
+  '\\sin',
+  '\\cos',
+  '\\tan',
+  '\\cot',
+  '\\sec',
+  '\\csc',
+  '\\ln',
+  '\\log',
+  '\\exp',
+  '\\arcsin',
+  '\\arccos',
+  '\\arctan',
+]);
 const SYMBOLS = new Set(
-  `\\pi \\theta \\alpha \\beta \\gamma \\delta \\lambda \\mu \\phi \\varphi \\omega \\sigma \\rho \\tau \\epsilon \\varepsilon \\infty`.split(' '),
+  `\\pi \\theta \\alpha \\beta \\gamma \\delta \\lambda \\mu \\phi \\varphi \\omega \\sigma \\rho \\tau \\epsilon \\varepsilon \\infty`.split(
+    ' ',
+  ),
 );
 
 function tokens(text: string): string[] {
@@ -192,7 +207,8 @@ function parse(text: string): Ratio {
   };
   const sum = (): Ratio => {
     let value = product();
-    while (all[at] === '+' || all[at] === '-') value = all[at++] === '+' ? plus(value, product()) : plus(value, negative(product()));
+    while (all[at] === '+' || all[at] === '-')
+      value = all[at++] === '+' ? plus(value, product()) : plus(value, negative(product()));
     return value;
   };
   const product = (): Ratio => {
@@ -224,7 +240,9 @@ function parse(text: string): Ratio {
     const base = single();
     if (all[at] !== '^') return base;
     at++;
-    return power(base, all[at] === '-' ? negative((at++, single())) : single());
+    if (all[at] !== '-') return power(base, single());
+    at++;
+    return power(base, negative(single()));
   };
   const group = (end: string): Ratio => {
     at++;

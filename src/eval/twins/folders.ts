@@ -19,8 +19,7 @@ const each = (names: readonly string[], folder: (name: string) => string, twins:
   Object.fromEntries(names.map((name) => [folder(name), typeof twins === 'function' ? twins(name) : twins]));
 
 const PROMPTS = ['1', '2', '3', '4', '5'];
-const afrixnli = (prompts: readonly string[], twins: Twins) =>
-  each(prompts, (n) => `afrixnli/*/prompt_${n}`, twins);
+const afrixnli = (prompts: readonly string[], twins: Twins) => each(prompts, (n) => `afrixnli/*/prompt_${n}`, twins);
 
 export const FOLDERS: Readonly<Record<string, Twins>> = {
   agieval,
@@ -56,7 +55,11 @@ export const FOLDERS: Readonly<Record<string, Twins>> = {
   minerva_math: minervaMath,
   mmlu_pro: pro.mmluPro,
   'mmlu-pro-plus': pro.mmluProPlus,
-  ...each(Object.keys(PROX_LABELS), (name) => `mmlu_prox/${name}`, (name) => pro.mmluProx(name)!),
+  ...each(
+    Object.keys(PROX_LABELS),
+    (name) => `mmlu_prox/${name}`,
+    (name) => pro.mmluProx(name)!,
+  ),
   'openai-mmmlu/default': openaiMmmlu,
   paloma,
   race,

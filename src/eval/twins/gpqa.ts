@@ -13,7 +13,15 @@ const text = (answer: string | null, withoutBrackets: boolean): string => {
  * lm-evaluation-harness draws from Python's shared generator (seeded 0), or from one of its own (42) where examples are shown, and goes on drawing
  * when it reads the documents again; so its orders depend on what else was loaded. Here every reading starts from the seed.
  */
-function gpqa({ seed, list = false, withoutBrackets = false }: { seed: number; list?: boolean; withoutBrackets?: boolean }): Twins {
+function gpqa({
+  seed,
+  list = false,
+  withoutBrackets = false,
+}: {
+  seed: number;
+  list?: boolean;
+  withoutBrackets?: boolean;
+}): Twins {
   return {
     'utils.process_docs': (docs: readonly Doc[]) => {
       const rng = new PythonRandom(seed);

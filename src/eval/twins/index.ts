@@ -12,14 +12,14 @@ export type { CodeResult, DatasetArguments, Doc, MetricArguments, RunCode, Twin,
  */
 export function twinsOf(folder: string): Twins | undefined {
   const parts = folder.split(/[\\/]+/).filter(Boolean);
-  for (let from = Math.max(0, parts.length - 4); from < parts.length; from++) {
-    const tail = parts.slice(from);
-    const exact = FOLDERS[tail.join('/')];
-    if (exact) return exact;
-    for (let keep = tail.length - 1; keep > 0; keep--) {
-      const pattern = FOLDERS[[...tail.slice(0, keep), ...tail.slice(keep).map(() => '*')].join('/')];
-      if (pattern) return pattern;
-    }
+  let best: { twins: Twins; length: number; stars: number } | undefined;
+  for (const [pattern, twins] of Object.entries(FOLDERS)) {
+    const wanted = pattern.split('/');
+    const tail = parts.slice(-wanted.length);
+    if (tail.length !== wanted.length || !wanted.every((name, i) => name === '*' || name === tail[i])) continue;
+    const stars = wanted.filter((name) => name === '*').length;
+    if (!best || wanted.length > best.length || (wanted.length === best.length && stars < best.stars))
+      best = { twins, length: wanted.length, stars };
   }
-  return undefined;
+  return best?.twins;
 }

@@ -32,7 +32,9 @@ function closed(text: string, from: number): string | undefined {
 export function unboxed(boxed: string): string {
   if (boxed.includes('\\boxed '))
     return boxed.startsWith('\\boxed ') ? boxed.slice('\\boxed '.length) : fail(`no box: ${boxed}`);
-  return boxed.startsWith('\\boxed{') && boxed.endsWith('}') ? boxed.slice('\\boxed{'.length, -1) : fail(`no box: ${boxed}`);
+  return boxed.startsWith('\\boxed{') && boxed.endsWith('}')
+    ? boxed.slice('\\boxed{'.length, -1)
+    : fail(`no box: ${boxed}`);
 }
 
 const boxedAnswer = (solution: string) => unboxed(lastBoxed(solution) ?? fail('a solution without a \\boxed answer'));
@@ -83,7 +85,12 @@ function bracedRoots(text: string): string {
 
 /** The normal form of an answer by the authors of MATH. @throws Error where their function does */
 function hendrycksForm(answer: string, strict: boolean): string {
-  let s = answer.replaceAll('\n', '').replaceAll('\\!', '').replaceAll('\\\\', '\\').replaceAll('tfrac', 'frac').replaceAll('dfrac', 'frac');
+  let s = answer
+    .replaceAll('\n', '')
+    .replaceAll('\\!', '')
+    .replaceAll('\\\\', '\\')
+    .replaceAll('tfrac', 'frac')
+    .replaceAll('dfrac', 'frac');
   for (const gone of ['\\left', '\\right', '^{\\circ}', '^\\circ', '\\$']) s = s.replaceAll(gone, '');
   if (s.includes('\\text{ ')) {
     const parts = s.split('\\text{ ');
@@ -176,8 +183,12 @@ const SUBSTITUTIONS: readonly (readonly [string, string])[] = [
   ['\\text{m}', '\\text{}'],
 ];
 const REMOVED: readonly string[] = [
-  ...'square ways integers dollars mph inches ft hours km units \\ldots sue points feet minutes digits cents degrees cm gm pounds meters meals edges'.split(' '),
-  ...'students childrentickets multiples \\text{s} \\text{.} \\text{\ns} \\text{}^2 \\text{}^3 \\text{\n} \\text{} \\mathrm{th} ^\\circ ^{\\circ}'.split(' '),
+  ...'square ways integers dollars mph inches ft hours km units \\ldots sue points feet minutes digits cents degrees cm gm pounds meters meals edges'.split(
+    ' ',
+  ),
+  ...'students childrentickets multiples \\text{s} \\text{.} \\text{\ns} \\text{}^2 \\text{}^3 \\text{\n} \\text{} \\mathrm{th} ^\\circ ^{\\circ}'.split(
+    ' ',
+  ),
   ...['\\;', ',\\!', '{,}', '"', '\\dots'],
 ];
 const isWord = (text: string) => /^[a-z]+$/.test(text);
@@ -228,7 +239,9 @@ const INVALID = '[invalidanswer]';
 
 /** What follows "The final answer is" in the words that Minerva's examples end with. */
 export function finalAnswer(response: string): string {
-  const found = /Final Answer: The final answer is([^\n]*?)[^\n] I hope it is correct[^\n]/.exec(`${response}I hope it is correct.`);
+  const found = /Final Answer: The final answer is([^\n]*?)[^\n] I hope it is correct[^\n]/.exec(
+    `${response}I hope it is correct.`,
+  );
   return found ? strip(found[1]!) : INVALID;
 }
 

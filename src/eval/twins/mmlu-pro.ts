@@ -1,6 +1,7 @@
 // MMLU-Pro (Wang et al. 2024) and its relatives: a question with up to 16 options, reasoned about step by step.
-import { strip } from './python.ts';
+
 import { PROX_LABELS } from './prox-labels.ts';
+import { strip } from './python.ts';
 import { proCategories } from './subjects.ts';
 import type { Doc, Twins } from './types.ts';
 
@@ -36,7 +37,8 @@ export function mmluProx(language: string): Twins | undefined {
   return {
     ...proCategories,
     'utils.doc_to_text': (doc: Doc) => question(doc) + answers,
-    'utils.fewshot_to_text': (doc: Doc) => `${question(doc)}${doc.cot_content.replaceAll(answersOfExamples, () => answers)}\n\n`,
+    'utils.fewshot_to_text': (doc: Doc) =>
+      `${question(doc)}${doc.cot_content.replaceAll(answersOfExamples, () => answers)}\n\n`,
   };
 }
 

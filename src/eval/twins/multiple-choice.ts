@@ -4,7 +4,10 @@ import type { Doc, Twins } from './types.ts';
 
 /** WikiHow's headings and notes in brackets go, as the authors' own reader does it. */
 export function wikiHowText(text: string): string {
-  return strip(text).replaceAll(' [title]', '. ').replace(/\[[^\n]*?\]/g, '').replaceAll('  ', ' ');
+  return strip(text)
+    .replaceAll(' [title]', '. ')
+    .replace(/\[[^\n]*?\]/g, '')
+    .replaceAll('  ', ' ');
 }
 
 export const hellaswag: Twins = {
@@ -33,8 +36,14 @@ function gap(doc: Doc): number {
 export const named = (module: string, functions: Twins): Twins =>
   Object.fromEntries(Object.entries(functions).map(([name, twin]) => [`${module}.${name}`, twin]));
 
-export const winogrande: Twins = named('preprocess_winogrande', partialEvaluation((doc) => Number(doc.answer) - 1));
-export const winograndeInUtils: Twins = named('utils', partialEvaluation((doc) => Number(doc.answer) - 1));
+export const winogrande: Twins = named(
+  'preprocess_winogrande',
+  partialEvaluation((doc) => Number(doc.answer) - 1),
+);
+export const winograndeInUtils: Twins = named(
+  'utils',
+  partialEvaluation((doc) => Number(doc.answer) - 1),
+);
 
 interface RaceProblem {
   question: string;

@@ -1,15 +1,25 @@
 // Labels of MMLU-ProX by language (Xuan et al. 2025): question, options, beginning of an answer, and the beginning that its examples have.
 // From lm-evaluation-harness's table of the task, where templates take them.
 export const PROX_LABELS: Readonly<Record<string, readonly [string, string, string, string]>> = {
-  en: ['Question:', 'Options:', 'Answer: Let\'s think step by step.', 'A: Let\'s think step by step.'],
+  en: ['Question:', 'Options:', "Answer: Let's think step by step.", "A: Let's think step by step."],
   ja: ['質問：', '選択肢：', '回答：一歩一歩考えていきましょう。', 'A: 一歩一歩考えていきましょう。'],
   zh: ['问题：', '选项：', '答案：让我们一步一步地思考。', 'A: 让我们一步一步地思考。'],
   ko: ['질문：', '선택 사항：', '답변: 한 단계씩 생각해 봅시다.', 'A: 한 단계씩 생각해 봅시다.'],
   fr: ['Question :', 'Options :', 'Réponse : Réfléchissons étape par étape.', 'A: Réfléchissons étape par étape.'],
-  de: ['Frage:', 'Optionen:', 'Antwort: Denken wir Schritt für Schritt nach.', 'A: Denken wir Schritt für Schritt nach.'],
+  de: [
+    'Frage:',
+    'Optionen:',
+    'Antwort: Denken wir Schritt für Schritt nach.',
+    'A: Denken wir Schritt für Schritt nach.',
+  ],
   es: ['Pregunta:', 'Opciones:', 'Respuesta: Pensemos paso a paso.', 'A: Pensemos paso a paso.'],
   pt: ['Pergunta:', 'Opções:', 'Resposta: Vamos pensar passo a passo.', 'A: Vamos pensar passo a passo.'],
-  zu: ['Umbuzo:', 'Izinketho:', 'Impendulo: Asicabange isinyathelo ngesinyathelo.', 'A: Asicabange isinyathelo ngesinyathelo.'],
+  zu: [
+    'Umbuzo:',
+    'Izinketho:',
+    'Impendulo: Asicabange isinyathelo ngesinyathelo.',
+    'A: Asicabange isinyathelo ngesinyathelo.',
+  ],
   sw: ['Swali:', 'Chaguo:', 'Jibu: Hebu tufikiria hatua kwa hatua.', 'A: Hebu tufikiria hatua kwa hatua.'],
   wo: ['Laaj:', 'Tànneef:', 'Tontu: Nan xalaat ci dooley dooley.', 'A: Nan xalaat ci dooley dooley.'],
   yo: ['Ìbéèrè:', 'Àwọn àṣàyàn:', 'Ìdáhùn: Ẹ jẹ́ ká ronú lọ́nà tíṣíṣe.', 'A: Ẹ jẹ́ ká ronú lọ́nà tíṣíṣe.'],
@@ -23,7 +33,12 @@ export const PROX_LABELS: Readonly<Record<string, readonly [string, string, stri
   te: ['ప్రశ్న:', 'ఎంపికలు:', 'సమాధానం: దశలవారీగా ఆలోచిద్దాం.', 'A: దశలవారీగా ఆలోచిద్దాం.'],
   ur: ['سوال:', 'آپشنز:', 'جواب: آئیے قدم بہ قدم سوچتے ہیں۔', 'A: آئیے قدم بہ قدم سوچتے ہیں۔'],
   ru: ['Вопрос:', 'Варианты:', 'Ответ: Давайте подумаем шаг за шагом.', 'A: Давайте подумаем шаг за шагом.'],
-  id: ['Pertanyaan:', 'Pilihan:', 'Jawaban: Mari berpikir langkah demi langkah.', 'A: Mari berpikir langkah demi langkah.'],
+  id: [
+    'Pertanyaan:',
+    'Pilihan:',
+    'Jawaban: Mari berpikir langkah demi langkah.',
+    'A: Mari berpikir langkah demi langkah.',
+  ],
   vi: ['Câu hỏi:', 'Lựa chọn:', 'Trả lời: Hãy suy nghĩ từng bước một.', 'A: Hãy suy nghĩ từng bước một.'],
   cs: ['Otázka:', 'Možnosti:', 'Odpověď: Přemýšlejme krok za krokem.', 'A: Přemýšlejme krok za krokem.'],
   hu: ['Kérdés:', 'Opciók:', 'Válasz: Gondolkodjunk lépésről lépésre.', 'A: Gondolkodjunk lépésről lépésre.'],

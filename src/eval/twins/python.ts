@@ -46,7 +46,8 @@ export function parseFloatStrict(text: string): number | undefined {
   if (/^[+-]?(?:inf|infinity)$/i.test(t)) return t.startsWith('-') ? -Infinity : Infinity;
   if (/^[+-]?nan$/i.test(t)) return NaN;
   const digits = '\\d(?:_?\\d)*';
-  if (!new RegExp(`^[+-]?(?:${digits}\\.?(?:${digits})?|\\.${digits})(?:[eE][+-]?${digits})?$`).test(t)) return undefined;
+  if (!new RegExp(`^[+-]?(?:${digits}\\.?(?:${digits})?|\\.${digits})(?:[eE][+-]?${digits})?$`).test(t))
+    return undefined;
   return Number(t.replaceAll('_', ''));
 }
 

@@ -14,12 +14,18 @@ const dataset =
   ({ countTokens, max_seq_lengths = DEFAULT_LENGTHS, data_file, num_samples = NUM_SAMPLES }: DatasetArguments) => {
     if (kind === 'qa' && typeof data_file !== 'string')
       throw new ConfigError(
-        'RULER\'s questions need a file of them: give metadata data_file, a JSON file as SQuAD has it. Nothing is downloaded from its authors\' pages.',
+        "RULER's questions need a file of them: give metadata data_file, a JSON file as SQuAD has it. Nothing is downloaded from its authors' pages.",
       );
     const questions = kind === 'qa' ? readQuestions(data_file as string) : undefined;
     const test = max_seq_lengths.flatMap((lengthTokens) =>
       Array.from({ length: num_samples as number }, (_, index): Doc => {
-        const sample = longContextSample({ kind, lengthTokens, seed: SEED * 1_000_003 + index, countTokens, questions });
+        const sample = longContextSample({
+          kind,
+          lengthTokens,
+          seed: SEED * 1_000_003 + index,
+          countTokens,
+          questions,
+        });
         return {
           index,
           input: sample.input,
@@ -36,10 +42,22 @@ const dataset =
 /** Under the document's length; -1 under the default length, which aggregation leaves out, for documents of another. */
 function score(doc: Doc, [response]: readonly string[]): Record<string, number> {
   const text = strip(strip(response!).replace(/[\x00-\x1f]/g, '\n'));
-  return { ...Object.fromEntries(DEFAULT_LENGTHS.map((length) => [length, -1])), [doc.max_length]: matchAll(text, doc.outputs) };
+  return {
+    ...Object.fromEntries(DEFAULT_LENGTHS.map((length) => [length, -1])),
+    [doc.max_length]: matchAll(text, doc.outputs),
+  };
 }
 
-const NEEDLES = ['single_1', 'single_2', 'single_3', 'multikey_1', 'multikey_2', 'multikey_3', 'multivalue', 'multiquery'] as const;
+const NEEDLES = [
+  'single_1',
+  'single_2',
+  'single_3',
+  'multikey_1',
+  'multikey_2',
+  'multikey_3',
+  'multivalue',
+  'multiquery',
+] as const;
 
 export const ruler: Twins = {
   ...Object.fromEntries(NEEDLES.map((name) => [`niah_utils.niah_${name}`, dataset(`niah_${name}`)])),

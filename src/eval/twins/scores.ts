@@ -22,7 +22,10 @@ function labelScores(pairs: readonly Pair[]): LabelScores[] {
 /** sklearn.metrics.f1_score(average="weighted"): labels weigh as much as they have documents. */
 export function weightedF1(pairs: readonly Pair[]): number {
   const scores = labelScores(pairs);
-  return scores.reduce((sum, { f1, support }) => sum + f1 * support, 0) / scores.reduce((sum, { support }) => sum + support, 0);
+  return (
+    scores.reduce((sum, { f1, support }) => sum + f1 * support, 0) /
+    scores.reduce((sum, { support }) => sum + support, 0)
+  );
 }
 
 /** average="macro": the mean over all labels, those that were only predicted included. */
@@ -92,7 +95,11 @@ export function rougeL(reference: string, prediction: string): number {
 
 /** ROUGE-Lsum F: each reference line's union of common subsequences with all lines of the prediction, no token counted twice. */
 export function rougeLsum(reference: string, prediction: string): number {
-  const lines = (text: string) => text.split('\n').filter((line) => line !== '').map(rougeTokens);
+  const lines = (text: string) =>
+    text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map(rougeTokens);
   const [gold, said] = [lines(reference), lines(prediction)];
   const [goldTotal, saidTotal] = [gold.flat().length, said.flat().length];
   if (goldTotal === 0 || saidTotal === 0) return 0;

@@ -9,13 +9,18 @@ high_school_european_history high_school_geography high_school_government_and_po
 high_school_microeconomics high_school_physics high_school_psychology high_school_statistics high_school_us_history high_school_world_history
 human_aging human_sexuality international_law jurisprudence logical_fallacies machine_learning management marketing medical_genetics miscellaneous
 moral_disputes moral_scenarios nutrition philosophy prehistory professional_accounting professional_law professional_medicine
-professional_psychology public_relations security_studies sociology us_foreign_policy virology world_religions`.split(/\s+/);
+professional_psychology public_relations security_studies sociology us_foreign_policy virology world_religions`.split(
+    /\s+/,
+  );
 
 /** A `prefix + name` a subject, each keeping the documents that `subjectOf` says are its. */
 export function bySubject(
   subjects: readonly string[],
   subjectOf: (doc: Doc) => unknown,
-  { prefix = 'utils.process_', name = (subject: string) => subject.toLowerCase().replaceAll(' & ', '_').replaceAll(' ', '_') } = {},
+  {
+    prefix = 'utils.process_',
+    name = (subject: string) => subject.toLowerCase().replaceAll(' & ', '_').replaceAll(' ', '_'),
+  } = {},
 ): Twins {
   return Object.fromEntries(
     subjects.map((subject) => [
@@ -66,5 +71,7 @@ export const llamaMmlu = (language: string): Twins =>
   );
 
 export const PRO_CATEGORIES: readonly string[] =
-  'biology,business,chemistry,computer science,economics,engineering,health,history,law,math,other,philosophy,physics,psychology'.split(',');
+  'biology,business,chemistry,computer science,economics,engineering,health,history,law,math,other,philosophy,physics,psychology'.split(
+    ',',
+  );
 export const proCategories = bySubject(PRO_CATEGORIES, (doc) => doc.category);

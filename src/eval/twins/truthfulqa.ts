@@ -23,7 +23,12 @@ function generationDocs(docs: readonly Doc[]): Doc[] {
   return docs.map((doc) => {
     const correct = withPeriods(doc.correct_answers);
     if (!correct.includes(NO_COMMENT)) correct.push(NO_COMMENT);
-    return { ...doc, question: strip(doc.question), correct_answers: correct, incorrect_answers: withPeriods(doc.incorrect_answers) };
+    return {
+      ...doc,
+      question: strip(doc.question),
+      correct_answers: correct,
+      incorrect_answers: withPeriods(doc.incorrect_answers),
+    };
   });
 }
 
