@@ -28,7 +28,18 @@ export {
   instructionAccuracy,
   scoreInstructions,
 } from './instructions/index.ts';
+export {
+  LONG_CONTEXT_KINDS,
+  type LongContextKind,
+  type LongContextOptions,
+  type LongContextSample,
+  longContextSample,
+  type QuestionPool,
+  readQuestions,
+  scoreLongContext,
+} from './long-context/index.ts';
 export { type NativeModelOptions, nativeModel } from './models/index.ts';
+export { pythonSandbox } from './sandbox.ts';
 export {
   describeResolution,
   detectableDifference,
@@ -41,7 +52,16 @@ export {
   standardError,
   wilsonInterval,
 } from './stats/index.ts';
-export { type Twin, type Twins, twinsOf } from './twins/index.ts';
+export {
+  type CodeResult,
+  type DatasetArguments,
+  type MetricArguments,
+  type RunCode,
+  type Twin,
+  type TwinFilter,
+  type Twins,
+  twinsOf,
+} from './twins/index.ts';
 export type {
   ChatMessage,
   EvalReport,
