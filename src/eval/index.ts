@@ -41,6 +41,7 @@ export {
 export { type NativeModelOptions, nativeModel } from './models/index.ts';
 export { pythonSandbox } from './sandbox.ts';
 export {
+  type Difference,
   describeResolution,
   detectableDifference,
   mcnemar,
@@ -48,6 +49,7 @@ export {
   pairedBootstrap,
   pairedDifference,
   points,
+  type ScoredPair,
   smallestVisible,
   standardError,
   wilsonInterval,

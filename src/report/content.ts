@@ -4,6 +4,7 @@ import * as path from 'node:path';
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import type { Change, Run, RunEvent, RunForecast, RunSummary } from '../runs/index.ts';
 import { formatDelta, formatLr, formatPercent, formatRate, formatScore, NONE, plural } from './format.ts';
+import { type Learned, learnedOfRun } from './learned.ts';
 
 export interface Table {
   columns: { title: string; align?: 'right' }[];
@@ -26,7 +27,11 @@ export interface Content {
   headline: string;
   /** What a reader should know before believing the headline. */
   notes: string[];
+  /** What it learned and forgot; absent where nothing was measured twice. */
+  learned: Learned | undefined;
   scores: Table | undefined;
+  /** The errors of the changes are those of pairs of documents. */
+  arePaired: boolean;
   /** What was expected of the end, and from when. */
   forecast: { sentence: string; table: Table } | undefined;
   corpora: Table | undefined;
@@ -44,7 +49,9 @@ export function contentOf(run: Run, summary: RunSummary, forecast?: RunForecast)
     status: statusLine(summary),
     headline: headline(run, summary),
     notes: notesOf(run, summary),
+    learned: learnedOfRun(run, summary),
     scores: scoresTable(run, summary),
+    arePaired: summary.sets.every(({ isPaired }) => isPaired),
     forecast: forecastContent(run, forecast),
     corpora: corporaTable(run),
     phases: phasesTable(run),

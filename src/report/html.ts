@@ -2,6 +2,7 @@
 import { packageVersion } from '../base/package.ts';
 import { escapeXml } from './chart.ts';
 import type { Content, Table } from './content.ts';
+import { LEARNED_TITLE, type Learned } from './learned.ts';
 import type { Figure } from './run-charts.ts';
 import { STYLE } from './style.ts';
 
@@ -18,10 +19,11 @@ export function runPage(
   return page(content.title, [
     heading(content.title, content.status, content.headline),
     notesList(content.notes),
+    content.learned && section(LEARNED_TITLE, learnedHtml(content.learned)),
     content.scores &&
       section(
         'Held-out scores',
-        `${tableHtml(content.scores)}<p class="aside">${BITS_PER_BYTE_NOTE}${hasErrors(content.scores) ? ` ${CHANGE_NOTE}` : ''}</p>`,
+        `${tableHtml(content.scores)}<p class="aside">${BITS_PER_BYTE_NOTE}${hasErrors(content.scores) ? ` ${changeNote(content)}` : ''}</p>`,
       ),
     content.forecast &&
       section(
@@ -103,12 +105,30 @@ export function commandsHtml(commands: Content['commands']): string {
     .join('');
 }
 
+/** The body of the section on what was learned. */
+export function learnedHtml({ answer, table, note, figures, warnings, examples }: Learned): string {
+  return [
+    `<p class="answer">${escapeXml(answer)}</p>`,
+    figures.length > 0 && figuresHtml(figures),
+    table && `${tableHtml(table)}<p class="aside">${escapeXml(note)}</p>`,
+    warnings.length > 0 && `<ul class="notes">${warnings.map((line) => `<li>${escapeXml(line)}</li>`).join('')}</ul>`,
+    ...examples.map(
+      (group) => `<details><summary>${escapeXml(group.title)}</summary>${tableHtml(group.table)}</details>`,
+    ),
+  ]
+    .filter(Boolean)
+    .join('');
+}
+
 function hasErrors(scores: Table): boolean {
   return scores.rows.some((row) => row.some((cell) => cell.includes('±')));
 }
 
-const CHANGE_NOTE =
-  'A ± is the standard error of the change over documents, an upper bound: both scores are of the same documents, so most of their error cancels.';
+function changeNote({ arePaired }: Content): string {
+  return arePaired
+    ? 'A ± is the standard error of the change over documents, each compared with itself.'
+    : 'A ± is the standard error of the change over documents, an upper bound: both scores are of the same documents, so most of their error cancels.';
+}
 
 function warningsHtml(content: Content): string {
   if (content.warnings.length === 0) return '<p>None.</p>';

@@ -12,8 +12,9 @@ export { type ClusterMap, clusterMap } from './cluster-map.ts';
 export { type ComparedRun, type ComparisonReport, writeComparisonReport } from './comparison.ts';
 export { forecastText, headline, memoryText } from './content.ts';
 export { type CorpusCard, croissant, datasheetMarkdown, describeEffects } from './datasheet.ts';
+export { writeDiffPage } from './diff-page.ts';
 export { flowFigure } from './flow-figure.ts';
-export { comparisonTable, comparisonText, learnedHtml, learnedMarkdown, learnedOf, writeDiffPage } from './learned.ts';
+export { comparisonTable, comparisonText, learnedOf } from './learned.ts';
 export { planFigure } from './plan-figure.ts';
 
 export interface ReportFiles {

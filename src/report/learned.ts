@@ -1,29 +1,29 @@
 // The page that answers: what did it learn, what did it forget, can I believe it? Text and tables from comparisons of task results, and a
 // figure; html.ts, markdown.ts and commands render it.
-import { ConfigError } from '../base/errors.ts';
-import { writeFileAtomic } from '../base/files.ts';
+import { isUserError } from '../base/errors.ts';
 import {
   type Comparison,
+  compareReports,
   describeComparison,
   type Example,
   formatLevel,
   formatP,
   formatSize,
+  readEvalResults,
   signed,
   type TaskComparison,
 } from '../eval/index.ts';
-import { escapeXml } from './chart.ts';
+import { type Change, type Run, type RunSummary, type StabilityGap, stabilityGaps } from '../runs/index.ts';
 import type { Table } from './content.ts';
 import { forestPlot } from './forest.ts';
-import { plural } from './format.ts';
-import { figuresHtml, heading, page, section, tableHtml } from './html.ts';
-import { bullets, joinBlocks, tableMarkdown } from './markdown.ts';
+import { formatDelta, formatScore, plural } from './format.ts';
 import type { Figure } from './run-charts.ts';
 
 export interface Learned {
   /** One honest paragraph. */
   answer: string;
-  table: Table;
+  /** Tasks; absent where none were compared. */
+  table: Table | undefined;
   /** How to read the table. */
   note: string;
   figures: Figure[];
@@ -31,6 +31,8 @@ export interface Learned {
   warnings: string[];
   examples: { title: string; table: Table }[];
 }
+
+export const LEARNED_TITLE = 'What did it learn, what did it forget, can I believe it?';
 
 const HOW_TO_READ =
   'A difference is the tuned model minus its base on the same questions, with a 95 % interval of the pairs. p is of no difference, corrected for the number of tasks (Holm). ' +
@@ -137,49 +139,81 @@ function examplesOf({ base, tuned, tasks }: Comparison): Learned['examples'] {
     .filter(({ table }) => table.rows.length > 0);
 }
 
-/** The section's body. */
-export function learnedHtml({ answer, table, note, figures, warnings, examples }: Learned): string {
-  return [
-    `<p class="answer">${escapeXml(answer)}</p>`,
-    figuresHtml(figures),
-    tableHtml(table),
-    `<p class="aside">${escapeXml(note)}</p>`,
-    warnings.length > 0 && `<ul class="notes">${warnings.map((line) => `<li>${escapeXml(line)}</li>`).join('')}</ul>`,
-    ...examples.map(
-      (group) => `<details><summary>${escapeXml(group.title)}</summary>${tableHtml(group.table)}</details>`,
-    ),
-  ]
-    .filter(Boolean)
-    .join('');
+/**
+ * The same for a run: its held-out text before and after, its tasks at the first and the last evaluation, and the dip between them.
+ * Undefined where nothing was measured twice.
+ */
+export function learnedOfRun(run: Run, summary: RunSummary): Learned | undefined {
+  const gaps = stabilityGaps(run);
+  const heldOut = [
+    summary.domain && heldOutSentence(summary.domain, 'domain'),
+    summary.general && heldOutSentence(summary.general, 'general'),
+    ...gaps.filter(({ isShown }) => isShown).map(gapSentence),
+  ].filter((sentence) => sentence !== undefined);
+  const tasks = compareTasksOf(run);
+  if (heldOut.length === 0 && !tasks.learned) return undefined;
+  const { learned } = tasks;
+  return {
+    answer: [...heldOut, ...(learned ? [learned.answer] : [])].join(' '),
+    table: learned?.table,
+    note: learned?.note ?? '',
+    figures: learned?.figures ?? [],
+    warnings: [...(learned?.warnings ?? []), ...tasks.problems],
+    examples: learned?.examples ?? [],
+  };
 }
 
-export function learnedMarkdown({ answer, table, note, warnings, examples }: Learned): string {
-  return joinBlocks([
-    answer,
-    tableMarkdown(table),
-    note,
-    bullets(warnings),
-    ...examples.map((group) => `### ${group.title}\n\n${tableMarkdown(group.table)}`),
-  ]).trimEnd();
+function compareTasksOf({ taskEvals }: Run): { learned?: Learned; problems: string[] } {
+  const [first, last] = [taskEvals[0], taskEvals.at(-1)];
+  if (!first || !last)
+    return {
+      problems: ['No tasks were put to the model: what it can do was not measured, only how well it foretells text.'],
+    };
+  if (first === last)
+    return {
+      problems: [`Tasks were put to the model once, after step ${first.step}: there is nothing to compare yet.`],
+    };
+  try {
+    const [base, tuned] = [first, last].map(({ file }) => readEvalResults(file));
+    return {
+      learned: learnedOf(
+        compareReports(base!, tuned!, {
+          baseLabel: first.step === 0 ? 'before' : `step ${first.step}`,
+          tunedLabel: `after ${last.step}`,
+        }),
+      ),
+      problems: [],
+    };
+  } catch (error) {
+    // A report says what it cannot show instead of failing.
+    if (!isUserError(error)) throw error;
+    return { problems: [error.message] };
+  }
+}
+
+/** What a change in bits per byte says about learning or forgetting, as far as its error allows. */
+function heldOutSentence({ first, last, delta, stderr, isPaired }: Change, role: 'domain' | 'general'): string {
+  const figures = `${formatScore(first)} to ${formatScore(last)} bits per byte (${formatDelta(delta)}${stderr === undefined ? '' : ` ± ${stderr.toFixed(stderr < 0.0005 ? 4 : 3)}`})`;
+  const text = `held-out ${role} text`;
+  const doubt = isPaired ? '' : ', whose error was not measured in pairs';
+  if (stderr === undefined) return `Of ${text}: ${figures}; without an error nobody can tell whether that is chance.`;
+  if (Math.abs(delta) < 2 * stderr)
+    return `${role === 'domain' ? 'Whether it learned its domain' : 'Whether it forgot anything general'} cannot be told from ${text}: ${figures}${doubt}.`;
+  if (role === 'domain')
+    return delta < 0
+      ? `It learned its domain: ${text} went from ${figures}${doubt}.`
+      : `It became worse at its own domain: ${text} went from ${figures}${doubt}.`;
+  return delta > 0
+    ? `It forgot: ${text} went from ${figures}${doubt}.`
+    : `It did not forget: ${text} went from ${figures}${doubt}.`;
+}
+
+function gapSentence({ set, step, rise, recovery, lastStep }: StabilityGap): string {
+  return `On the way it was worse (stability gap): ${set} rose by ${rise!.difference.toFixed(3)} ± ${rise!.stderr.toFixed(3)} up to step ${step} and came back by ${(-recovery!.difference).toFixed(3)} ± ${recovery!.stderr.toFixed(3)} until step ${lastStep}.`;
 }
 
 /** For a terminal: the paragraph, the table, and what to know before believing it. */
 export function comparisonText(comparison: Comparison): { answer: string; table: Table; notes: string[] } {
-  const { answer, table, warnings } = learnedOf(comparison);
-  return { answer, table, notes: warnings };
-}
-
-/**
- * Writes a comparison as a page of its own.
- * @param file ends in .html or .md
- * @throws ConfigError for another ending
- */
-export function writeDiffPage(file: string, comparison: Comparison): void {
-  const learned = learnedOf(comparison);
-  const title = `${comparison.tuned} beside ${comparison.base}`;
-  const question = 'What did it learn, what did it forget, can I believe it?';
-  if (file.endsWith('.md')) writeFileAtomic(file, `# ${title}\n\n${learnedMarkdown(learned)}\n`);
-  else if (file.endsWith('.html'))
-    writeFileAtomic(file, page(title, [heading(title, '', ''), section(question, learnedHtml(learned))]));
-  else throw new ConfigError(`--report: expected a file name that ends in .html or .md, found ${file}.`);
+  const { answer, warnings } = learnedOf(comparison);
+  return { answer, table: comparisonTable(comparison), notes: warnings };
 }

@@ -1,6 +1,7 @@
 // Content as Markdown, for a terminal, a pull request or a chat.
 import type { Content, Table } from './content.ts';
 import { BITS_PER_BYTE_NOTE } from './html.ts';
+import { LEARNED_TITLE, type Learned } from './learned.ts';
 
 export function runMarkdown(content: Content): string {
   return joinBlocks([
@@ -8,6 +9,7 @@ export function runMarkdown(content: Content): string {
     content.status,
     `**${content.headline}**`,
     bullets(content.notes),
+    content.learned && `## ${LEARNED_TITLE}\n\n${learnedMarkdown(content.learned)}`,
     content.scores &&
       `## Held-out scores\n\n${tableMarkdown(content.scores)}\n\n${BITS_PER_BYTE_NOTE} The charts are in report.html.`,
     content.forecast && `## Forecast\n\n${tableMarkdown(content.forecast.table)}\n\n${content.forecast.sentence}`,
@@ -44,6 +46,16 @@ export function factsMarkdown(facts: readonly [string, string][]): string {
 
 export function commandsMarkdown(commands: Content['commands']): string {
   return commands.map(({ what, command }) => `${what}:\n\n    ${command}`).join('\n\n');
+}
+
+export function learnedMarkdown({ answer, table, note, warnings, examples }: Learned): string {
+  return joinBlocks([
+    answer,
+    table && tableMarkdown(table),
+    note,
+    bullets(warnings),
+    ...examples.map((group) => `### ${group.title}\n\n${tableMarkdown(group.table)}`),
+  ]).trimEnd();
 }
 
 function warnings(content: Content): string {

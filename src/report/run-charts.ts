@@ -1,9 +1,17 @@
 // Which charts a run gets, and from which of its numbers.
 
 import { formatCount } from '../base/units.ts';
-import { type CurvePoint, curve, quantile, type Run, type RunForecast, roleScore } from '../runs/index.ts';
+import {
+  type CurvePoint,
+  curve,
+  quantile,
+  type Run,
+  type RunForecast,
+  roleScore,
+  stabilityGaps,
+} from '../runs/index.ts';
 import { type LineChart, lineChart, type Point, type Series, stackedBars } from './chart.ts';
-import { formatLr } from './format.ts';
+import { formatLr, formatPercent } from './format.ts';
 
 export interface Figure {
   title: string;
@@ -155,9 +163,14 @@ function changeFigure(run: Run): Figure | undefined {
   if (run.evals.length < 2) return undefined;
   const series = heldOutSeries(run, (bitsPerByte, before) => (100 * (bitsPerByte - before)) / before);
   if (series.length === 0) return undefined;
+  const gaps = stabilityGaps(run).filter(({ isShown }) => isShown);
+  const dips = gaps.map(({ step, set, first, worst }) => ({
+    x: step,
+    label: `${set}: gap, ${formatPercent((100 * (worst - first)) / first)}`,
+  }));
   return {
     title: 'Learned and forgotten',
-    note: 'Change of the same scores since before training. Below the line: learned; above it: forgotten.',
+    note: `Change of the same scores since before training. Below the line: learned; above it: forgotten.${dips.length > 0 ? ' Gap: where it was worst before it recovered, told from chance by the documents.' : ''}`,
     drawing: lineChart({
       id: 'change',
       description: 'Change of held-out bits per byte since before training, percent',
@@ -165,7 +178,7 @@ function changeFigure(run: Run): Figure | undefined {
       yLabel: 'change in bits per byte (%)',
       series,
       levels: [{ y: 0, label: 'before' }],
-      marks: phaseMarks(run),
+      marks: [...phaseMarks(run), ...dips],
       x: { include: 0 },
     }),
   };

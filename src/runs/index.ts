@@ -4,5 +4,6 @@ export { type DoctorReport, doctor } from './doctor.ts';
 export { forecastRun, type RunForecast, reportedForecast, type SetForecast } from './forecast.ts';
 export { type CurvePoint, curve, MAX_CURVE_POINTS, median, quantile } from './metrics.ts';
 export { readRun } from './read-run.ts';
+export { type StabilityGap, stabilityGaps } from './stability.ts';
 export { change, roleScore, summarise } from './summarise.ts';
 export type * from './types.ts';

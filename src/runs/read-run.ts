@@ -37,6 +37,7 @@ export function readRun(folder: string): Run {
     metrics: readMetrics(path.join(root, 'metrics.jsonl')),
     events: readEvents(path.join(root, 'events.jsonl')),
     evals: readEvals(path.join(root, 'evals')),
+    taskEvals: numbered(path.join(root, 'evals'), /^tasks-step-(\d+)\.json$/),
     checkpoints: listCheckpoints(root).map(({ step, folder }) => ({ step, path: folder })),
   };
 }

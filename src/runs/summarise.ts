@@ -1,11 +1,14 @@
 // A run in a few figures, all computed from what it recorded.
+import { pairedBitsPerByte, type ScoredPair } from '../eval/index.ts';
 import type { EvalSetRef } from '../shards/index.ts';
+import { documentPairs, readDocuments } from './documents.ts';
 import { median } from './metrics.ts';
 import type { Change, EvalRecord, EvalScore, Run, RunEvent, RunStatus, RunSummary, SetChange } from './types.ts';
 
 export function summarise(run: Run): RunSummary {
   const { metrics, evals, events } = run;
   const [first, last] = [evals[0], evals.at(-1)];
+  const pairs = pairsOf(run);
   return {
     name: run.name,
     folder: run.folder,
@@ -13,9 +16,9 @@ export function summarise(run: Run): RunSummary {
     numSteps: metrics.numSteps,
     plannedSteps: run.plan?.numSteps ?? run.job?.numSteps,
     tokens: lastFinite(metrics.tokens) ?? 0,
-    domain: roleChange(first, last, 'domain'),
-    general: roleChange(first, last, 'general'),
-    sets: setChanges(first, last),
+    domain: roleChange(first, last, 'domain', pairs),
+    general: roleChange(first, last, 'general', pairs),
+    sets: setChanges(first, last, pairs),
     tokensPerSecond: median(metrics.tokensPerSecond),
     trainSeconds: sumFinite(metrics.stepMs) / 1000,
     wallSeconds: wallSeconds(events),
@@ -49,24 +52,46 @@ export function roleScore(
   };
 }
 
-export function change(first: number, last: number, firstStderr?: number, lastStderr?: number): Change {
+export function change(
+  first: number,
+  last: number,
+  firstStderr?: number,
+  lastStderr?: number,
+  pairs: readonly ScoredPair[] = [],
+): Change {
   const delta = last - first;
-  const stderr =
-    firstStderr === undefined || lastStderr === undefined ? undefined : Math.hypot(firstStderr, lastStderr);
-  return { first, last, delta, deltaPercent: (100 * delta) / first, stderr };
+  const isPaired = pairs.length > 1;
+  const stderr = isPaired
+    ? pairedBitsPerByte(pairs).stderr
+    : firstStderr === undefined || lastStderr === undefined
+      ? undefined
+      : Math.hypot(firstStderr, lastStderr);
+  return { first, last, delta, deltaPercent: (100 * delta) / first, stderr, isPaired };
+}
+
+type Pairs = (set: string) => readonly ScoredPair[];
+
+/** Each set's documents at the first and the last evaluation. */
+function pairsOf({ folder, evals }: Run): Pairs {
+  const [first, last] = [evals[0], evals.at(-1)].map((record) => record && readDocuments(folder, record.step));
+  return (set) => (first?.[set] && last?.[set] ? documentPairs(first[set], last[set]) : []);
 }
 
 function roleChange(
   first: EvalRecord | undefined,
   last: EvalRecord | undefined,
   role: EvalSetRef['role'],
+  pairs: Pairs,
 ): Change | undefined {
   if (!first || !last || first === last) return undefined;
   const [a, b] = [roleScore(first, role), roleScore(last, role)];
-  return a && b ? change(a.bitsPerByte, b.bitsPerByte, a.stderr, b.stderr) : undefined;
+  const ofSets = Object.entries(last.sets).flatMap(([name, set]) => (set.role === role ? [pairs(name)] : []));
+  // Pooled only where every set has its pairs: the sets' bytes are their weights.
+  const pooled = ofSets.every((set) => set.length > 0) ? ofSets.flat() : [];
+  return a && b ? change(a.bitsPerByte, b.bitsPerByte, a.stderr, b.stderr, pooled) : undefined;
 }
 
-function setChanges(first: EvalRecord | undefined, last: EvalRecord | undefined): SetChange[] {
+function setChanges(first: EvalRecord | undefined, last: EvalRecord | undefined, pairs: Pairs): SetChange[] {
   if (!first || !last || first === last) return [];
   return Object.entries(last.sets).flatMap(([name, after]) => {
     const before = first.sets[name];
@@ -79,7 +104,13 @@ function setChanges(first: EvalRecord | undefined, last: EvalRecord | undefined)
         numTokens,
         numBytes,
         numDocuments,
-        ...change(before.bitsPerByte, after.bitsPerByte, before.stderrBitsPerByte, after.stderrBitsPerByte),
+        ...change(
+          before.bitsPerByte,
+          after.bitsPerByte,
+          before.stderrBitsPerByte,
+          after.stderrBitsPerByte,
+          pairs(name),
+        ),
       },
     ];
   });

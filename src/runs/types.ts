@@ -83,6 +83,8 @@ export interface Run {
   events: RunEvent[];
   /** By step, ascending. */
   evals: EvalRecord[];
+  /** Results of tasks (evals/tasks-step-*.json), by step, ascending. */
+  taskEvals: { step: number; file: string }[];
   /** Complete checkpoints by step, ascending. */
   checkpoints: Checkpoint[];
 }
@@ -94,10 +96,12 @@ export interface Change {
   delta: number;
   deltaPercent: number;
   /**
-   * Standard error of `delta`, where both scores have one. Both come from the same documents, so their errors largely cancel: the
-   * root of the sum of squares that is given here is an upper bound.
+   * Standard error of `delta`: over the pairs of documents where their losses were kept, else, where both scores have one, the root of the
+   * sum of squares, an upper bound, since both come from the same documents.
    */
   stderr: number | undefined;
+  /** The error is that of the pairs. */
+  isPaired: boolean;
 }
 
 export interface SetChange extends Change {

@@ -4,7 +4,7 @@ import * as path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/base/errors.ts';
 import { compareReports, describeComparison, describeTask, readEvalResults } from '../../src/eval/index.ts';
-import { answers, type MadeTask, madeResults } from './results.ts';
+import { answers, type MadeTask, madeResults, writeResults } from './results.ts';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-compare-'));
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
@@ -150,11 +150,7 @@ describe('on disk', () => {
   it('a report of ours and its samples are read back', () => {
     const results = madeResults('model', [{ task: 'quiz', scores: answers(6, 2) }]);
     const folder = path.join(root, 'ours');
-    fs.mkdirSync(path.join(folder, 'samples-step-00000010'), { recursive: true });
-    const file = path.join(folder, 'tasks-step-00000010.json');
-    fs.writeFileSync(file, JSON.stringify(results.report));
-    const lines = results.samples.get('quiz')!.map((sample) => JSON.stringify(sample));
-    fs.writeFileSync(path.join(folder, 'samples-step-00000010', 'quiz.jsonl'), `${lines.join('\n')}\n`);
+    const file = writeResults(folder, 10, results);
     for (const place of [file, folder]) {
       const read = readEvalResults(place);
       expect(read.report).toEqual(results.report);

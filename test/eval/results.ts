@@ -1,4 +1,6 @@
 // Results of made-up evaluations, for tests of what is done with them.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
 import type { EvalResults } from '../../src/eval/index.ts';
 import type { Sample, TaskResult } from '../../src/eval/types.ts';
 
@@ -67,4 +69,18 @@ function madeSamples({ task, scores, metric = 'acc', docs }: MadeTask): Sample[]
 /** `n` answers of which the first `numRight` are right. */
 export function answers(n: number, numRight: number): number[] {
   return Array.from({ length: n }, (_, i) => (i < numRight ? 1 : 0));
+}
+
+/** Writes results as a run keeps them: evals/tasks-step-NUMBER.json and samples-step-NUMBER/TASK.jsonl. @returns the report's file */
+export function writeResults(folder: string, step: number, { report, samples }: EvalResults): string {
+  const name = `step-${String(step).padStart(8, '0')}`;
+  const file = path.join(folder, `tasks-${name}.json`);
+  fs.mkdirSync(path.join(folder, `samples-${name}`), { recursive: true });
+  fs.writeFileSync(file, JSON.stringify(report));
+  for (const [task, list] of samples)
+    fs.writeFileSync(
+      path.join(folder, `samples-${name}`, `${task}.jsonl`),
+      list.map((sample) => `${JSON.stringify(sample)}\n`).join(''),
+    );
+  return file;
 }

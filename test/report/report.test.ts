@@ -3,6 +3,7 @@ import * as path from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { writeComparisonReport, writeReport } from '../../src/report/index.ts';
 import { readRun, summarise } from '../../src/runs/index.ts';
+import { answers, madeResults, writeResults } from '../eval/results.ts';
 import { type FixtureOptions, temporaryFolder, writeRunFolder } from '../runs/fixture.ts';
 
 const root = temporaryFolder();
@@ -200,5 +201,54 @@ describe('the comparison of runs', () => {
     });
     expect(files.verdict?.holds).toBe(false);
     expect(fs.readFileSync(files.html, 'utf8')).toContain('<p class="headline">Does not hold: naive has');
+  });
+});
+
+describe('what it learned, what it forgot', () => {
+  const before = answers(200, 100);
+  const learned = before.map((score, i) => (i < 8 ? 0 : i >= 100 && i < 130 ? 1 : score));
+  const tasks = (scores: number[]) => [
+    { task: 'quiz', scores },
+    { task: 'puzzle', scores: answers(80, 40) },
+  ];
+  const write = (folder: string) => {
+    writeResults(path.join(folder, 'evals'), 0, madeResults('base', tasks(before)));
+    writeResults(path.join(folder, 'evals'), 400, madeResults('tuned', tasks(learned)));
+  };
+
+  test('is said of text and of tasks, with errors, and drawn', () => {
+    const { html, md } = reportOf({ documents: true }, write);
+    expectSound(html);
+    expectNoOverlap(html);
+    for (const page of [html, md]) {
+      expect(page).toContain('What did it learn, what did it forget, can I believe it?');
+      expect(page).toContain(
+        'It learned its domain: held-out domain text went from 1.620 to 1.310 bits per byte (−0.310 ± 0.001).',
+      );
+      expect(page).toContain('It forgot: held-out general text went from 1.100 to 1.107 bits per byte (+0.007 ±');
+      expect(page).toMatch(
+        /stability gap\): web rose by 0\.03\d ± 0\.00\d up to step 200 and came back by 0\.02\d ± 0\.00\d until step 400/,
+      );
+      expect(page).toContain('after 400 is better than before on quiz (+11.0 points).');
+      expect(page).toContain('Question: number 100 of quiz?');
+    }
+    expect(html).toContain('id="forest-points"');
+    expect(html).toMatch(/web: gap, \+3\.\d %/);
+  });
+
+  test('is not claimed without pairs or tasks', () => {
+    const { md } = reportOf();
+    expect(md).toContain('whose error was not measured in pairs');
+    expect(md).toContain('No tasks were put to the model');
+    expect(md).not.toContain('stability gap');
+  });
+
+  test('names tasks that were put differently instead of comparing them', () => {
+    const { md } = reportOf({}, (folder) => {
+      writeResults(path.join(folder, 'evals'), 0, madeResults('base', tasks(before)));
+      const changed = { task: 'quiz', scores: learned, change: { version: '2' } };
+      writeResults(path.join(folder, 'evals'), 400, madeResults('tuned', [changed]));
+    });
+    expect(md).toContain('quiz: version 1 against 2');
   });
 });

@@ -15,6 +15,8 @@ export interface FixtureOptions {
   replay?: [number, number];
   constantLr?: boolean;
   evalEvery?: number;
+  /** Losses of single documents are kept. */
+  documents?: boolean;
 }
 
 const TOKENS_PER_STEP = 16384;
@@ -200,6 +202,18 @@ export function writeRunFolder(folder: string, options: FixtureOptions = {}): st
       step,
       time: '2026-11-21T10:00:00.000Z',
       sets: { handbook: score(sets[0]!, domain(step / numSteps)), web: score(sets[1]!, general(step / numSteps)) },
+    });
+    if (!options.documents) continue;
+    // Documents differ much more from each other than each does from itself over the steps.
+    const losses = (set: (typeof sets)[number], bitsPerByte: number): object => {
+      const numBytes = Math.floor(set.numBytes / set.numDocuments);
+      const of = (i: number): number => bitsPerByte + 0.2 * Math.sin(7 * i) + 0.005 * Math.sin(i * (step + 11));
+      const bytes = Array.from({ length: set.numDocuments }, () => numBytes);
+      return { bytes, nats: bytes.map((size, i) => of(i) * size * Math.LN2) };
+    };
+    write(`evals/documents-step-${String(step).padStart(8, '0')}.json`, {
+      step,
+      sets: { handbook: losses(sets[0]!, domain(step / numSteps)), web: losses(sets[1]!, general(step / numSteps)) },
     });
   }
   lines('events.jsonl', [
