@@ -18,6 +18,7 @@ import type { Output } from './output.ts';
 import { planCommand } from './plan.ts';
 import { reportCommand } from './report.ts';
 import { runCommand } from './run.ts';
+import { serveCommand } from './serve.ts';
 import { trainCommand } from './train.ts';
 import { vocabCommand } from './vocab.ts';
 
@@ -34,6 +35,7 @@ const COMMANDS = [
   evalCommand,
   evalDiffCommand,
   generateCommand,
+  serveCommand,
   reportCommand,
   demoCommand,
   doctorCommand,

@@ -18,6 +18,7 @@ export {
   StopTexts,
   stopTokens,
   type TextOptions,
+  type TokenLogprob,
 } from './generation/index.ts';
 export { exportTensors, initDecoder, loadDecoder, loadForInference, precisionOf, readWeights } from './load.ts';
 export { countMemory, type TrainingMemory, type TrainingShape } from './memory.ts';

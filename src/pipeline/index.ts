@@ -8,6 +8,7 @@ export { type MineRequest, type MineResult, mine } from './mine.ts';
 export { type FindRequest, type FindResult, find } from './probes/find.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';
 export { type SelectRequest, type SelectResult, select } from './select.ts';
+export { type ServeRequest, serve } from './serve.ts';
 export { planRun, readPlan } from './stages.ts';
 export type { PipelineOptions, PlanResult, RunResult, StageRecord } from './types.ts';
 export { type VerifiedFolder, verifyData } from './verify.ts';

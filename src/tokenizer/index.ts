@@ -3,6 +3,7 @@ export { type ChatOptions, type EncodedConversation, encodeConversation, renderC
 export { tokenizerFromGguf } from './gguf.ts';
 export { loadTokenizer, tokenizerFromJson } from './load.ts';
 export { TextStream } from './stream.ts';
+export { TokenTexts } from './token-texts.ts';
 export { type TrainedTokenizer, type TrainOptions, trainBpe } from './train.ts';
 export type { ChatMessage, Tokenizer, TokenizerJson } from './types.ts';
 export {

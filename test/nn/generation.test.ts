@@ -115,6 +115,60 @@ describe.each(KERNELS)('a batch, %s kernels', (_name, kernels) => {
   });
 });
 
+describe.each(KERNELS)('log-probabilities, %s kernels', (_name, kernels) => {
+  const decoder = tinyDecoder({}, 'f32', kernels);
+  const prompt = randomTokens(21, 5);
+  const run = (changes: Partial<SequenceOptions>, of = prompt) => {
+    const batch = new GenerationBatch(decoder, 1, 40, 8);
+    const sequence = batch.add(of, options(changes));
+    while (batch.isBusy) batch.step();
+    return sequence;
+  };
+  /** Log-softmax of the whole text's logits at a place. */
+  const expected = (text: Int32Array, at: number) => {
+    const row = fullLogits(decoder, text).subarray(at * VOCAB, (at + 1) * VOCAB);
+    const shift = Math.log(row.reduce((sum, x) => sum + Math.exp(x), 0));
+    return row.map((x) => x - shift);
+  };
+
+  test('of prompt and answer, with the likeliest, are those of the whole text', () => {
+    const { tokens, logprobs, promptLogprobs } = run({ numTop: 3, scorePrompt: true, maxTokens: 4 });
+    const text = Int32Array.from([...prompt, ...tokens]);
+    expect(promptLogprobs).toHaveLength(prompt.length);
+    expect(promptLogprobs[0]).toBeUndefined();
+    for (const [i, found] of [...promptLogprobs, ...logprobs].entries()) {
+      if (!found) continue;
+      const row = expected(text, i - 1);
+      const order = [...row.keys()].sort((a, b) => row[b]! - row[a]!);
+      expect(found.token).toBe(text[i]);
+      // f32 sums in another order.
+      expect(Math.abs(found.logprob - row[text[i]!]!)).toBeLessThan(1e-4);
+      expect(found.top.map(({ token }) => token)).toEqual(order.slice(0, 3));
+      expect(found.top.every(({ token, logprob }) => Math.abs(logprob - row[token]!) < 1e-4)).toBe(true);
+    }
+  });
+
+  test('without a token to generate the prompt alone is scored, up to the slot’s end', () => {
+    const full = randomTokens(40, 6);
+    const { tokens, finished, promptLogprobs } = run({ numTop: 0, scorePrompt: true, maxTokens: 0 }, full);
+    expect([tokens, finished]).toEqual([[], 'length']);
+    expect(promptLogprobs).toHaveLength(40);
+    expect(() => run({}, full)).toThrow(/has 40 tokens: expected at most 39/);
+  });
+
+  test('are the model’s own, whatever the sampler makes of its logits, and told for the stop token', () => {
+    const plain = run({ numTop: 1, maxTokens: 1 });
+    const [first] = plain.tokens;
+    const stopped = run({
+      numTop: 1,
+      stopTokens: new Set([first!]),
+      sampling: { ...GREEDY, temperature: 0.01, repetitionPenalty: 1.0001 },
+    });
+    expect(stopped).toMatchObject({ tokens: [], finished: 'stop', stopToken: first });
+    expect(stopped.logprobs).toEqual(plain.logprobs);
+  });
+});
+
 describe('a batch', () => {
   const decoder = tinyDecoder({}, 'f32', native ?? referenceKernels);
   const prompt = randomTokens(5, 9);
@@ -139,9 +193,33 @@ describe('a batch', () => {
     expect(alone(decoder, prompt, options(), 12)).toEqual(tokens.slice(0, 7));
   });
 
+  test('gives steady sequences the same bits among many', () => {
+    const bf16 = tinyDecoder({}, 'bf16', native ?? referenceKernels);
+    const steady = options({ isSteady: true, maxTokens: 20, sampling: { ...SAMPLED, seed: 3 } });
+    const batch = new GenerationBatch(bf16, 21, 40, 64);
+    const others = Array.from({ length: 18 }, (_, i) =>
+      batch.add(randomTokens(4 + i, i), options({ maxTokens: 10 + (i % 7) })),
+    );
+    const found = [5, 7, 30].map((length) => batch.add(randomTokens(length, 50), { ...steady, maxTokens: 10 }));
+    while (batch.isBusy) batch.step();
+    expect(others.every(({ finished }) => finished)).toBe(true);
+    for (const { prompt: each, tokens } of found)
+      expect(tokens).toEqual(alone(bf16, each, { ...steady, maxTokens: 10 }, 40));
+  });
+
+  test('reads long prompts in turns: a short one behind two long ones does not wait for them', () => {
+    const batch = new GenerationBatch(decoder, 3, 40, 8);
+    const [long, , short] = [32, 33, 6].map((length) => batch.add(randomTokens(length, length), options()));
+    for (let i = 0; i < 3; i++) batch.step();
+    expect(short!.tokens).toHaveLength(1);
+    expect(long!.tokens).toHaveLength(0);
+    while (batch.isBusy) batch.step();
+    expect(long!.tokens).toEqual(alone(decoder, long!.prompt, options(), 40));
+  });
+
   test('refuses prompts without room for an answer', () => {
     const batch = new GenerationBatch(decoder, 1, 5);
-    expect(() => batch.add(prompt, options())).toThrow(/has 5 tokens: expected fewer than 5/);
+    expect(() => batch.add(prompt, options())).toThrow(/has 5 tokens: expected at most 4/);
     expect(() => batch.add(new Int32Array(0), options())).toThrow(ConfigError);
     expect(batch.isBusy).toBe(false);
   });
@@ -198,6 +276,18 @@ describe('sampling', () => {
     const row = () => Float32Array.of(2.2, 4, 2.1, -1);
     expect([sampler.next(row()), sampler.next(row()), sampler.next(row())]).toEqual([0, 2, 1]);
     expect(new Sampler({ ...GREEDY, repetitionPenalty: 2 }, [0]).next(Float32Array.of(-1, -1.5))).toBe(1);
+  });
+
+  test('presence and frequency penalties count the answer alone, biases are added', () => {
+    const row = () => Float32Array.of(3, 2.5, 2, 1);
+    const draw = (changes: Partial<SamplingOptions>, count: number) => {
+      const sampler = new Sampler({ ...GREEDY, ...changes }, [0, 0, 1]);
+      return Array.from({ length: count }, () => sampler.next(row()));
+    };
+    expect(draw({ presencePenalty: 0.7 }, 4)).toEqual([0, 1, 0, 0]);
+    expect(draw({ frequencyPenalty: 0.7 }, 4)).toEqual([0, 1, 0, 2]);
+    expect(draw({ logitBias: new Map([[3, 5]]) }, 1)).toEqual([3]);
+    expect(draw({ logitBias: new Map([[0, -100]]) }, 1)).toEqual([1]);
   });
 
   test('the same seed gives the same tokens, another seed others', () => {

@@ -1,17 +1,23 @@
 // Generation of several sequences at once. Each has a slot of the key-value cache from its first step to its last, so sequences join and
-// leave at any step. A step reads one chunk of one waiting prompt, by itself, and then a token of every sequence whose prompt is read: what
-// stands beside a sequence never changes the rows that its own products are made of.
+// leave at any step. A step reads some chunks of waiting prompts, each by itself and each prompt in its turn, and then a token of every sequence
+// whose prompt is read. What stands beside a sequence changes no bit of a chunk, nor of a token among up to eight.
 import { ConfigError, internal } from '../../base/errors.ts';
 import type { Decoder } from '../decoder.ts';
 import { KeyValueCache } from './cache.ts';
-import { Sampler, type SamplingOptions } from './sampling.ts';
+import { Sampler, type SamplingOptions, type TokenLogprob, tokenLogprob } from './sampling.ts';
 
 export interface SequenceOptions {
-  /** Tokens after the prompt. */
+  /** Tokens after the prompt. 0: the prompt is read and no more, for its likelihoods. */
   maxTokens: number;
   /** Tokens that end the sequence; they are not part of it. */
   stopTokens: ReadonlySet<number>;
   sampling: SamplingOptions;
+  /** Log-probabilities are wanted, with those of so many likeliest tokens. */
+  numTop?: number;
+  /** Of the prompt's tokens, too. */
+  scorePrompt?: boolean;
+  /** The same bits whatever else is generated, also among more than eight sequences: slower there. */
+  isSteady?: boolean;
 }
 
 /** stop: a stop token came; length: maxTokens is reached, or the slot is full. */
@@ -22,10 +28,19 @@ export interface Sequence {
   readonly prompt: Int32Array;
   readonly tokens: readonly number[];
   readonly finished: FinishReason | undefined;
+  /** The stop token that ended it. */
+  readonly stopToken: number | undefined;
+  /** Where wanted: of the prompt's tokens (none for the first, which follows nothing), of `tokens`, and of the stop token. */
+  readonly promptLogprobs: readonly (TokenLogprob | undefined)[];
+  readonly logprobs: readonly TokenLogprob[];
 }
 
 /** Tokens of a prompt that are read at once: enough for products at full speed, few enough that others wait little. */
 const CHUNK_TOKENS = 512;
+/** Rows that products take one by one, each with the same bits as alone (native/gemm). */
+const ROWS_BY_THEMSELVES = 8;
+/** Logits of a chunk whose tokens are all scored, elements. */
+const CHUNK_LOGITS = 2 ** 23;
 
 class Running implements Sequence {
   readonly prompt: Int32Array;
@@ -33,6 +48,9 @@ class Running implements Sequence {
   readonly options: SequenceOptions;
   readonly sampler: Sampler;
   finished: FinishReason | undefined;
+  stopToken: number | undefined;
+  readonly promptLogprobs: (TokenLogprob | undefined)[] = [undefined];
+  readonly logprobs: TokenLogprob[] = [];
   slot = -1;
   /** Tokens of the prompt in the cache. */
   numRead = 0;
@@ -55,6 +73,8 @@ export class GenerationBatch {
   private readonly freeSlots: number[];
   private waiting: Running[] = [];
   private running: Running[] = [];
+  /** Those of `running` whose prompts are not read; the first one's turn is next. */
+  private reading: Running[] = [];
 
   /**
    * @param numSlots sequences at once; others wait
@@ -66,6 +86,16 @@ export class GenerationBatch {
     this.cache = new KeyValueCache(decoder.config, decoder.precision, numSlots, capacity);
     this.chunkTokens = chunkTokens;
     this.freeSlots = Array.from({ length: numSlots }, (_, i) => numSlots - 1 - i);
+  }
+
+  /** Slots that nobody has or waits for. */
+  get numFree(): number {
+    return Math.max(0, this.freeSlots.length - this.waiting.length);
+  }
+
+  /** Tokens in the cache, and what it has room for. */
+  get numCached(): number {
+    return this.running.reduce((sum, { numRead, tokens }) => sum + numRead + tokens.length, 0);
   }
 
   /** Whether a step would do anything. */
@@ -80,9 +110,10 @@ export class GenerationBatch {
   add(prompt: Int32Array, options: SequenceOptions): Sequence {
     const { capacity } = this.cache;
     if (prompt.length === 0) throw new ConfigError('the prompt is empty: expected at least one token.');
-    if (prompt.length >= capacity)
+    const room = options.maxTokens > 0 ? capacity - 1 : capacity;
+    if (prompt.length > room)
       throw new ConfigError(
-        `the prompt has ${prompt.length} tokens: expected fewer than ${capacity}, so that there is room for an answer. Shorten it.`,
+        `the prompt has ${prompt.length} tokens: expected at most ${room}, so that there is room for an answer. Shorten it.`,
       );
     const sequence = new Running(prompt, options);
     this.waiting.push(sequence);
@@ -95,6 +126,7 @@ export class GenerationBatch {
     const found = this.running.find((other) => other === sequence);
     if (!found) return;
     this.running = this.running.filter((other) => other !== found);
+    this.reading = this.reading.filter((other) => other !== found);
     this.cache.lengths[found.slot] = 0;
     this.freeSlots.push(found.slot);
   }
@@ -103,10 +135,8 @@ export class GenerationBatch {
   step(): Sequence[] {
     this.admit();
     const decoding = this.running.filter(({ isRead }) => isRead);
-    const advanced: Running[] = [];
-    const reading = this.running.find(({ isRead }) => !isRead);
-    if (reading && this.read(reading)) advanced.push(reading);
-    if (decoding.length > 0) this.decode(decoding);
+    const advanced = this.readPrompts();
+    for (const group of this.groups(decoding)) this.decode(group);
     advanced.push(...decoding);
     for (const sequence of advanced) if (sequence.finished) this.remove(sequence);
     return advanced;
@@ -117,17 +147,59 @@ export class GenerationBatch {
       const sequence = this.waiting.shift()!;
       sequence.slot = this.freeSlots.pop()!;
       this.running.push(sequence);
+      this.reading.push(sequence);
     }
   }
 
-  /** Reads a chunk of the prompt. @returns whether it was the last, and gave a token */
-  private read(sequence: Running): boolean {
-    const { slot, prompt, numRead } = sequence;
-    const tokens = prompt.subarray(numRead, numRead + this.chunkTokens);
+  /** Reads chunks of waiting prompts in turn, one at least, up to a whole chunk's tokens. @returns the sequences whose prompts ended */
+  private readPrompts(): Running[] {
+    const ended: Running[] = [];
+    let rest = this.chunkTokens;
+    for (;;) {
+      const sequence = this.reading[0];
+      const size = sequence && this.nextChunk(sequence).length;
+      if (size === undefined || (size > rest && rest < this.chunkTokens)) return ended;
+      rest -= size;
+      this.reading.shift();
+      this.read(sequence!);
+      if (sequence!.isRead) ended.push(sequence!);
+      else this.reading.push(sequence!);
+    }
+  }
+
+  private nextChunk({ prompt, numRead, options }: Running): Int32Array {
+    const scored = Math.max(1, Math.floor(CHUNK_LOGITS / this.decoder.config.vocabSize));
+    return prompt.subarray(
+      numRead,
+      numRead + Math.min(this.chunkTokens, options.scorePrompt ? scored : this.chunkTokens),
+    );
+  }
+
+  /** Those who may share their products. */
+  private groups(decoding: readonly Running[]): Running[][] {
+    if (decoding.length <= ROWS_BY_THEMSELVES) return decoding.length > 0 ? [[...decoding]] : [];
+    const steady = decoding.filter(({ options }) => options.isSteady);
+    const others = decoding.filter(({ options }) => !options.isSteady);
+    const groups = others.length > 0 ? [others] : [];
+    for (let i = 0; i < steady.length; i += ROWS_BY_THEMSELVES) groups.push(steady.slice(i, i + ROWS_BY_THEMSELVES));
+    return groups;
+  }
+
+  private read(sequence: Running): void {
+    const { slot, prompt, numRead, options } = sequence;
+    const tokens = this.nextChunk(sequence);
     sequence.numRead += tokens.length;
-    const logits = this.decoder.extend(this.cache, [{ slot, tokens, logits: sequence.isRead ? 'last' : 'none' }]);
-    if (sequence.isRead) this.accept(sequence, logits);
-    return sequence.isRead;
+    const wanted = options.scorePrompt ? 'all' : sequence.isRead && options.maxTokens > 0 ? 'last' : 'none';
+    const logits = this.decoder.extend(this.cache, [{ slot, tokens, logits: wanted }]);
+    const vocab = this.decoder.config.vocabSize;
+    if (options.scorePrompt)
+      for (let i = 0; i < tokens.length && numRead + i + 1 < prompt.length; i++) {
+        const row = logits.subarray(i * vocab, (i + 1) * vocab);
+        sequence.promptLogprobs.push(tokenLogprob(row, prompt[numRead + i + 1]!, options.numTop ?? 0));
+      }
+    if (!sequence.isRead) return;
+    if (options.maxTokens > 0) this.accept(sequence, logits.subarray(logits.length - vocab));
+    else sequence.finished = 'length';
   }
 
   private decode(sequences: readonly Running[]): void {
@@ -143,9 +215,14 @@ export class GenerationBatch {
 
   private accept(sequence: Running, logits: Float32Array): void {
     const { tokens, prompt, options } = sequence;
+    // The sampler may change the logits.
+    const predicted = options.numTop === undefined ? undefined : logits.slice();
     const token = sequence.sampler.next(logits);
-    if (options.stopTokens.has(token)) sequence.finished = 'stop';
-    else {
+    if (predicted) sequence.logprobs.push(tokenLogprob(predicted, token, options.numTop!));
+    if (options.stopTokens.has(token)) {
+      sequence.finished = 'stop';
+      sequence.stopToken = token;
+    } else {
       tokens.push(token);
       if (tokens.length >= options.maxTokens || prompt.length + tokens.length >= this.cache.capacity)
         sequence.finished = 'length';

@@ -1,5 +1,5 @@
-// The choice of the next token from its logits, in the order of Hugging Face's processors: repetition penalty, temperature, top-k, top-p,
-// min-p, each working on what the one before it left. The same seed and logits give the same tokens.
+// The choice of the next token from its logits: biases and OpenAI's penalties first, then in the order of Hugging Face's processors repetition
+// penalty, temperature, top-k, top-p, min-p, each working on what the one before it left. The same seed and logits give the same tokens.
 import { ConfigError, EngineError } from '../../base/errors.ts';
 import { Rng } from '../../base/rng.ts';
 
@@ -14,6 +14,12 @@ export interface SamplingOptions {
   minP: number;
   /** Divides positive and multiplies negative logits of tokens that the prompt or the answer holds (Keskar et al. 2019); 1: none. */
   repetitionPenalty: number;
+  /** Subtracted from the logit of a token that the answer holds; 0 unless given. */
+  presencePenalty?: number;
+  /** Subtracted from a token's logit once for each time that the answer holds it; 0 unless given. */
+  frequencyPenalty?: number;
+  /** Added to the logits of some tokens. */
+  logitBias?: ReadonlyMap<number, number>;
   seed: number;
 }
 
@@ -28,7 +34,7 @@ export const GREEDY: SamplingOptions = {
 
 /** @throws ConfigError that names the option */
 export function checkSampling(options: SamplingOptions): void {
-  const check = (name: keyof SamplingOptions, holds: boolean, expected: string) => {
+  const check = (name: Exclude<keyof SamplingOptions, 'logitBias'>, holds: boolean, expected: string) => {
     const words = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     if (!holds) throw new ConfigError(`${words}: expected ${expected}, found ${options[name]}.`);
   };
@@ -39,6 +45,8 @@ export function checkSampling(options: SamplingOptions): void {
   check('minP', minP >= 0 && minP <= 1, 'a number from 0 to 1');
   check('repetitionPenalty', repetitionPenalty > 0 && Number.isFinite(repetitionPenalty), 'a positive number');
   check('seed', Number.isSafeInteger(seed), 'a whole number');
+  for (const name of ['presencePenalty', 'frequencyPenalty'] as const)
+    check(name, Number.isFinite(options[name] ?? 0), 'a number');
 }
 
 /** Chooses the tokens of one sequence. */
@@ -46,6 +54,8 @@ export class Sampler {
   private readonly options: SamplingOptions;
   private readonly rng: Rng;
   private readonly seen: Set<number>;
+  /** How often the answer holds a token; kept where penalties ask for it. */
+  private readonly counts = new Map<number, number>();
 
   /** @throws ConfigError */
   constructor(options: SamplingOptions, prompt: ArrayLike<number>) {
@@ -61,12 +71,15 @@ export class Sampler {
    * @throws EngineError where no logit is a number
    */
   next(logits: Float32Array): number {
-    const { temperature, repetitionPenalty } = this.options;
+    const { temperature, repetitionPenalty, presencePenalty = 0, frequencyPenalty = 0, logitBias } = this.options;
+    if (logitBias) for (const [id, bias] of logitBias) logits[id]! += bias;
+    for (const [id, count] of this.counts) logits[id]! -= presencePenalty + count * frequencyPenalty;
     if (repetitionPenalty !== 1)
       for (const id of this.seen) logits[id]! *= logits[id]! > 0 ? 1 / repetitionPenalty : repetitionPenalty;
     const best = likeliest(logits);
     const id = temperature === 0 ? best : this.draw(logits, logits[best]!);
     if (repetitionPenalty !== 1) this.seen.add(id);
+    if (presencePenalty !== 0 || frequencyPenalty !== 0) this.counts.set(id, (this.counts.get(id) ?? 0) + 1);
     return id;
   }
 
@@ -91,6 +104,39 @@ export class Sampler {
       )
     ]!;
   }
+}
+
+/** A token's log-probability, nats, beside the likeliest tokens at its place, likeliest first. */
+export interface TokenLogprob {
+  token: number;
+  logprob: number;
+  top: { token: number; logprob: number }[];
+}
+
+/** What the model itself predicts: before biases, penalties and temperature. */
+export function tokenLogprob(logits: Float32Array, token: number, numTop: number): TokenLogprob {
+  const max = logits[likeliest(logits)]!;
+  let sum = 0;
+  for (let id = 0; id < logits.length; id++) sum += Math.exp(logits[id]! - max);
+  const shift = max + Math.log(sum);
+  const top = largest(logits, numTop).map((id) => ({ token: id, logprob: logits[id]! - shift }));
+  return { token, logprob: logits[token]! - shift, top };
+}
+
+/** Ids of the `count` largest, largest first, the lower id first among equals. For few: each newcomer is put in its place. */
+function largest(logits: Float32Array, count: number): number[] {
+  const ids: number[] = [];
+  let bound = -Infinity;
+  for (let id = 0; id < logits.length && count > 0; id++) {
+    const logit = logits[id]!;
+    if (ids.length === count && !(logit > bound)) continue;
+    let at = ids.length;
+    while (at > 0 && logits[ids[at - 1]!]! < logit) at--;
+    ids.splice(at, 0, id);
+    if (ids.length > count) ids.pop();
+    bound = logits[ids.at(-1)!]!;
+  }
+  return ids;
 }
 
 /** Position of the largest logit, the first among equals. @throws EngineError where there is none */

@@ -83,7 +83,10 @@ export async function* generateText(
   let text = '';
   let numSeen = 0;
   while (batch.isBusy && !stops.found) {
-    if (batch.step().length === 0) continue;
+    if (batch.step().length === 0) {
+      await nextTurn();
+      continue;
+    }
     if (firstToken === start) firstToken = performance.now();
     if (sequence.tokens.length === numSeen) continue;
     const piece = stops.push(stream.push(sequence.tokens[numSeen++]!));
