@@ -17,6 +17,11 @@ export function strip(text: string): string {
   return text.replace(LEADING, '').replace(TRAILING, '');
 }
 
+/** str.rstrip() */
+export function stripEnd(text: string): string {
+  return text.replace(TRAILING, '');
+}
+
 /** str.split() without arguments */
 export function words(text: string): string[] {
   const stripped = strip(text);

@@ -1,5 +1,5 @@
 // Scores of texts and labels as Python's packages give them: scikit-learn's F1, SQuAD's normalisation, rouge_score's ROUGE, sacrebleu's BLEU.
-import { count, mean, overlap, PUNCTUATION, wholeWords, words } from './python.ts';
+import { count, mean, overlap, PUNCTUATION, stripEnd, wholeWords, words } from './python.ts';
 
 /** [gold, prediction] of a document, as aggregations receive them. */
 export type Pair = readonly [unknown, unknown];
@@ -138,7 +138,7 @@ function commonPlaces(a: readonly string[], b: readonly string[]): number[] {
 /** sacrebleu's "intl" tokens: punctuation alone unless between digits, symbols alone. */
 function internationalTokens(text: string): string[] {
   return words(
-    text
+    stripEnd(text)
       .replace(/(\P{N})(\p{P})/gu, '$1 $2 ')
       .replace(/(\p{P})(\P{N})/gu, ' $1 $2')
       .replace(/(\p{S})/gu, ' $1 '),
