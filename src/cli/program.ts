@@ -9,6 +9,7 @@ import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { evalCommand } from './eval.ts';
 import { evalDiffCommand } from './eval-diff.ts';
+import { evalLossCommand } from './eval-loss.ts';
 import { generateCommand } from './generate.ts';
 import { initCommand } from './init.ts';
 import { inspectCommand } from './inspect.ts';
@@ -34,6 +35,7 @@ const COMMANDS = [
   trainCommand,
   evalCommand,
   evalDiffCommand,
+  evalLossCommand,
   generateCommand,
   serveCommand,
   reportCommand,

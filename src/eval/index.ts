@@ -38,6 +38,18 @@ export {
   readQuestions,
   scoreLongContext,
 } from './long-context/index.ts';
+export {
+  alignTokens,
+  kindOf,
+  type LossGroup,
+  type LossTable,
+  lossTables,
+  type Piece,
+  type ScoredDocument,
+  type ScoredToken,
+  scoreTokens,
+  type TokenCounts,
+} from './loss/index.ts';
 export { type NativeModelOptions, nativeModel } from './models/index.ts';
 export { pythonSandbox } from './sandbox.ts';
 export {
