@@ -79,6 +79,27 @@ describe('main content', () => {
     expect(textOf(`<pre>Request for comments\n\n  ${LONG}\n</pre>`)).toBe(`Request for comments\n\n  ${LONG}`);
   });
 
+  it('takes the element with nearly all prose, with title and summary from above it', () => {
+    const teaser = '<div><p>A teaser of something else on this site, which is long enough to be prose.</p></div>';
+    const summary = 'The summary says in a sentence what follows below, so long it is.';
+    const body = `${LONG} `.repeat(8).trim();
+    expect(
+      textOf(
+        `<div><h1>Water rises</h1><p>By A. Writer</p><p>${summary}</p></div>` +
+          `<div class="body"><p>${body}</p><p>${LONG} Two.</p><p>Tags: water</p></div>${teaser}`,
+      ),
+    ).toBe(`# Water rises\n\n${summary}\n\n${body}\n\n${LONG} Two.`);
+  });
+
+  it('knows the content by the names that blogs give it, and by no word inside of a longer name', () => {
+    const long = `<p>${LONG} ${LONG}</p><p>${LONG} ${LONG} Two.</p>`;
+    const other = `<div><p>${LONG} Three.</p></div>`;
+    const expected = `${LONG} ${LONG}\n\n${LONG} ${LONG} Two.`;
+    expect(textOf(`${other}<div class="entry-content">${long}</div>${other}`)).toBe(expected);
+    for (const name of ['l-sidebar-fixed', 'field-label-hidden', 'content-with-sidebar-wrp', 'and-w-sidebar'])
+      expect(textOf(`<div class="${name}">${long}</div><div class="sidebar">${other}</div>`), name).toBe(expected);
+  });
+
   it('keeps prose in other scripts', () => {
     const japanese = '吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。';
     expect(textOf(`<div>メニュー</div><p>${japanese}</p><div>終わり</div>`)).toBe(japanese);

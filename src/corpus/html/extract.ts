@@ -1,7 +1,7 @@
 // HTML -> the text of its main content, as Markdown: headings, paragraphs, lists, code blocks, tables. Boilerplate is left out in three
 // passes, in the manner of Readability (element names, classes and ids), trafilatura (Barbaresi 2021: the element that holds the content,
-// where the page says so) and jusText (Pomikálek 2011: length and link density of blocks, judged by their neighbours). Rules and numbers
-// are our own, set on documentation and news pages.
+// where the page says so, else the smallest with nearly all of the prose) and jusText (Pomikálek 2011: length and link density of blocks,
+// judged by their neighbours). Rules and numbers are our own, set on documentation and labelled news pages (docs/LOG.md).
 import { type HtmlNode, isBlock, MAX_NODES, parseHtml } from './tree.ts';
 
 export interface ExtractedPage {
@@ -19,19 +19,17 @@ const DROPPED_ROLES = new Set(
   ).split(' '),
 );
 /** Words of classes and ids, by blocks. */
-const DROPPED_BLOCK = new RegExp(
-  '(^|[ _-])(' +
-    'nav|navbar|navigation|navlinks?|navheader|navfooter|navbox|menu|menus|menubar|submenu|breadcrumbs?|sidebar|sphinxsidebar\\w*|toc|tableofcontents|footer|' +
-    'cookies?|consent|gdpr|cmp|share|sharing|sharebar|social|related|recommend(ed|ations?)|promo|advert(s|ising|isements?)?|ads|' +
-    'sponsor(ed)?|newsletter|subscri(be|ption)|signup|login|popup|popover|modal|overlay|skip|skiplinks?|skip-link|pagination|pager|' +
-    'comments|disqus_thread|outbrain|taboola|masthead|catlinks|printfooter|noprint|toolbar|searchbox|searchform|dropdown|copyright|' +
-    'paywall|disclaimer|prev-next|prevnext' +
-    ')($|[ _-])',
+const DROPPED_BLOCK = wordsOf(
+  'nav|navbar|navigation|navlinks?|navheader|navfooter|navbox|menu|menus|menubar|submenu|breadcrumbs?|sidebar|sphinxsidebar\\w*|toc|tableofcontents|footer|' +
+    'cookies?|consent|gdpr|cmp|share|sharing|sharebar|social|related|recommend(?:ed|ations?)|promos?|advert(?:s|ising|isements?)?|ads?|adsense|' +
+    'sponsor(?:ed)?|newsletter|subscri(?:be|ption)|signup|login|popup|popover|modal|overlay|skip|skiplinks?|pagination|pager|' +
+    'comments?|commentlist|respond|disqus|outbrain|taboola|masthead|catlinks|printfooter|noprint|toolbar|searchbox|searchform|dropdown|copyright|' +
+    'disclaimer|prev|next|prevnext|widgets?|byline|authors?|tags?|trending|mostread|teasers?|timestamp|credits?|polls?|ratings?|captions?|figcaption',
 );
 /** The same for inline elements, and inside code. */
-const DROPPED_INLINE = new RegExp(
-  '(^|[ _-])(headerlink|header-anchor|anchor-link|anchorjs-link|permalink|linenos?|lineno|linenumbers?|line-numbers?|gutter|editsection|' +
-    'sr-only|visually-hidden|visuallyhidden|screen-reader-text|hidden|copybtn|copybutton|copy-button|footnote-back(ref|reference)?)($|[ _-])',
+const DROPPED_INLINE = wordsOf(
+  'headerlink|header-anchor|anchor-link|anchorjs-link|permalink|linenos?|lineno|linenumbers?|line-numbers?|gutter|editsection|' +
+    'sr-only|visually-hidden|visuallyhidden|screen-reader-text|is-hidden|copybtn|copybutton|copy-button|footnote-back(?:ref|reference)?',
 );
 /** Asides that belong to the text. */
 const ADMONITION =
@@ -49,16 +47,33 @@ const NO_LANGUAGE = new Set([
   'source',
   'console-output',
 ]);
-/** Share of the page's text above which a part is not dropped for its class: it is the page. */
+/** Share of the page's prose above which a part is not dropped: it is the page. Less where the name only holds the word. */
 const MAX_DROPPED_SHARE = 0.5;
-/** Share of the text that is left which the element with the content holds at least. */
+const MAX_PARTLY_NAMED_SHARE = 0.2;
+/** Text directly in a block that is prose: longer than what menus and captions say. */
+const PROSE_CHARS = 60;
+/** Share of the prose that is left which the element with the content holds at least; an article, where there may be others. */
 const MIN_MAIN_SHARE = 0.25;
+const MIN_ARTICLE_SHARE = 0.6;
+/** And an element inside of it that takes its place. */
+const MIN_INNER_SHARE = 0.85;
+/** Less prose does not say where the content is. */
+const MIN_PROSE = 500;
+/** Share of all prose, in names that drop too much. */
+const MIN_KEPT_SHARE = 0.15;
+const HOLDERS = new Set('html body main article section div td table tbody tr center form'.split(' '));
+/** Classes and ids of elements that hold an article's text, as they are usual in blog software and newspapers. */
+const CONTENT_NAME =
+  /(^|[ _-])(article|entry|post|story|news|blog)[_-]*(body|content|text)($|[ _-])|(^|\s)(field-name-body|articletext|maincontent|main-content)($|\s)/i;
+const ARTICLE = 3;
 /** A block that is content by itself: as long as jusText's length_low, or half of that and ending as sentences do. */
 const GOOD_CHARS = 70;
 const SENTENCE_CHARS = 35;
 const SENTENCE_END = /[.!?:;…。！？」”"')\]]$/;
 /** Of a block's characters in links: above, it is not content (jusText has 0.2; lists of references in documentation have more). */
 const MAX_LINK_DENSITY = 0.5;
+/** Share of an article's text that is prose, at least. Assumption. */
+const ARTICLE_PROSE = 0.7;
 /** Blocks of links in a row that are a menu; fewer are a reference in a text. */
 const MENU_BLOCKS = 3;
 /** A cell of more characters on average is a part of a layout. */
@@ -80,20 +95,28 @@ interface Block {
 export function extractPage(html: string, isXml: boolean): ExtractedPage | { reason: string } {
   const nodes = parseHtml(html, isXml);
   if (!nodes) return { reason: `a page of more than ${MAX_NODES} elements and texts` };
-  const page = new Page(nodes);
-  const main = page.mainElement();
-  const blocks = page.blocks(main);
-  const kept = keepContent(blocks, main >= 0);
-  let text = joinBlocks(kept);
+  let page = new Page(nodes, 'named');
+  let text = contentOf(page);
+  // Names that misled: hardly anything of a page's prose is left.
+  if (page.totalProse >= MIN_PROSE && text.length < MIN_KEPT_SHARE * page.totalProse) {
+    page = new Page(nodes, 'exactly named');
+    text = contentOf(page);
+  }
   if (/\p{Surrogate}/u.test(text)) text = text.replace(/\p{Surrogate}/gu, '\ufffd');
   return { text, metadata: page.metadata() };
+}
+
+function contentOf(page: Page): string {
+  const { index: main, isNamed } = page.mainElement();
+  const blocks = keepContent(page.blocks(main), isNamed);
+  return joinBlocks(blocks.some(isTitle) ? blocks : [...page.opening(main), ...blocks]);
 }
 
 /** All of a page of a book, or of a document turned into HTML: nothing but its head and lists of links is boilerplate. */
 export function renderFragment(html: string, isXml = false): string | { reason: string } {
   const nodes = parseHtml(html, isXml);
   if (!nodes) return { reason: `a document of more than ${MAX_NODES} elements and texts` };
-  const page = new Page(nodes, true);
+  const page = new Page(nodes, 'heads');
   return joinBlocks(keepContent(page.blocks(-1), true));
 }
 
@@ -105,17 +128,25 @@ class Page {
   /** Below it are elements that no cell of a table of data has. */
   private readonly isRich: Uint8Array;
   private readonly isDropped: Uint8Array;
+  /** Characters of prose below a node. */
+  private readonly numProse: Int32Array;
+  private readonly partlyNamedShare: number;
   private totalChars = 0;
+  readonly totalProse: number;
 
-  constructor(nodes: readonly HtmlNode[], keepAll = false) {
+  /** @param dropping what is boilerplate: by names that hold a word, by those that are one, or heads alone */
+  constructor(nodes: readonly HtmlNode[], dropping: 'named' | 'exactly named' | 'heads') {
     this.nodes = nodes;
+    this.partlyNamedShare = dropping === 'named' ? MAX_PARTLY_NAMED_SHARE : 0;
     this.numChars = new Int32Array(nodes.length);
     this.numLinkChars = new Int32Array(nodes.length);
     this.isRich = new Uint8Array(nodes.length);
     this.isDropped = new Uint8Array(nodes.length);
     this.measure();
-    if (!keepAll) this.drop();
-    else this.dropHeads();
+    this.numProse = this.proseBelow(() => false);
+    this.totalProse = this.numProse[nodes.length];
+    if (dropping === 'heads') this.dropHeads();
+    else this.drop();
   }
 
   private measure(): void {
@@ -132,6 +163,30 @@ class Page {
         if (isRich[i] || RICH.has(tag)) isRich[parent] = 1;
       }
     }
+  }
+
+  /**
+   * Characters of prose below each node, and at the end of all: what stands directly in a block, with what is inline in it, is prose where it
+   * is long and no link.
+   */
+  private proseBelow(isLeftOut: (i: number) => boolean): Int32Array {
+    const { nodes } = this;
+    const prose = new Int32Array(nodes.length + 1);
+    const own = new Int32Array(nodes.length + 1);
+    for (let i = nodes.length - 1; i >= 0; i--) {
+      if (isLeftOut(i)) continue;
+      const { tag, parent } = nodes[i];
+      if (tag === '') own[i] = this.numChars[i];
+      else if (tag === 'a') own[i] = 0;
+      else if (isBlock(tag)) {
+        if (own[i] >= PROSE_CHARS && !HEADING.test(tag)) prose[i] += own[i];
+        own[i] = 0;
+      }
+      const up = parent < 0 ? nodes.length : parent;
+      own[up] += own[i];
+      prose[up] += prose[i];
+    }
+    return prose;
   }
 
   private drop(): void {
@@ -171,17 +226,19 @@ class Page {
     if (names === '') return false;
     let verdict = verdicts.get(names);
     if (verdict === undefined) {
-      const words = names.replace(/([a-z])([A-Z])/g, '$1-$2').toLowerCase();
-      verdict = (DROPPED_INLINE.test(words) ? 2 : 0) | (DROPPED_BLOCK.test(words) ? 1 : 0);
+      verdict = verdictOf(names);
       verdicts.set(names, verdict);
     }
-    if (verdict === 0 || !this.isSmall(i)) return false;
-    if (verdict & 2) return true;
+    if (verdict === Verdict.none) return false;
+    if (!this.isSmall(i, verdict & Verdict.exact ? MAX_DROPPED_SHARE : this.partlyNamedShare)) return false;
+    if (verdict & Verdict.inline) return true;
     return !inCode && (isBlock(tag) || tag === 'span') && !this.holdsMain(i);
   }
 
-  private isSmall(i: number): boolean {
-    return this.numChars[i] - this.numLinkChars[i] <= MAX_DROPPED_SHARE * this.totalChars;
+  /** Of the page's prose, or of all its text where there is none. */
+  private isSmall(i: number, share = MAX_DROPPED_SHARE): boolean {
+    if (this.totalProse > 0) return this.numProse[i] <= share * this.totalProse;
+    return this.numChars[i] - this.numLinkChars[i] <= share * this.totalChars;
   }
 
   /** Looks at a bounded number of nodes: only a heading near the beginning counts. */
@@ -197,45 +254,63 @@ class Page {
     return false;
   }
 
-  /** The element that the page says holds its content, where it holds enough of it; else -1. */
-  mainElement(): number {
+  /**
+   * The element with the content: one that the page names so and that holds enough of its text, and below it the smallest that still holds
+   * nearly all of the prose. -1: the whole page.
+   */
+  mainElement(): { index: number; isNamed: boolean } {
     const { nodes, isDropped } = this;
-    const rest = new Int32Array(nodes.length + 1);
-    const candidates: { index: number; rank: number }[] = [];
-    for (let i = 0; i < nodes.length; i++) {
-      const { tag, attributes } = nodes[i];
-      if (isDropped[i]) continue;
-      const rank =
-        attributes?.itemprop === 'articleBody'
-          ? 0
-          : tag === 'main' || attributes?.role === 'main'
-            ? 1
-            : tag === 'article'
-              ? 2
-              : -1;
-      if (rank >= 0) candidates.push({ index: i, rank });
+    // What is left; links say little about how much of the page the content is.
+    const text = new Int32Array(nodes.length + 1);
+    const prose = this.proseBelow((i) => isDropped[i] === 1);
+    const ranks = new Map<number, number>();
+    for (let i = 0; i < nodes.length; i = isDropped[i] ? nodes[i].end : i + 1) {
+      const rank = isDropped[i] ? -1 : contentRank(nodes[i]);
+      if (rank >= 0) ranks.set(i, rank);
     }
-    if (candidates.length === 0) return -1;
     for (let i = nodes.length - 1; i >= 0; i--) {
       if (isDropped[i]) continue;
       const { tag, parent } = nodes[i];
-      if (tag === '') rest[i] = this.numChars[i];
-      // Links outside say little about how much of the page the content is.
-      else if (tag === 'a') rest[i] /= 4;
-      rest[parent < 0 ? nodes.length : parent] += rest[i];
+      if (tag === '') text[i] = this.numChars[i];
+      else if (tag === 'a') text[i] /= 4;
+      text[parent < 0 ? nodes.length : parent] += text[i];
     }
+    const size = prose[nodes.length] > 0 ? prose : text;
+    const total = size[nodes.length];
     let best = -1;
-    let bestRank = 3;
-    for (const { index, rank } of candidates) {
-      if (rest[index] < MIN_MAIN_SHARE * rest[nodes.length] || rest[index] === 0) continue;
-      if (rank < bestRank) {
-        best = index;
-        bestRank = rank;
-      }
+    for (const [index, rank] of ranks) {
+      if (size[index] < MIN_MAIN_SHARE * total || text[index] === 0) continue;
+      // Of several articles on a page one is not the content, unless it is most of the page.
+      if (rank === ARTICLE && size[index] < MIN_ARTICLE_SHARE * total) continue;
+      const known = best < 0 ? Number.POSITIVE_INFINITY : (ranks.get(best) as number);
+      if (rank < known || (rank === known && size[index] > size[best])) best = index;
     }
-    // Of several articles on a page one is not the content, unless it is most of the page.
-    if (bestRank === 2 && rest[best] < 0.6 * rest[nodes.length]) return -1;
-    return best;
+    const isNamed = best >= 0;
+    if (total === 0 || size !== prose || prose[nodes.length] < MIN_PROSE) return { index: best, isNamed };
+    // Down to the smallest element with nearly all of the prose.
+    let at = best;
+    for (;;) {
+      const wanted = MIN_INNER_SHARE * prose[at < 0 ? nodes.length : at];
+      let next = -1;
+      const end = at < 0 ? nodes.length : nodes[at].end;
+      for (let k = at + 1; k < end; k = nodes[k].end)
+        if (!isDropped[k] && prose[k] >= wanted && HOLDERS.has(nodes[k].tag)) next = k;
+      if (next < 0) break;
+      at = next;
+    }
+    return { index: at, isNamed };
+  }
+
+  /** The page's title where the content begins below it, and what prose stands between: a summary. */
+  opening(main: number): Block[] {
+    const { nodes, isDropped } = this;
+    let title = -1;
+    for (let i = 0; i < main; i = isDropped[i] ? nodes[i].end : i + 1)
+      if (nodes[i].tag === 'h1' && nodes[i].end <= main && !isDropped[i]) title = i;
+    if (title < 0) return [];
+    return this.blocksOf(title, main, this.totalChars).filter(
+      (block) => isTitle(block) || (block.kind === 'text' && block.numChars >= PROSE_CHARS && isGood(block)),
+    );
   }
 
   metadata(): Record<string, string> {
@@ -262,12 +337,16 @@ class Page {
 
   /** Blocks of text below an element, or of the whole page (-1). */
   blocks(main: number): Block[] {
+    return main < 0
+      ? this.blocksOf(0, this.nodes.length, this.totalChars)
+      : this.blocksOf(main, this.nodes[main].end, this.numChars[main]);
+  }
+
+  private blocksOf(start: number, end: number, total: number): Block[] {
     const writer = new BlockWriter();
     const { nodes, isDropped } = this;
     const open: number[] = [];
-    const end = main < 0 ? nodes.length : nodes[main].end;
-    const total = main < 0 ? this.totalChars : this.numChars[main];
-    for (let i = main < 0 ? 0 : main; i < end; ) {
+    for (let i = start; i < end; ) {
       while (open.length > 0 && nodes[open[open.length - 1]].end <= i) writer.leave(nodes[open.pop() as number]);
       const node = nodes[i];
       if (node.tag === '') {
@@ -527,6 +606,41 @@ class BlockWriter {
   }
 }
 
+const Verdict = { none: 0, block: 1, inline: 2, exact: 4 } as const;
+
+/** How much an element's name says that it holds the content; the least says most, -1 nothing. */
+function contentRank({ tag, attributes }: HtmlNode): number {
+  if (attributes?.itemprop === 'articleBody') return 0;
+  if (
+    attributes &&
+    isBlock(tag) &&
+    tag !== 'body' &&
+    CONTENT_NAME.test(`${attributes.class ?? ''} ${attributes.id ?? ''}`)
+  )
+    return 1;
+  if (tag === 'main' || attributes?.role === 'main') return 2;
+  return tag === 'article' ? ARTICLE : -1;
+}
+
+/** By the words of a class and an id. */
+function verdictOf(names: string): number {
+  let verdict: number = Verdict.none;
+  for (const name of names.split(/\s+/)) {
+    const words = name.replace(/([a-z])([A-Z])/g, '$1-$2').toLowerCase();
+    const isInline = DROPPED_INLINE.some.test(words) || words === 'hidden';
+    if (!isInline && !DROPPED_BLOCK.some.test(words)) continue;
+    verdict |= isInline ? Verdict.inline : Verdict.block;
+    if (isInline ? words === 'hidden' || DROPPED_INLINE.whole.test(words) : DROPPED_BLOCK.whole.test(words))
+      verdict |= Verdict.exact;
+  }
+  return verdict;
+}
+
+/** Finds one of these words between marks, and where nothing else is there. */
+function wordsOf(words: string): { some: RegExp; whole: RegExp } {
+  return { some: new RegExp(`(?:^|[_-])(?:${words})(?:$|[_-])`), whole: new RegExp(`^(?:${words})$`) };
+}
+
 function isWebAddress(address: string | undefined): boolean {
   return /^https?:/i.test(address ?? '');
 }
@@ -547,11 +661,12 @@ function cleanInline(text: string): string {
   return clean.includes('\v') ? clean.replace(/ ?\v ?/g, '\n').trim() : clean;
 }
 
-/** @param isMain the page says what its content is, so that nothing is cut off its ends */
+/** @param isMain the page says what its content is, so that nothing is cut off its beginning */
 function keepContent(blocks: readonly Block[], isMain: boolean): readonly Block[] {
-  const isMenu = markMenus(blocks);
+  const isArticle = isRunningText(blocks);
+  const isMenu = markMenus(blocks, isArticle ? 1 : MENU_BLOCKS);
   const rest = blocks.filter((block, i) => !isMenu[i] && block.text !== blocks[i - 1]?.text);
-  if (isMain) return rest;
+  if (isMain) return isArticle ? rest.slice(0, rest.findLastIndex(isGood) + 1) : rest;
   const first = rest.findIndex(isGood);
   // Nothing that looks like running text: short lines are all there is.
   if (first < 0) return rest;
@@ -566,7 +681,14 @@ function keepContent(blocks: readonly Block[], isMain: boolean): readonly Block[
   return rest.slice(start, last);
 }
 
-function markMenus(blocks: readonly Block[]): boolean[] {
+/** Nearly all of it is prose: what else stands alone, or at the end, does not belong to it, as it may in a reference of short entries. */
+function isRunningText(blocks: readonly Block[]): boolean {
+  const sum = (some: readonly Block[]) => some.reduce((total, { numChars }) => total + numChars, 0);
+  const numGood = sum(blocks.filter((block) => block.kind === 'text' && isGood(block)));
+  return numGood >= MIN_PROSE && numGood >= ARTICLE_PROSE * sum(blocks);
+}
+
+function markMenus(blocks: readonly Block[], least: number): boolean[] {
   const isLink = blocks.map(
     (block) => block.kind !== 'code' && linkDensity(block) > MAX_LINK_DENSITY && block.numChars < 300,
   );
@@ -578,7 +700,7 @@ function markMenus(blocks: readonly Block[]): boolean[] {
     }
     let end = start;
     while (end < blocks.length && isLink[end]) end++;
-    if (end - start >= MENU_BLOCKS) {
+    if (end - start >= least) {
       const title = blocks[start - 1]?.kind === 'heading' ? start - 1 : start;
       const hasMore = title < start && end < blocks.length && headingLevel(blocks[end]) > headingLevel(blocks[title]);
       isMenu.fill(true, hasMore ? start : title, end);
@@ -587,6 +709,8 @@ function markMenus(blocks: readonly Block[]): boolean[] {
   }
   return isMenu;
 }
+
+const isTitle = ({ text, kind }: Block): boolean => kind === 'heading' && text.startsWith('# ');
 
 /** 7 for what is no heading. */
 function headingLevel({ kind, text }: Block): number {
