@@ -82,6 +82,7 @@ export {
   selectDocuments,
 } from './select/select.ts';
 export { SELECT_METHODS, type SelectMethod, type SelectOptions } from './select/stage.ts';
+export { fetchFile, findRemoteFiles, type Row, readTable, type Table, type TableOptions } from './table.ts';
 export type {
   BadRecord,
   ByteRange,

@@ -8,9 +8,9 @@ import type { ColumnChunk, ParquetColumn } from './footer.ts';
 import type { ByteSource } from './source.ts';
 import { numberField, structField, ThriftEnd, ThriftReader, type ThriftStruct } from './thrift.ts';
 
-const DATA_PAGE = 0;
-const DICTIONARY_PAGE = 2;
-const DATA_PAGE_V2 = 3;
+export const DATA_PAGE = 0;
+export const DICTIONARY_PAGE = 2;
+export const DATA_PAGE_V2 = 3;
 const HEADER_PIECE_BYTES = 16 << 10;
 /** Statistics in a header may quote whole values. */
 const MAX_HEADER_BYTES = 16 << 20;
@@ -21,8 +21,8 @@ const MAX_RATIO = 1100;
 /** Writers end pages at some 20 000 rows; nulls alone can make longer ones. */
 const MAX_PAGE_VALUES = 1 << 24;
 
-type Decompress = (input: Uint8Array, outputBytes: number) => Uint8Array;
-const CODECS: Record<number, Decompress> = {
+export type Decompress = (input: Uint8Array, outputBytes: number) => Uint8Array;
+export const CODECS: Record<number, Decompress> = {
   0: (input) => input,
   1: decompressSnappy,
   2: (input, outputBytes) => zlib.gunzipSync(input, { maxOutputLength: Math.max(1, outputBytes) }),
@@ -65,15 +65,15 @@ export function* readColumn(
 }
 
 /** Values as places in the page: a list of views would take a hundred times the bytes of short values. */
-interface Dictionary {
+export interface Dictionary {
   bytes: Uint8Array;
   /** Value i lies between the length at ends[i] (4 bytes, little-endian) and ends[i + 1]. */
   ends: Uint32Array;
 }
 
-const NO_DICTIONARY: Dictionary = { bytes: new Uint8Array(0), ends: new Uint32Array(1) };
+export const NO_DICTIONARY: Dictionary = { bytes: new Uint8Array(0), ends: new Uint32Array(1) };
 
-function readDictionary(bytes: Uint8Array, count: number): Dictionary {
+export function readDictionary(bytes: Uint8Array, count: number): Dictionary {
   if (!(count >= 0 && count <= bytes.length / 4))
     throw new Error(`dictionary of ${count} values in ${bytes.length} bytes`);
   const ends = new Uint32Array(count + 1);
@@ -85,7 +85,7 @@ function readDictionary(bytes: Uint8Array, count: number): Dictionary {
   return { bytes, ends };
 }
 
-interface Page {
+export interface Page {
   header: ThriftStruct;
   bytes: Uint8Array;
   /** Decompressed. */
@@ -93,7 +93,7 @@ interface Page {
   end: number;
 }
 
-function readPage(source: ByteSource, start: number, end: number): Page {
+export function readPage(source: ByteSource, start: number, end: number): Page {
   for (let piece = HEADER_PIECE_BYTES; ; piece *= 16) {
     const head = source.read(start, Math.min(piece, end - start));
     const reader = new ThriftReader(head);
@@ -120,14 +120,14 @@ function readPage(source: ByteSource, start: number, end: number): Page {
   }
 }
 
-function expand(decompress: Decompress, bytes: Uint8Array, sizeBytes: number): Uint8Array {
+export function expand(decompress: Decompress, bytes: Uint8Array, sizeBytes: number): Uint8Array {
   if (sizeBytes === 0) return new Uint8Array(0);
   const page = decompress(bytes, sizeBytes);
   if (page.length !== sizeBytes) throw new Error(`page of ${page.length} bytes, expected ${sizeBytes}`);
   return page;
 }
 
-interface OpenPage {
+export interface OpenPage {
   numValues: number;
   /** Of each value, where the column can be null. */
   definitions: Uint32Array | undefined;
@@ -136,13 +136,13 @@ interface OpenPage {
   body: Uint8Array;
 }
 
-function checkNumValues(header: ThriftStruct): number {
+export function checkNumValues(header: ThriftStruct): number {
   const numValues = numberField(header, 1, 'number of values');
   if (!(numValues >= 0 && numValues <= MAX_PAGE_VALUES)) throw new Error(`page of ${numValues} values`);
   return numValues;
 }
 
-const bitsFor = (max: number): number => 32 - Math.clz32(max);
+export const bitsFor = (max: number): number => 32 - Math.clz32(max);
 
 function openPage(page: Page, column: ParquetColumn, decompress: Decompress): OpenPage {
   const header = structField(page.header, 5, 'data page header');
@@ -190,7 +190,11 @@ function* pageValues(page: OpenPage, column: ParquetColumn, dictionary: Dictiona
   }
 }
 
-function decodeValues({ encoding, body }: OpenPage, count: number, dictionary: Dictionary): Generator<Uint8Array> {
+export function decodeValues(
+  { encoding, body }: Pick<OpenPage, 'encoding' | 'body'>,
+  count: number,
+  dictionary: Dictionary,
+): Generator<Uint8Array> {
   switch (encoding) {
     case 0:
       return decodePlain(body, count);
