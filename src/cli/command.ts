@@ -82,6 +82,19 @@ export function number(text: string): number {
   return value;
 }
 
+export function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value))
+    throw new InvalidArgumentError('Expected a whole number from 0.');
+  return value;
+}
+
+export function positiveNumber(text: string): number {
+  const value = number(text);
+  if (!(value > 0)) throw new InvalidArgumentError('Expected a number above 0.');
+  return value;
+}
+
 /** "300000", "20M". */
 export function count(text: string): number {
   try {

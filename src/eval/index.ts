@@ -67,6 +67,19 @@ export {
   wilsonInterval,
 } from './stats/index.ts';
 export {
+  type Entry as TaskEntry,
+  type KeptResults,
+  type RunProgress,
+  type RunTasksOptions,
+  runTasks,
+  type Selection,
+  type TaskOutcome,
+  TaskRegistry,
+  type TasksResult,
+  type WrittenResults,
+  writeResults,
+} from './tasks/index.ts';
+export {
   type CodeResult,
   type DatasetArguments,
   type MetricArguments,

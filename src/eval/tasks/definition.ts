@@ -146,7 +146,7 @@ export function defineTask(task: ChosenTask): TaskDefinition {
 
 /** The twin of a function that a task file names. @throws ConfigError where it has none */
 export function twinOf(name: FunctionName, where: string): Twin {
-  const twins = twinsOf(path.basename(name.folder));
+  const twins = twinsOf(name.folder);
   const twin = twins && Object.hasOwn(twins, name.name) ? twins[name.name] : undefined;
   if (twin) return twin;
   throw new ConfigError(
@@ -161,8 +161,15 @@ class Definer {
 
   constructor(task: ChosenTask) {
     this.task = task;
+    const { class: own, ...rest } = task.config;
+    const config = own instanceof FunctionName ? { ...rest, ...this.ofClass(own) } : task.config;
     // A key without a value is as good as absent.
-    this.config = Object.fromEntries(Object.entries(task.config).filter(([, value]) => value !== null));
+    this.config = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== null));
+  }
+
+  /** The configuration that does what a Python class does. */
+  private ofClass(name: FunctionName): RawConfig {
+    return twinOf(name, this.where('class'))(this.task.config) as RawConfig;
   }
 
   define(): TaskDefinition {
@@ -248,6 +255,7 @@ class Definer {
     const value = this.config[key];
     if (value === undefined) return undefined;
     if (value instanceof FunctionName) return twinOf(value, this.where(key));
+    if (typeof value === 'function') return value as Twin;
     throw new ConfigError(`${this.where(key)}: expected !function module.name, found ${JSON.stringify(value)}.`);
   }
 
@@ -333,6 +341,7 @@ class Definer {
 export function readField(value: unknown, where: string): Field | undefined {
   if (value === undefined || value === null) return undefined;
   if (value instanceof FunctionName) return { kind: 'twin', twin: twinOf(value, where) };
+  if (typeof value === 'function') return { kind: 'twin', twin: value as Twin };
   if (typeof value !== 'string') return { kind: 'constant', value: isMapping(value) ? Object.values(value) : value };
   let template: Template | undefined;
   // Compiled at its first use: a field's name may be no template, and many tasks are only listed.

@@ -3,12 +3,13 @@
 import { ConfigError } from '../../base/errors.ts';
 import { compileRegex, escapeRegex, findAll, substitute } from '../python/regex.ts';
 import { lengthOf, strip } from '../python/text.ts';
+import type { TwinFilter } from '../twins/index.ts';
 import type { Doc } from './definition.ts';
 import { twinOf } from './definition.ts';
 import { FunctionName, type RawConfig } from './yaml.ts';
 
 /** Answers of each request and the document of each; what comes out is in the same order. */
-export type FilterStep = (answers: readonly unknown[], docs: readonly Doc[]) => unknown[];
+export type FilterStep = (answers: readonly unknown[], docs: readonly Doc[]) => unknown[] | Promise<unknown[]>;
 
 export interface FilterPipeline {
   name: string;
@@ -151,20 +152,23 @@ export function readFilters(given: unknown, where: string): FilterPipeline[] {
   return [given].flat().map((item) => {
     const { name, filter } = item as RawConfig;
     const steps = [filter].flat().map((step) => readStep(step as RawConfig, `${where}: ${String(name)}`));
-    return {
-      name: String(name),
-      apply: (answers, docs) =>
-        steps.reduce<readonly unknown[]>((rest, step) => step(rest, docs), answers) as unknown[],
+    const apply: FilterStep = async (answers, docs) => {
+      let rest = [...answers];
+      for (const step of steps) rest = await step(rest, docs);
+      return rest;
     };
+    return { name: String(name), apply };
   });
 }
 
 function readStep({ function: name, ...options }: RawConfig, where: string): FilterStep {
-  // A class or function of the task's own: a twin is given answers, documents and the step's options.
-  const own = name instanceof FunctionName ? name : name === 'custom' ? options.filter_fn : undefined;
-  if (own instanceof FunctionName) {
-    const twin = twinOf(own, where);
-    return (answers, docs) => twin(answers, docs, options) as unknown[];
+  if (name instanceof FunctionName) {
+    const filter = twinOf(name, where)(options) as TwinFilter;
+    return (answers, docs) => filter.apply(answers as string[][], docs);
+  }
+  if (name === 'custom' && options.filter_fn instanceof FunctionName) {
+    const apply = twinOf(options.filter_fn, where);
+    return (answers, docs) => apply(answers, docs) as unknown[];
   }
   const make = Object.hasOwn(STEPS, String(name)) ? STEPS[String(name)] : undefined;
   if (!make)

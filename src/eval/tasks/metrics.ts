@@ -4,7 +4,7 @@ import { ConfigError } from '../../base/errors.ts';
 import { PythonRandom } from '../python/random.ts';
 import { compileRegex, substitute } from '../python/regex.ts';
 import { lengthOf, str } from '../python/text.ts';
-import type { Twin } from '../twins/index.ts';
+import type { RunCode, Twin } from '../twins/index.ts';
 import type { OutputType } from './definition.ts';
 import { twinOf } from './definition.ts';
 import { FunctionName, type RawConfig } from './yaml.ts';
@@ -12,15 +12,20 @@ import { FunctionName, type RawConfig } from './yaml.ts';
 export interface Aggregation {
   name: string;
   of: (items: readonly unknown[]) => number;
+  /** A task's own function, which may take its time. */
+  twin?: Twin;
   stderr: 'mean' | 'bootstrap' | 'none';
 }
+
+/** @param runCode runs a generated program, where the user allowed it */
+export type ScoreText = (references: readonly unknown[], predictions: readonly unknown[], runCode?: RunCode) => unknown;
 
 export interface Metric {
   name: string;
   aggregation: Aggregation;
   higherIsBetter: boolean;
   /** Of generated text. */
-  scoreText?: (references: readonly unknown[], predictions: readonly unknown[]) => unknown;
+  scoreText?: ScoreText;
 }
 
 /** Resamples of the bootstrap: 100 times 1000, as lm-evaluation-harness by default. */
@@ -215,7 +220,9 @@ function readMetric(item: RawConfig, outputType: OutputType, isOwn: boolean, whe
   if (isOwn) return result;
   if (own) {
     const twin = twinOf(metric, `${where}: ${name}`);
-    return { ...result, scoreText: (references, predictions) => twin(references, predictions, parameters) };
+    const scoreText: ScoreText = (references, predictions, runCode) =>
+      twin({ ...parameters, references, predictions, ...(runCode && { runCode }) });
+    return { ...result, scoreText };
   }
   if (!known || (item.hf_evaluate === true && outputType === 'generate_until' && name !== 'exact_match'))
     throw new ConfigError(`${where}: the metric "${name}" is not supported; ${Object.keys(KNOWN).join(', ')} are.`);
@@ -228,7 +235,7 @@ function readMetric(item: RawConfig, outputType: OutputType, isOwn: boolean, whe
 function readAggregation(given: unknown, where: string): Aggregation {
   if (given instanceof FunctionName) {
     const twin: Twin = twinOf(given, where);
-    return { name: given.shortName, of: (items) => Number(twin(items)), stderr: 'none' };
+    return { name: given.shortName, of: (items) => twin(items) as number, twin, stderr: 'none' };
   }
   const found = Object.hasOwn(AGGREGATIONS, String(given)) ? AGGREGATIONS[String(given)] : undefined;
   if (found) return found;
@@ -240,7 +247,7 @@ function readAggregation(given: unknown, where: string): Aggregation {
 const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 
 /** The share of predictions that equal their references, after what the options leave out. */
-function exactMatch(options: RawConfig, where: string): NonNullable<Metric['scoreText']> {
+function exactMatch(options: RawConfig, where: string): ScoreText {
   let ignored: RegExp[];
   try {
     ignored = ((options.regexes_to_ignore ?? []) as unknown[]).map((pattern) => compileRegex(String(pattern)));

@@ -6,10 +6,11 @@ import { TemplateError } from '../python/jinja.ts';
 import { literalEval } from '../python/literal.ts';
 import { PythonRandom } from '../python/random.ts';
 import { isDigits, isSpace, PyFloat, str } from '../python/text.ts';
+import type { RunCode } from '../twins/index.ts';
 import type { ChatMessage } from '../types.ts';
 import { type DataOptions, type Dataset, type Documents, openDataset } from './dataset.ts';
 import type { Doc, Field, TaskDefinition } from './definition.ts';
-import { scoreChoice } from './metrics.ts';
+import { type ScoreText, scoreChoice } from './metrics.ts';
 
 /** What is asked: a likelihood, a rolling likelihood, or a text. */
 export type Request =
@@ -26,6 +27,10 @@ export interface PromptOptions {
   /** Set where prompts are conversations. */
   renderChat?: (messages: readonly ChatMessage[]) => string;
   fewshotAsMultiturn: boolean;
+  /** Tokens of a text: some data sets are made to a length. */
+  countTokens?: (text: string) => number;
+  /** Given where the user allows generated programs to be run. */
+  runCode?: RunCode;
 }
 
 /** A turn; as plain text its delimiter follows it. */
@@ -71,10 +76,12 @@ export class Task {
   static async open(definition: TaskDefinition, prompts: PromptOptions, data: DataOptions): Promise<Task> {
     const { testSplit, validationSplit, trainingSplit, fewShot, processDocs, name, file } = definition;
     const where = `${file}: task ${name}`;
-    const dataset = await openData(definition, where, data);
+    if (definition.runsCode && !prompts.runCode)
+      throw new ConfigError(`${where}: runs programs that the model writes. Allow it with --run-generated-code.`);
+    const dataset = await openData(definition, prompts, where, data);
     const load = async (split: string, process = processDocs): Promise<Documents> => {
       const loaded = await dataset.load(split);
-      return process ? { ...loaded, docs: process([...loaded.docs]) as Doc[] } : loaded;
+      return process ? { ...loaded, docs: (await process([...loaded.docs])) as Doc[] } : loaded;
     };
     const evaluated = testSplit ?? validationSplit;
     if (evaluated === undefined)
@@ -88,7 +95,7 @@ export class Task {
     if (needsExamples) {
       const { split: own, samples, processDocs: process } = fewShot;
       if (own !== undefined) examples = (await load(own, process)).docs;
-      else if (samples) examples = typeof samples === 'function' ? (samples() as Doc[]) : samples;
+      else if (samples) examples = typeof samples === 'function' ? ((await samples()) as Doc[]) : samples;
       else examples = (await load(trainingSplit ?? evaluatedFirst(definition))).docs;
     }
     return new Task(definition, documents, examples, prompts);
@@ -104,8 +111,12 @@ export class Task {
   }
 
   /** Scores of a document by metric, from its requests' answers after a filter. */
-  score(index: number, answers: readonly unknown[]): Record<string, unknown> {
-    return this.at(index, () => this.scoresOf(this.docs[index], answers));
+  async score(index: number, answers: readonly unknown[]): Promise<Record<string, unknown>> {
+    try {
+      return await this.scoresOf(this.docs[index], answers);
+    } catch (error) {
+      throw this.placed(index, error);
+    }
   }
 
   /** Does something about a document; what fails says which. */
@@ -113,13 +124,16 @@ export class Task {
     try {
       return act();
     } catch (error) {
-      const { name, file } = this.definition;
-      const message = (error as Error).message;
-      if (error instanceof TemplateError || error instanceof SyntaxError || error instanceof DataError)
-        throw new DataError(file, `task ${name}, document ${index}: ${message}${message.endsWith('.') ? '' : '.'}`);
-      if (isUserError(error)) throw error;
-      throw new DataError(file, `task ${name}, document ${index}: ${message}.`);
+      throw this.placed(index, error);
     }
+  }
+
+  private placed(index: number, error: unknown): unknown {
+    if (error instanceof ConfigError || (isUserError(error) && !(error instanceof DataError))) return error;
+    const { name, file } = this.definition;
+    const message = (error as Error).message.replace(/\.$/, '');
+    const isDefect = error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+    return new DataError(file, `task ${name}, document ${index}: ${isDefect ? 'internal: ' : ''}${message}.`);
   }
 
   private sampler(examples: readonly Doc[]): (doc: Doc) => readonly Doc[] {
@@ -257,8 +271,7 @@ export class Task {
     fewshotDelimiter: string;
   }): Turn[] {
     const { question, choices, answer, genPrefix, targetDelimiter, fewshotDelimiter } = given;
-    if (typeof question !== 'string')
-      throw new DataError(this.definition.file, `doc_to_text: a text expected, found ${str(question)}`);
+    if (typeof question !== 'string') throw new TemplateError(`doc_to_text: a text expected, found ${str(question)}`);
     const hasAnswer = answer !== undefined && answer !== null && answer !== '';
     const isDelimited = genPrefix === '' ? hasAnswer : needsDelimiter(question, genPrefix);
     const user: Turn = { role: 'user', content: question, delimiter: isDelimited ? targetDelimiter : '' };
@@ -315,9 +328,9 @@ export class Task {
     return this.definition.metrics.some(({ name }) => name === 'acc_mutual_info');
   }
 
-  private scoresOf(doc: Doc, answers: readonly unknown[]): Record<string, unknown> {
+  private async scoresOf(doc: Doc, answers: readonly unknown[]): Promise<Record<string, unknown>> {
     const { definition } = this;
-    if (definition.processResults) return definition.processResults(doc, answers) as Record<string, unknown>;
+    if (definition.processResults) return (await definition.processResults(doc, answers)) as Record<string, unknown>;
     switch (definition.outputType) {
       case 'loglikelihood': {
         const [value, isGreedy] = answers[0] as [number, boolean];
@@ -362,13 +375,15 @@ export class Task {
     });
   }
 
-  private textScores(doc: Doc, answer: unknown): Record<string, unknown> {
+  private async textScores(doc: Doc, answer: unknown): Promise<Record<string, unknown>> {
     const { definition, hasSeveralTargets } = this;
     const scores: Record<string, unknown> = {};
     const gold = this.gold(doc, answer);
     for (const { name, scoreText } of definition.metrics) {
       if (!scoreText) continue;
-      const value = hasSeveralTargets ? this.bestScore(name, scoreText, gold, answer) : scoreText([gold], [answer]);
+      const value = hasSeveralTargets
+        ? await this.bestScore(name, scoreText, gold, answer)
+        : await scoreText([gold], [answer], this.options.runCode);
       if (isRecord(value)) Object.assign(scores, value);
       else scores[name] = value;
     }
@@ -387,19 +402,12 @@ export class Task {
   }
 
   /** 1 where any of the right answers gives more than 0. */
-  private bestScore(
-    name: string,
-    scoreText: (references: readonly unknown[], predictions: readonly unknown[]) => unknown,
-    gold: unknown,
-    answer: unknown,
-  ): number {
-    const golds = Array.isArray(gold) ? gold : [gold];
-    return Number(
-      golds.some((one) => {
-        const value = scoreText([one], [answer]);
-        return Boolean(isRecord(value) ? value[name] : value);
-      }),
-    );
+  private async bestScore(name: string, scoreText: ScoreText, gold: unknown, answer: unknown): Promise<number> {
+    for (const one of Array.isArray(gold) ? gold : [gold]) {
+      const value = await scoreText([one], [answer], this.options.runCode);
+      if (isRecord(value) ? value[name] : value) return 1;
+    }
+    return 0;
   }
 }
 
@@ -407,10 +415,17 @@ const WHITE_RUNS = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f
 
 const evaluatedFirst = ({ validationSplit, testSplit }: TaskDefinition): string => (validationSplit ?? testSplit)!;
 
-async function openData(definition: TaskDefinition, where: string, options: DataOptions): Promise<Dataset> {
+async function openData(
+  definition: TaskDefinition,
+  { countTokens }: PromptOptions,
+  where: string,
+  options: DataOptions,
+): Promise<Dataset> {
   const { dataset, customDataset, metadata } = definition;
   if (dataset && !customDataset) return openDataset(dataset, where, options);
-  const splits = (await customDataset!({ ...metadata, ...dataset?.kwargs })) as Record<string, Doc[]>;
+  if (!countTokens)
+    throw new ConfigError(`${where}: its data are made to lengths in tokens, which this model does not tell.`);
+  const splits = (await customDataset!({ ...metadata, ...dataset?.kwargs, countTokens })) as Record<string, Doc[]>;
   return {
     splits: Object.keys(splits),
     load: async (split) => ({ docs: splits[split] ?? [], floatColumns: [] }),

@@ -1,0 +1,130 @@
+// Tasks of lm-evaluation-harness's format, put to a checkpoint: bundled ones and those of the user's folders. Results are kept by what they
+// are of (the model's weights, the task's definition and documents, every word that was asked), so an unchanged task is not computed again.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { ConfigError } from '../base/errors.ts';
+import { readJson, writeFileAtomic } from '../base/files.ts';
+import { cacheFolder, packageRoot } from '../base/package.ts';
+import { Progress } from '../base/progress.ts';
+import { openModel, resolveModel } from '../checkpoint/index.ts';
+import {
+  type EvalReport,
+  type KeptResults,
+  type LanguageModel,
+  nativeModel,
+  pythonSandbox,
+  type RunProgress,
+  runTasks,
+  type TaskEntry,
+  type TaskOutcome,
+  TaskRegistry,
+  type WrittenResults,
+  writeResults,
+} from '../eval/index.ts';
+import { loadForInference } from '../nn/index.ts';
+import { toFolder } from './model.ts';
+import type { PipelineOptions } from './types.ts';
+
+export interface TasksRequest {
+  /** Names of tasks, groups and tags, patterns of them, or task files. */
+  tasks: string[];
+  /** Folders of task files beside the bundled ones; later ones take precedence. */
+  includePaths?: string[];
+  numFewShot?: number;
+  limit?: number;
+  seed?: number;
+  applyChatTemplate?: boolean;
+  fewshotAsMultiturn?: boolean;
+  systemInstruction?: string;
+  /** Tokens that a request and its answer have room for; the model's context by default. */
+  maxTokens?: number;
+  /** Run programs that the model writes, for tasks that score them so. */
+  runGeneratedCode?: boolean;
+  /** Folder for the report, samples, and lm-evaluation-harness's own files. */
+  output?: string;
+}
+
+export interface TasksEvaluation {
+  report: EvalReport;
+  written?: WrittenResults;
+  /** Tasks whose results were there already. */
+  numKept: number;
+}
+
+/** What can be asked for by name. */
+export function listTasks(includePaths: readonly string[] = []): TaskEntry[] {
+  return [...registryOf(includePaths).entries.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** @throws ConfigError, DataError naming the task and the document */
+export async function evaluateTasks(
+  model: string,
+  request: TasksRequest,
+  options: PipelineOptions = {},
+): Promise<TasksEvaluation> {
+  // A mistake in a name shows before the model is fetched and read.
+  const registry = registryOf(request.includePaths ?? []);
+  registry.select(request.tasks);
+  const cache = cacheFolder(process.cwd());
+  const folder = await toFolder(await resolveModel(model, cache, options), cache, options.log ?? (() => {}));
+  const source = openModel(folder);
+  const { decoder } = loadForInference(source, options);
+  const tokenizer = source.tokenizer();
+  const languageModel = nativeModel(source, decoder, { name: model, maxTokens: request.maxTokens });
+  try {
+    return await putTasks(languageModel, request, options, (text) => tokenizer.encode(text).length);
+  } finally {
+    languageModel.close();
+  }
+}
+
+/** The same for a model that is open. */
+export async function putTasks(
+  model: LanguageModel,
+  request: TasksRequest,
+  options: PipelineOptions = {},
+  countTokens?: (text: string) => number,
+): Promise<TasksEvaluation> {
+  const cache = cacheFolder(process.cwd());
+  const selection = registryOf(request.includePaths ?? []).select(request.tasks);
+  if (selection.tasks.length === 0) throw new ConfigError('--tasks: name at least one task.');
+  const runOptions = {
+    cache,
+    fresh: options.fresh,
+    numFewShot: request.numFewShot,
+    limit: request.limit,
+    seed: request.seed,
+    applyChatTemplate: request.applyChatTemplate,
+    fewshotAsMultiturn: request.fewshotAsMultiturn,
+    systemInstruction: request.systemInstruction,
+    countTokens,
+    runCode: request.runGeneratedCode ? await pythonSandbox() : undefined,
+    kept: keptResults(path.join(cache, 'evals'), options.fresh ?? false),
+  };
+  const result = await runTasks(model, selection, runOptions, progressOf(options));
+  const written = request.output ? writeResults(request.output, result, selection.groups, runOptions) : undefined;
+  return { report: result.report, written, numKept: result.numKept };
+}
+
+function registryOf(includePaths: readonly string[]): TaskRegistry {
+  const bundled = ['tasks', 'suites'].map((name) => path.join(packageRoot(), 'data', name));
+  return new TaskRegistry([...bundled.filter((folder) => fs.existsSync(folder)), ...includePaths]);
+}
+
+function keptResults(folder: string, fresh: boolean): KeptResults {
+  const fileOf = (fingerprint: string) => path.join(folder, `${fingerprint}.json`);
+  return {
+    get: (fingerprint) =>
+      !fresh && fs.existsSync(fileOf(fingerprint)) ? readJson<TaskOutcome>(fileOf(fingerprint)) : undefined,
+    put: (fingerprint, outcome) => writeFileAtomic(fileOf(fingerprint), JSON.stringify(outcome)),
+  };
+}
+
+function progressOf({ quiet }: PipelineOptions): RunProgress {
+  let shown: { what: string; progress: Progress } | undefined;
+  return (what, done, total) => {
+    if (shown?.what !== what) shown = { what, progress: new Progress({ label: what, total, quiet }) };
+    shown.progress.update(done);
+    if (done === total && (what !== 'reading tasks' || total > 1)) shown.progress.finish();
+  };
+}
