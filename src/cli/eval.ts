@@ -71,7 +71,7 @@ export function evalCommand(output: Output): Command {
         const entries = listTasks(options.includePath);
         return output.print(options.json ? json(entries) : taskList(entries));
       }
-      if (model === undefined) command.error("error: missing required argument 'model'");
+      if (model === undefined) return command.error("error: missing required argument 'model'");
       if (options.tasks) {
         const { tasks, includePath: includePaths, numFewshot: numFewShot, maxLength: maxTokens } = options;
         const request = { ...options, tasks, includePaths, numFewShot, maxTokens };

@@ -64,6 +64,7 @@ export const FOLDERS: Readonly<Record<string, Twins>> = {
   paloma,
   race,
   ruler,
+  'suites/instructions': ifeval,
   truthfulqa,
   wikitext,
   winogrande,
