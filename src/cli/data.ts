@@ -20,6 +20,7 @@ import {
   withOptions,
 } from './command.ts';
 import { classifyCommand } from './data-classify.ts';
+import { mixtureCommand } from './data-mixture.ts';
 import { selectCommand } from './data-select.ts';
 import type { Output } from './output.ts';
 import { formatFacts, formatTable } from './table.ts';
@@ -30,7 +31,7 @@ const MAX_EFFECTS = 4;
 
 export function dataCommand(output: Output): Command {
   const command = declare('data', 'Clean, select, look at and verify corpora.', 'continuo data clean continuo.yaml');
-  for (const make of [cleanCommand, classifyCommand, lookCommand, selectCommand, verifyCommand])
+  for (const make of [cleanCommand, classifyCommand, lookCommand, mixtureCommand, selectCommand, verifyCommand])
     command.addCommand(make(output));
   return command;
 }

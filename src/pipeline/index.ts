@@ -5,6 +5,7 @@ export { type EvalTable, type EvaluateRequest, evaluate } from './evaluate.ts';
 export { type GenerateRequest, type GenerateResult, generate } from './generate.ts';
 export { type Looked, type LookRequest, lookAt, type SeenDocument } from './look.ts';
 export { type MineRequest, type MineResult, mine } from './mine.ts';
+export { type MixtureRequest, type MixtureResult, nextMixture } from './mixture.ts';
 export { type FindRequest, type FindResult, find } from './probes/find.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';
 export { type SelectRequest, type SelectResult, select } from './select.ts';

@@ -53,6 +53,7 @@ export {
 export { annealStart, type Decay, lrAt, lrCurve, makeSchedule, type Schedule, switchStep } from './schedules.ts';
 export { assessShift, divergence, judgeShift, type Shift, type ShiftEvidence, type ShiftVerdict } from './shift.ts';
 export { largestCorpora, sketchBlend, sketchLr } from './sketch.ts';
+export { DEFAULT_MIXTURE_RATE, moveMixture, type TopicMove, type TopicProgress } from './topic-mixture.ts';
 export type {
   Blend,
   BlendRule,

@@ -1,7 +1,8 @@
 """Ids of texts, native and by the TypeScript reference, against Hugging Face tokenizers (Rust) for the pipelines of published models.
 
 The texts: the demo's, the repository's sources, and random Unicode. CONTINUO_TOKENIZER_TEXTS=FILE.jsonl (a JSON string a line) adds others,
-such as the 100 MB that `npm run bench -- tokenize --gather FILE` collects. Needs the built dist/.
+such as the 100 MB that `npm run bench -- tokenize --gather FILE` collects; CONTINUO_TOKENIZERS=FOLDER adds the tokenizer.json files of the
+folders in it, such as published models'. Needs the built dist/.
 """
 
 import gzip
@@ -20,6 +21,7 @@ from tokenizers import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRA = os.environ.get("CONTINUO_TOKENIZER_TEXTS")
+PUBLISHED = sorted(Path(os.environ["CONTINUO_TOKENIZERS"]).glob("*/tokenizer.json")) if "CONTINUO_TOKENIZERS" in os.environ else []
 BATCH = 2000
 
 
@@ -106,6 +108,15 @@ def compare(tokenizer_file, ours, expected_texts):
 def test_ids(shape, texts, tmp_path):
     file = tmp_path / "tokenizer.json"
     SHAPES[shape]([*texts["demo"][0], *texts["sources"][0][::3]], 4000).save(str(file))
+    check(file, texts, tmp_path)
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
+def test_published(file, texts, tmp_path):
+    check(file, texts, tmp_path)
+
+
+def check(file, texts, tmp_path):
     requests = [
         dict(tokenizer=str(file), texts=str(texts[name][1]), out=str(tmp_path / f"{name}-{engine}"), engine=engine)
         for name in texts
