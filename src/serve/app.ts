@@ -91,7 +91,9 @@ export function createApp(served: Served, settings: AppSettings, state: AppState
         const includeUsage = common.stream_options?.include_usage ?? false;
         return respondStream(format, generation, served.name, includeUsage, once(end));
       }
-      c.req.raw.signal.addEventListener('abort', () => generation.close(), { once: true });
+      const { signal } = c.req.raw;
+      signal.addEventListener('abort', () => generation.close(), { once: true });
+      if (signal.aborted) generation.close();
       try {
         const response = await respondWhole(format, generation, served.name);
         end();
