@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { isUserError } from '../base/errors.ts';
 import { packageVersion } from '../base/package.ts';
+import { chatCommand } from './chat.ts';
 import { Exit } from './command.ts';
 import { dataCommand } from './data.ts';
 import { demoCommand } from './demo.ts';
@@ -37,6 +38,7 @@ const COMMANDS = [
   evalDiffCommand,
   evalLossCommand,
   generateCommand,
+  chatCommand,
   serveCommand,
   reportCommand,
   demoCommand,
