@@ -50,7 +50,7 @@ export {
   scoreTokens,
   type TokenCounts,
 } from './loss/index.ts';
-export { type NativeModelOptions, nativeModel } from './models/index.ts';
+export { type ApiModelOptions, apiModel, type NativeModelOptions, nativeModel } from './models/index.ts';
 export { pythonSandbox } from './sandbox.ts';
 export {
   type Difference,
