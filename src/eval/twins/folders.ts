@@ -6,10 +6,12 @@ import { c4, frenchWikitext, paloma, wikitext } from './detokenize.ts';
 import { drop } from './drop.ts';
 import { gpqaFewShot, gpqaGenerative, gpqaLeaderboard, gpqaZeroShot } from './gpqa.ts';
 import { ifeval } from './ifeval.ts';
+import * as languages from './languages.ts';
 import { agieval, aime, hendrycksMath, leaderboardMath, minervaMath } from './math.ts';
 import * as pro from './mmlu-pro.ts';
-import { hellaswag, musr, race, winogrande, winograndeInUtils } from './multiple-choice.ts';
+import { hellaswag, icelandicWinogrande, musr, race, winogrande, winograndeInUtils } from './multiple-choice.ts';
 import { PROX_LABELS } from './prox-labels.ts';
+import * as answers from './question-answering.ts';
 import { ruler } from './ruler.ts';
 import { globalMmluCategories, globalMmluSubjects, includeBench, llamaMmlu, openaiMmmlu } from './subjects.ts';
 import { truthfulqa } from './truthfulqa.ts';
@@ -68,8 +70,81 @@ export const FOLDERS: Readonly<Record<string, Twins>> = {
   truthfulqa,
   wikitext,
   winogrande,
-  'aradice/winogrande/*': winograndeInUtils,
 
+  bigbench: languages.bigbench,
+  coqa: answers.coqa,
+  'super_glue/copa': languages.copa,
+  crows_pairs: languages.crowsPairs,
+  darijahellaswag: languages.arabicHellaswag,
+  egyhellaswag: languages.arabicHellaswag,
+  darijammlu: languages.darijaMmlu,
+  egymmlu: languages.egyMmlu,
+  arabicmmlu: languages.arabicMmluEnglish,
+  eq_bench: languages.eqBench,
+  'eq_bench/multilingual': languages.eqBench,
+  eus_exams: languages.eusExams,
+  eus_trivia: languages.eusTrivia,
+  fda: answers.fda,
+  'glue/mnli': languages.mnli,
+  icelandic_winogrande: icelandicWinogrande,
+  kobest: languages.kobest,
+  logiqa: languages.logiqa,
+  logiqa2: languages.logiqa2,
+  longbench: answers.longbench,
+  mathqa: languages.mathqa,
+  medmcqa: languages.medmcqa,
+  medqa: languages.medqa,
+  mlqa: answers.mlqa,
+  'mmlusr/*': languages.mmluSr,
+  moral_stories: answers.moralStories,
+  histoires_morales: answers.moralStories,
+  'noreval/norec': languages.norec,
+  'noreval/noridiom': answers.norIdiom,
+  'noreval/noridiom/*': answers.norIdiom,
+  'noreval/noropenbookqa': languages.norOpenBookQa,
+  'okapi/arc_multilingual': languages.okapiArc,
+  'okapi/hellaswag_multilingual': hellaswag,
+  'okapi/truthfulqa_multilingual': languages.okapiTruthfulQa,
+  physics_gre: languages.physicsGre,
+  pubmedqa: languages.pubmedqa,
+  squad_completion: answers.squadCompletion,
+  'super_glue/cb': answers.commitmentBank,
+  'super_glue/record': answers.record,
+  'super_glue/wsc': answers.winogradSchemas,
+  swde: answers.swde,
+  'tmlu/default': languages.tmlu,
+  'tmmluplus/default': languages.tmmluPlus,
+  toxigen: languages.toxigen,
+  tydiqa: answers.tydiqa,
+  uncheatable_eval: languages.uncheatable,
+  webqs: languages.webqs,
+  winogender: languages.winogender,
+  wsc273: languages.wsc273,
+  xcopa: languages.xcopa,
+  xquad: answers.xquad,
+  xwinograd: winograndeInUtils,
+
+  ...each(['', '_light'], (size) => `arabic_leaderboard_avca${size}`, languages.arabicCulture),
+  ...each(['', '_light'], (size) => `arabic_leaderboard_arabic_mmlu${size}`, languages.arabicMmlu),
+  ...each(
+    ['alghafa', 'mt_arc_challenge', 'mt_arc_easy', 'mt_mmlu', 'mt_openbook_qa', 'mt_piqa', 'mt_race'].flatMap(
+      (name) => {
+        const full = name === 'alghafa' ? name : `arabic_${name}`;
+        return [full, `${full}_light`];
+      },
+    ),
+    (name) => `arabic_leaderboard_${name}`,
+    languages.arabicTranslated,
+  ),
+  'aradice/piqa': languages.aradice,
+  'aradice/truthfulqa_mcq': languages.aradice,
+  'aradice/winogrande': { ...languages.aradice, ...winograndeInUtils },
+  'aradice/openbookqa': languages.aradiceOpenBookQa,
+  'aradice/cultural-benchmark': languages.aradiceCulture,
+  'aradice/boolq/ENG': languages.aradiceBoolqEnglish,
+  ...each(['EGY', 'LEV', 'MSA'], (name) => `aradice/boolq/${name}`, languages.aradiceBoolqArabic),
+
+  'afrixnli/anli prompt/*': african.afriXnliTruth,
   ...afrixnli(['1', '3', '4'], african.afriXnliRelations),
   ...afrixnli(['2'], african.afriXnliTruth),
   ...afrixnli(['5'], african.afriXnliConclusion),

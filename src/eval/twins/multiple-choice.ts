@@ -45,6 +45,14 @@ export const winograndeInUtils: Twins = named(
   partialEvaluation((doc) => Number(doc.answer) - 1),
 );
 
+export const icelandicWinogrande: Twins = {
+  ...winogrande,
+  'preprocess_winogrande.doc_to_target': (doc: Doc) => {
+    const rest = winogrande['preprocess_winogrande.doc_to_target']!(doc);
+    return rest === '.' ? rest : ` ${rest}`;
+  },
+};
+
 interface RaceProblem {
   question: string;
   options: string[];
