@@ -8,4 +8,4 @@ export {
   looseVariants,
   scoreInstructions,
 } from './score.ts';
-export { splitSentences } from './sentences.ts';
+export { sentenceSpans, splitSentences } from './sentences.ts';

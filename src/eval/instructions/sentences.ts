@@ -30,18 +30,29 @@ const STARTERS = new Set(
 
 /** The sentences of a text, without what is between them. */
 export function splitSentences(text: string): string[] {
-  const sentences: string[] = [];
+  return sentenceSpans(text).map(([start, end]) => text.slice(start, end));
+}
+
+/** First and last place (exclusive) of each sentence, without white space around it. */
+export function sentenceSpans(text: string): [number, number][] {
+  const spans: [number, number][] = [];
+  const take = (from: number, to: number) => {
+    const sentence = text.slice(from, to);
+    const start = from + sentence.length - sentence.trimStart().length;
+    const end = from + sentence.trimEnd().length;
+    if (end > start) spans.push([start, end]);
+  };
   let start = 0;
   for (const match of text.matchAll(CANDIDATE)) {
     const end = match.index + 1;
     if (end <= start || !endsSentence(text, match.index, match[1])) continue;
     const gap = match[1] === undefined ? 0 : /^\s*/.exec(text.slice(end))![0].length;
     const closing = CLOSING.exec(text.slice(end + gap))?.[0] ?? '';
-    sentences.push(text.slice(start, end + gap + closing.length));
+    take(start, end + gap + closing.length);
     start = end + gap + closing.length;
   }
-  sentences.push(text.slice(start));
-  return sentences.map((sentence) => sentence.trim()).filter((sentence) => sentence !== '');
+  take(start, text.length);
+  return spans;
 }
 
 /** @param at place of the sign; @param next the text up to the next white space, where white space follows the sign */
