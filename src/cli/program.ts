@@ -18,6 +18,7 @@ import { lintCommand } from './lint.ts';
 import { mineCommand } from './mine.ts';
 import type { Output } from './output.ts';
 import { planCommand } from './plan.ts';
+import { probesCommand } from './probes.ts';
 import { reportCommand } from './report.ts';
 import { runCommand } from './run.ts';
 import { serveCommand } from './serve.ts';
@@ -35,6 +36,7 @@ const COMMANDS = [
   runCommand,
   trainCommand,
   evalCommand,
+  probesCommand,
   evalDiffCommand,
   evalLossCommand,
   generateCommand,

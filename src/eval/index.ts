@@ -51,6 +51,25 @@ export {
   type TokenCounts,
 } from './loss/index.ts';
 export { type ApiModelOptions, apiModel, type NativeModelOptions, nativeModel } from './models/index.ts';
+export {
+  askByModel,
+  compareSlick,
+  KNOWLEDGE,
+  type Knowledge,
+  type MovedFact,
+  PROBE_TASKS,
+  type Probe,
+  ProbeMaker,
+  type ProbeManifest,
+  type ProbeSet,
+  readProbes,
+  type SlickComparison,
+  type SlickItem,
+  type SlickOptions,
+  type SlickResult,
+  slick,
+  writeProbes,
+} from './probes/index.ts';
 export { pythonSandbox } from './sandbox.ts';
 export {
   type Difference,

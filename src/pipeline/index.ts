@@ -4,6 +4,14 @@ export { type CleanRequest, type CleanResult, cleanData, plotCleaning } from './
 export { type DemoOptions, type DemoResult, type DemoSummary, demo } from './demo.ts';
 export { type EvalTable, type EvaluateRequest, evaluate } from './evaluate.ts';
 export { type GenerateRequest, type GenerateResult, generate } from './generate.ts';
+export {
+  type KnowRequest,
+  type KnowResult,
+  makeProbes,
+  measureKnowledge,
+  type ProbesRequest,
+  type ProbesResult,
+} from './knowledge.ts';
 export { type Looked, type LookRequest, lookAt, type SeenDocument } from './look.ts';
 export { type MineRequest, type MineResult, mine } from './mine.ts';
 export { type MixtureRequest, type MixtureResult, nextMixture } from './mixture.ts';

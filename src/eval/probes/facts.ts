@@ -18,17 +18,18 @@ export interface Fact {
   prompt: string;
   /** The sentence after the answer. */
   rest: string;
-  /** The document's own words before the sentence, at most CONTEXT_WORDS; empty at its beginning. */
-  before: string;
+  /** The document's own words up to the answer: at most CONTEXT_WORDS before the sentence, none that say the answer, and the sentence's. */
+  context: string;
   /** Answers of one form may stand for each other: "name of 2 words", "number: seconds". */
   form: string;
 }
 
 const MIN_SENTENCE = 40;
-const MAX_SENTENCE = 300;
-/** Of the prompt: fewer words seldom say what is asked for. */
+const MAX_SENTENCE = 240;
+/** Of the prompt: fewer words seldom say what is asked for. What is defined may have one. */
 const MIN_PROMPT_WORDS = 4;
 const MIN_PROMPT_CHARS = 24;
+const MIN_DEFINED_CHARS = 8;
 const CONTEXT_WORDS = 60;
 /** Of one document, spread over it: many documents say more than one of them in every detail. */
 const MAX_A_DOCUMENT = 24;
@@ -49,16 +50,17 @@ export function findFacts(document: { id: string; source: string; text: string }
       const found = findAnswer(sentence);
       if (!found) continue;
       const prompt = sentence.slice(0, found.start).trimEnd();
+      const answer = sentence.slice(found.start, found.end);
       facts.push({
         kind: found.kind,
         document: document.id,
         source: document.source,
         start: from + a + found.start,
         end: from + a + found.end,
-        answer: sentence.slice(found.start, found.end),
+        answer,
         prompt: unwrap(prompt),
         rest: unwrap(sentence.slice(found.end)),
-        before: lastWords(text.slice(0, from + a)),
+        context: behindAnswer(lastWords(text.slice(0, from + a)), answer) + prompt,
         form: found.form,
       });
     }
@@ -82,18 +84,23 @@ function* paragraphs(text: string): Generator<[number, number]> {
   yield [start, text.length];
 }
 
+/** With what stands between them and the end. */
 function lastWords(text: string): string {
   const tail = text.slice(-12 * CONTEXT_WORDS);
   const words = tail.split(/(?<=\s)(?=\S)/);
-  return words
-    .slice(tail.length < text.length ? Math.max(1, words.length - CONTEXT_WORDS) : -CONTEXT_WORDS)
-    .join('')
-    .trim();
+  // The first may be half a word.
+  return words.slice(tail.length < text.length ? Math.max(1, words.length - CONTEXT_WORDS) : -CONTEXT_WORDS).join('');
+}
+
+/** What follows the last place that says the answer. */
+function behindAnswer(text: string, answer: string): string {
+  const at = text.toLowerCase().lastIndexOf(answer.toLowerCase());
+  return (at < 0 ? text : text.slice(at + answer.length).replace(/^\S*/, '')).trimStart();
 }
 
 function isStatement(sentence: string): boolean {
   if (sentence.length < MIN_SENTENCE || sentence.length > MAX_SENTENCE) return false;
-  if (!/[.!]["')\]]*$/.test(sentence) || !/^["'(]?[\p{L}\d_]/u.test(sentence)) return false;
+  if (!/[.!]["')\]]*$/.test(sentence) || !/^["']?(?:[\p{Lu}\d]|\w+[_(])/u.test(sentence)) return false;
   const numLetters = sentence.match(/[\p{L}\s]/gu)!.length;
   return numLetters > 0.8 * sentence.length && !LEANING_START.test(sentence) && !LEANING_INSIDE.test(sentence);
 }
@@ -108,19 +115,19 @@ interface Found {
 /** The last answer of the first kind that has one in a good place. */
 function findAnswer(sentence: string): Found | undefined {
   for (const find of [findDate, findDefinition, findNumber, findCode, findName]) {
-    const found = find(sentence).filter(({ start }) => isGoodPlace(sentence, start));
+    const found = find(sentence).filter((one) => isGoodPlace(sentence, one));
     if (found.length > 0) return found.at(-1);
   }
   return undefined;
 }
 
 /** Behind a space, with enough of the sentence before it. */
-function isGoodPlace(sentence: string, start: number): boolean {
+function isGoodPlace(sentence: string, { kind, start }: Found): boolean {
   const prompt = sentence.slice(0, start);
+  const isLong = prompt.length >= MIN_PROMPT_CHARS && prompt.trim().split(/\s+/).length >= MIN_PROMPT_WORDS;
   return (
     /\s$/.test(prompt) &&
-    prompt.length >= MIN_PROMPT_CHARS &&
-    prompt.trim().split(/\s+/).length >= MIN_PROMPT_WORDS &&
+    (kind === 'definition' ? prompt.length >= MIN_DEFINED_CHARS : isLong) &&
     // An open quotation or bracket is half of something.
     (prompt.match(/"/g)?.length ?? 0) % 2 === 0 &&
     !REFERENCE.test(prompt)
@@ -164,7 +171,7 @@ function findNumber(sentence: string): Found[] {
 
 /** Words that begin another part of the sentence. */
 const CLAUSE =
-  'that|which|who|where|when|whose|used|using|in|to|for|from|by|on|at|with|within|and|or|but|as|if|because|so|is|are|was|can|may|will|it|you|we|they';
+  'that|which|who|where|when|whose|used|using|in|to|for|from|by|on|at|with|within|between|and|or|but|as|if|because|so|is|are|was|can|may|will|it|you|we|they';
 /** Behind the verb: article, then words up to a sign or to where another part of the sentence begins. */
 const DEFINITION = new RegExp(
   `^(?:(?:an?|the)\\s+)?((?:[\\w"'()-]+\\s+){1,6}?)(is|are|means|denotes|stands\\s+for)\\s+` +
@@ -177,7 +184,8 @@ const NO_SUBJECT =
 
 function findDefinition(sentence: string): Found[] {
   const match = DEFINITION.exec(sentence);
-  if (!match || NO_SUBJECT.test(match[1]!)) return [];
+  // "a list of characters enclosed": the rest of a participle is missing.
+  if (!match || NO_SUBJECT.test(match[1]!) || /ed$/.test(match[3]!)) return [];
   const [whole, , verb, answer] = match as unknown as [string, string, string, string];
   const start = whole.length - answer.length;
   return [{ kind: 'definition', start, end: start + answer.length, form: `definition: ${verb.toLowerCase()}` }];

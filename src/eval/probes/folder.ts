@@ -78,7 +78,7 @@ export function readProbes(folder: string): Probe[] {
 }
 
 function row({ start, end, ...probe }: Probe) {
-  return { ...probe, context: [probe.before, probe.prompt].filter(Boolean).join(' '), span: [start, end] };
+  return { ...probe, span: [start, end] };
 }
 
 function tally(names: readonly string[]): Record<string, number> {

@@ -34,6 +34,7 @@ const NUM_WRONG = 3;
 const BLOCK_CHARS = 2000;
 /** A name in more blocks than this is the likeliest guess for any gap. Assumption. */
 const MAX_NAME_SHARE = 0.02;
+const MIN_COMMON = 3;
 /** Facts kept while reading; above it a half of them, chosen by their text, is let go. */
 const MAX_FACTS = 40_000;
 
@@ -73,7 +74,7 @@ export class ProbeMaker {
     };
     const distinct = withoutCopies(this.facts, note).filter((fact) => {
       const isGiven = givesAway(fact.prompt, fact.answer) || givesAway(fact.rest, fact.answer);
-      const isCommon = fact.kind === 'name' && this.blockShare(fact.answer) > MAX_NAME_SHARE;
+      const isCommon = fact.kind === 'name' && this.isEverywhere(fact.answer);
       if (isGiven) note('the answer stands in the sentence a second time');
       else if (isCommon) note('a name that is everywhere');
       return !isGiven && !isCommon;
@@ -94,7 +95,6 @@ export class ProbeMaker {
       return {
         id: `probe-${String(i + 1).padStart(4, '0')}`,
         ...fact,
-        before: withoutAnswer(fact),
         ...questions[i]!,
         choices: [...wrong.slice(0, gold), fact.answer, ...wrong.slice(gold)],
         gold,
@@ -104,8 +104,9 @@ export class ProbeMaker {
     return { probes, numDocuments: this.numDocuments, numFacts: this.numFacts, numUsable: usable.length, leftOut };
   }
 
-  private blockShare(text: string): number {
-    return Math.min(...terms(text).map((term) => (this.blocksOf.get(term) ?? 0) / this.numBlocks));
+  private isEverywhere(name: string): boolean {
+    const most = Math.max(MIN_COMMON, MAX_NAME_SHARE * this.numBlocks);
+    return terms(name).every((term) => (this.blocksOf.get(term) ?? 0) > most);
   }
 
   /**
@@ -124,13 +125,6 @@ export class ProbeMaker {
 }
 
 const terms = (text: string): string[] => text.toLowerCase().match(/[\p{L}_][\p{L}\p{N}_]{2,}/gu) ?? [];
-
-/** The document's words before the sentence, from behind the last place that says the answer. */
-function withoutAnswer({ before, answer }: Fact): string {
-  const [inside, sought] = [before.toLowerCase(), answer.toLowerCase()];
-  const at = inside.lastIndexOf(sought);
-  return at < 0 ? before : before.slice(at + sought.length).replace(/^\S*\s*/, '');
-}
 
 /** One of each prompt and of each sentence's sense; prompts that several answers follow ask for nothing in particular. */
 function withoutCopies(facts: readonly Fact[], note: (reason: string) => void): Fact[] {
@@ -174,6 +168,8 @@ function poolsOf(facts: readonly Fact[]): Pools {
   return new Map([...counts].map(([form, pool]) => [form, [...pool.values()]]));
 }
 
+/** Probes with one answer: more of them ask for the same again. */
+const MAX_SAME_ANSWER = 3;
 /** Of the nearest in length and frequency so many are drawn from. */
 const NEAREST = 8;
 
@@ -210,7 +206,13 @@ function choose(facts: readonly Fact[], number: number, salience: (fact: Fact) =
     .map((fact) => ({ fact, score: salience(fact), tie: hashFraction(fact.prompt) }))
     .sort((a, b) => b.score - a.score || a.tie - b.tie);
   const rankInDocument = new Map<string, number>();
-  const turns = ranked.map(({ fact }, place) => {
+  const usesOf = new Map<string, number>();
+  const fresh = ranked.filter(({ fact }) => {
+    const uses = usesOf.get(fold(fact.answer)) ?? 0;
+    usesOf.set(fold(fact.answer), uses + 1);
+    return uses < MAX_SAME_ANSWER;
+  });
+  const turns = fresh.map(({ fact }, place) => {
     const rank = rankInDocument.get(fact.document) ?? 0;
     rankInDocument.set(fact.document, rank + 1);
     return { fact, rank, place };

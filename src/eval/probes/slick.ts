@@ -25,7 +25,8 @@ export interface SlickOptions {
   numSamples?: number;
   maxTokens?: number;
   seed?: number;
-  onProgress?: (done: number, total: number) => void;
+  /** Called with the number of answers so far. */
+  onProgress?: (done: number) => void;
 }
 
 export interface SlickResult {
@@ -70,14 +71,13 @@ export async function slick(
       `categories of knowledge: expected more than ${numExamples} questions, for the examples of a prompt are other questions; found ${items.length}.`,
     );
   const numGreedy = items.length * numPrompts;
-  const mostDone = numGreedy * (1 + numSamples);
   const prompts = items.map((_, i) =>
     Array.from({ length: numPrompts }, (_, j) => promptOf(items, i, numExamples, new Rng(seed, 'examples', j))),
   );
   const isRight = (text: string, i: number) => fold(text) === fold(items[i]!.answer);
   const greedyTexts = await model.generate(
     prompts.flat().map((prompt) => ({ prompt, until: ['\n'], maxTokens })),
-    (done) => onProgress?.(done, mostDone),
+    onProgress,
   );
   const greedy = items.map((_, i) =>
     share(greedyTexts.slice(i * numPrompts, (i + 1) * numPrompts), (text) => isRight(text, i)),
@@ -98,9 +98,7 @@ export async function slick(
       ),
     ),
   );
-  const total = numGreedy + requests.length;
-  const samples =
-    requests.length > 0 ? await model.generate(requests, (done) => onProgress?.(numGreedy + done, total)) : [];
+  const samples = requests.length > 0 ? await model.generate(requests, (done) => onProgress?.(numGreedy + done)) : [];
   const perItem = numPrompts * numSamples;
   const sampled = new Map(
     unclear.map((i, place) => [
