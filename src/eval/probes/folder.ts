@@ -104,7 +104,7 @@ function taskFiles(): Record<string, string> {
     `${head(task)}output_type: multiple_choice\ndoc_to_text: "${prompt}"\ndoc_to_choice: choices\ndoc_to_target: gold\nmetric_list:\n` +
     `${metric('acc', 'mean', true)}${metric('acc_norm', 'mean', true)}metadata:\n  version: 1.0\n`;
   const said = (task: string, prompt: string) =>
-    `${head(task)}output_type: loglikelihood\ndoc_to_text: "${prompt}"\ndoc_to_target: "{{answer}}"\nmetric_list:\n` +
+    `${head(task)}output_type: loglikelihood\ndoc_to_text: "${prompt}"\ndoc_to_target: " {{answer}}"\nmetric_list:\n` +
     `${metric('acc', 'mean', true)}${metric('perplexity', 'perplexity', false)}metadata:\n  version: 1.0\n`;
   const question = 'Question: {{question}}\\nAnswer:';
   return {
