@@ -1,6 +1,8 @@
 // Files that are either whole or absent. Everything durable is written to a temporary sibling, fsynced, then renamed.
 import * as fs from 'node:fs';
+import * as os from 'node:os';
 import * as path from 'node:path';
+import { threadId } from 'node:worker_threads';
 import { ConfigError, DataError } from './errors.ts';
 
 function errorCode(error: unknown): string | undefined {
@@ -92,7 +94,7 @@ export function fsyncPath(target: string): void {
 
 /** Writes `data` so that `file` holds either its old content or all of the new one. */
 export function writeFileAtomic(file: string, data: string | Uint8Array): void {
-  const temporary = `${file}.tmp-${process.pid}`;
+  const temporary = temporaryName(file);
   try {
     fs.mkdirSync(path.dirname(file), { recursive: true });
     fillAndRename(temporary, file, (fd) => fs.writeFileSync(fd, data));
@@ -138,6 +140,28 @@ export function readExactly(fd: number, bytes: Uint8Array, position: number, fil
   }
 }
 
+/** Machines that share a folder count their processes by themselves. Short, since names have an end. */
+const HOST = os
+  .hostname()
+  .replace(/[^\w-]/g, '_')
+  .slice(0, 32);
+
+/** A name beside `target` that nobody else uses; removeLeftOvers knows whose it is. */
+function temporaryName(target: string): string {
+  return `${target}.${HOST}@${process.pid}-${threadId}-${++numTemporaries}.tmp`;
+}
+
+/**
+ * A folder beside `target` for work in progress, of this process alone; the caller removes it. Those of killed processes are removed first.
+ */
+export function makeTemporaryFolder(target: string, doing: string): string {
+  const folder = temporaryName(target);
+  beingFilled.add(path.basename(folder));
+  removeLeftOvers(target);
+  makeFolder(folder, doing);
+  return folder;
+}
+
 /** Temporary files and folders that this process is filling, which are no left-overs. */
 const beingFilled = new Set<string>();
 let numTemporaries = 0;
@@ -150,7 +174,7 @@ export async function writeFolderAtomic(
   folder: string,
   fill: (temporary: string) => Promise<void> | void,
 ): Promise<void> {
-  const temporary = `${folder}.${process.pid}-${++numTemporaries}.tmp`;
+  const temporary = temporaryName(folder);
   beingFilled.add(path.basename(temporary));
   try {
     removeLeftOvers(folder);
@@ -183,7 +207,7 @@ export interface AtomicFile {
  * removed first.
  */
 export function createFileAtomic(file: string): AtomicFile {
-  const temporary = `${file}.${process.pid}-${++numTemporaries}.tmp`;
+  const temporary = temporaryName(file);
   let fd: number;
   try {
     removeLeftOvers(file);
@@ -259,18 +283,28 @@ function replaceFolder(folder: string, temporary: string): void {
   fs.rmSync(old, { recursive: true, force: true });
 }
 
-/** Temporary siblings of a file or folder whose process is gone, or was this one. */
-function removeLeftOvers(folder: string): void {
-  const parent = path.dirname(folder);
-  const prefix = `${path.basename(folder)}.`;
+/** Nobody knows whether processes of another machine live: what they have not touched for so long is left over. */
+const FOREIGN_MS = 24 * 3600 * 1000;
+
+/** Removes temporary siblings of a file or folder whose process is gone, or was this thread. */
+function removeLeftOvers(target: string): void {
+  const parent = path.dirname(target);
+  const prefix = `${path.basename(target)}.`;
   for (const name of fs.existsSync(parent) ? fs.readdirSync(parent) : []) {
-    const pid = name.startsWith(prefix)
-      ? /^(\d+)(-\d+)?(\.old)?\.tmp$/.exec(name.slice(prefix.length))?.[1]
-      : undefined;
+    if (!name.startsWith(prefix)) continue;
+    const [, host = HOST, pid, thread] =
+      /^(?:([\w-]+)@)?(\d+)(?:-(\d+)-\d+)?(?:\.old)?\.tmp$/.exec(name.slice(prefix.length)) ?? [];
     if (pid === undefined || beingFilled.has(name.replace('.old.tmp', '.tmp'))) continue;
-    if (Number(pid) !== process.pid && isAlive(Number(pid))) continue;
-    fs.rmSync(path.join(parent, name), { recursive: true, force: true });
+    const file = path.join(parent, name);
+    const isOwn = Number(pid) === process.pid && (thread === undefined || Number(thread) === threadId);
+    if (host === HOST ? !isOwn && isAlive(Number(pid)) : !isOlder(file, FOREIGN_MS)) continue;
+    fs.rmSync(file, { recursive: true, force: true });
   }
+}
+
+function isOlder(file: string, ms: number): boolean {
+  const stat = fs.statSync(file, { throwIfNoEntry: false });
+  return stat !== undefined && Date.now() - stat.mtimeMs > ms;
 }
 
 function isAlive(pid: number): boolean {

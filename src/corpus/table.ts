@@ -1,5 +1,6 @@
 // Files as tables: every row with all its fields, as plain values. For evaluation sets, which are small and whose fields all matter; corpora
 // are streamed by read.ts. What cannot be read is an error with its place: an evaluation with rows left out would be of another set.
+import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { parse as parseCsv } from 'csv-parse/sync';
@@ -79,7 +80,7 @@ export async function fetchFile(address: string, cache: string, fresh = false): 
   const name = address.split(/[?#]/)[0].split('/').at(-1) || 'file';
   const target = path.join(cache, 'data', fingerprint(address), name);
   if (!fresh && fs.existsSync(target)) return target;
-  const part = `${target}.${process.pid}.part`;
+  const part = `${target}.${randomUUID()}.part`;
   try {
     fs.mkdirSync(path.dirname(target), { recursive: true });
     const fd = fs.openSync(part, 'w');

@@ -62,10 +62,24 @@ test('two calls at a time do not mix their files', async () => {
 });
 
 test('left-overs of processes that are gone are removed, those of living ones stay', async () => {
-  const [gone, living] = [`stage.${2 ** 22 + 1}-3.tmp`, `stage.${process.ppid}-1.tmp`];
+  const [gone, living] = [`stage.${2 ** 22 + 1}-0-3.tmp`, `stage.${process.ppid}-0-1.tmp`];
   for (const name of [gone, living]) live.mkdirSync(path.join(parent, name));
   await writeFolderAtomic(folder, fillWith('x'));
   expect(live.readdirSync(parent).sort()).toEqual(['stage', living].sort());
+});
+
+test('machines that share a folder do not take each other for dead', async () => {
+  const [young, old] = ['other-node@1-0-1.tmp', 'other-node@1-0-2.tmp'].map((name) => `stage.${name}`) as [
+    string,
+    string,
+  ];
+  for (const name of [young, old]) live.mkdirSync(path.join(parent, name));
+  live.utimesSync(path.join(parent, old), 0, 0);
+  await writeFolderAtomic(folder, (temporary) => {
+    expect(path.basename(temporary)).toMatch(new RegExp(`^stage\\.[\\w-]+@${process.pid}-`));
+    live.writeFileSync(path.join(temporary, 'text'), '');
+  });
+  expect(live.readdirSync(parent).sort()).toEqual(['stage', young]);
 });
 
 test.each([

@@ -107,3 +107,22 @@ describe('deduplicate', () => {
     );
   });
 });
+
+it('two that do all again at a time end with the same, and leave nothing behind', async () => {
+  const docs = Array.from({ length: 100 }, () => words(40));
+  const file = path.join(root, 'twice.jsonl');
+  fs.writeFileSync(file, [...docs, ...docs.slice(0, 9)].map((text) => `${JSON.stringify({ text })}\n`).join(''));
+  const cacheFolder = path.join(root, 'cache-twice');
+  const curate = async (fresh: boolean) => {
+    const common = { cacheFolder, fresh, quiet: true, numWorkers: 1 };
+    const corpus = await curateCorpus({ name: 'twice', paths: file, steps: [], partBytes: 9000, ...common });
+    const [kept] = await deduplicate([corpus], { dedup: { exact: true }, ...common });
+    return textsOf(kept!);
+  };
+  expect(await curate(false)).toEqual(docs);
+  for (const texts of await Promise.all([curate(true), curate(true)])) expect(texts).toEqual(docs);
+  const left = fs
+    .readdirSync(cacheFolder, { recursive: true })
+    .filter((name) => /\.tmp|deduplicating/.test(String(name)));
+  expect(left).toEqual([]);
+});

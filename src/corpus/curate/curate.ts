@@ -97,7 +97,7 @@ export async function curateCorpus(options: CurateOptions & { share: object }): 
 export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpus>;
 export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpus | SharedWork> {
   const { found, inputs, stageFingerprint, folder } = await identify(options);
-  if (options.fresh && !options.share) fs.rmSync(folder, { recursive: true, force: true });
+  if (options.fresh && !options.share) forgetParts(folder);
   const manifestFile = path.join(folder, MANIFEST);
   if (fs.existsSync(manifestFile) && !options.share) {
     const manifest = readJson<CuratedManifest>(manifestFile);
@@ -138,6 +138,14 @@ export async function curateCorpus(options: CurateOptions): Promise<CuratedCorpu
     );
   writeJsonAtomic(manifestFile, manifest);
   return { folder, reused: false, manifest, files: documentFiles(folder, manifest) };
+}
+
+/** All parts are to be done again. Their files stay until then: another process may be doing the same. */
+export function forgetParts(folder: string): void {
+  fs.rmSync(path.join(folder, MANIFEST), { force: true });
+  const summaries = path.join(folder, 'parts');
+  for (const name of fs.existsSync(summaries) ? fs.readdirSync(summaries) : [])
+    if (name.endsWith('.json')) fs.rmSync(path.join(summaries, name), { force: true });
 }
 
 /** What a corpus is made from, and where the result belongs. */

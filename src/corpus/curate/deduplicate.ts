@@ -6,7 +6,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { entryFile } from '../../base/entry.ts';
 import { ConfigError } from '../../base/errors.ts';
-import { makeFolder, readJson, writeFolderAtomic, writeJsonAtomic } from '../../base/files.ts';
+import { makeFolder, makeTemporaryFolder, readJson, writeFolderAtomic, writeJsonAtomic } from '../../base/files.ts';
 import { fingerprint } from '../../base/hash.ts';
 import { stageFolder } from '../../base/package.ts';
 import { Progress } from '../../base/progress.ts';
@@ -62,18 +62,26 @@ export async function deduplicate(
   const manifests = folders.map((folder) => path.join(folder, MANIFEST));
   if (options.fresh) for (const manifest of manifests) fs.rmSync(manifest, { force: true });
   const isDone = manifests.every((file) => fs.existsSync(file));
-  if (!isDone) {
-    try {
-      await runRounds(corpora, folders, path.join(options.cacheFolder, `deduplicating-${stage}`), stage, options);
-    } catch (error) {
-      // Another process did the same at the same time, was the first to end, and tidied up.
-      if (!manifests.every((file) => fs.existsSync(file))) throw error;
-    }
+  const reuse = (reused: boolean, made?: readonly CuratedManifest[]) =>
+    manifests.map((file, i) => {
+      const manifest = made?.[i] ?? readJson<CuratedManifest>(file);
+      return { folder: folders[i]!, reused, manifest, files: documentFiles(folders[i]!, manifest) };
+    });
+  if (isDone) return reuse(true);
+  const shared = path.join(options.cacheFolder, `deduplicating-${stage}`);
+  const doing = 'making the folder of the search for duplicates';
+  // What is done again is done aside, since another process may be at the same work.
+  const work = options.fresh ? makeTemporaryFolder(shared, doing) : shared;
+  makeFolder(work, doing);
+  try {
+    return reuse(false, await runRounds(corpora, folders, work, stage, options));
+  } catch (error) {
+    // Another process did the same at the same time, was the first to end, and tidied up.
+    if (manifests.every((file) => fs.existsSync(file))) return reuse(false);
+    throw error;
+  } finally {
+    if (options.fresh) fs.rmSync(work, { recursive: true, force: true });
   }
-  return manifests.map((file, i) => {
-    const manifest = readJson<CuratedManifest>(file);
-    return { folder: folders[i]!, reused: isDone, manifest, files: documentFiles(folders[i]!, manifest) };
-  });
 }
 
 async function runRounds(
@@ -82,10 +90,8 @@ async function runRounds(
   work: string,
   stage: string,
   options: DeduplicateOptions,
-): Promise<void> {
+): Promise<CuratedManifest[]> {
   const start = performance.now();
-  if (options.fresh) fs.rmSync(work, { recursive: true, force: true });
-  makeFolder(work, 'making the folder of the search for duplicates');
   let parts: Travelling[] = corpora.flatMap(({ files }, corpus) => files.map((documents) => ({ corpus, documents })));
   const steps = corpora.map(({ manifest }) => [...manifest.steps]);
   let duplicates: DuplicateSummary | undefined;
@@ -99,6 +105,7 @@ async function runRounds(
       steps[corpus]!.push(sum);
     });
   }
+  const results: CuratedManifest[] = [];
   for (const [corpus, { manifest, folder: cleaned }] of corpora.entries()) {
     const own = parts.filter((part) => part.corpus === corpus);
     const kept = nothing();
@@ -122,6 +129,7 @@ async function runRounds(
       createdAt: new Date().toISOString(),
       seconds: manifest.seconds + Number(((performance.now() - start) / 1000).toFixed(3)),
     };
+    results.push(result);
     await writeFolderAtomic(folders[corpus]!, (temporary) => {
       makeFolder(path.join(temporary, 'documents'), 'making the folder of documents');
       for (const [i, { documents }] of own.entries()) linkOrCopy(documents, path.join(temporary, fileOf(i)));
@@ -130,6 +138,7 @@ async function runRounds(
     });
   }
   fs.rmSync(work, { recursive: true, force: true });
+  return results;
 }
 
 /** Not every file system has links. */

@@ -6,7 +6,7 @@ import { makeFolder, readJson, writeJsonAtomic } from '../../base/files.ts';
 import { stageFolder } from '../../base/package.ts';
 import type { Document } from '../types.ts';
 import { addAmount, nothing } from './amount.ts';
-import { addCounts, type CuratedCorpus, type CuratedManifest, documentFiles } from './curate.ts';
+import { addCounts, type CuratedCorpus, type CuratedManifest, documentFiles, forgetParts } from './curate.ts';
 import { partFiles, type WrittenPart, writePart } from './part.ts';
 import { readPartFile } from './part-file.ts';
 import { partName } from './parts.ts';
@@ -32,7 +32,7 @@ export async function rewriteCorpus(corpus: CuratedCorpus, options: RewriteOptio
   const identity = `${fingerprint}-${options.fingerprint}`;
   const folder = stageFolder(options.cacheFolder, options.stage, name, identity);
   const manifestFile = path.join(folder, 'manifest.json');
-  if (options.fresh) fs.rmSync(folder, { recursive: true, force: true });
+  if (options.fresh) forgetParts(folder);
   if (fs.existsSync(manifestFile)) {
     const manifest = readJson<CuratedManifest>(manifestFile);
     return { folder, reused: true, manifest, files: documentFiles(folder, manifest) };
