@@ -10,6 +10,7 @@ import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { evalCommand } from './eval.ts';
 import { evalDiffCommand } from './eval-diff.ts';
+import { evalLongCommand } from './eval-long.ts';
 import { evalLossCommand } from './eval-loss.ts';
 import { generateCommand } from './generate.ts';
 import { initCommand } from './init.ts';
@@ -38,6 +39,7 @@ const COMMANDS = [
   evalCommand,
   probesCommand,
   evalDiffCommand,
+  evalLongCommand,
   evalLossCommand,
   generateCommand,
   chatCommand,

@@ -19,6 +19,15 @@ export {
   type TaskVerdict,
 } from './compare/index.ts';
 export {
+  type Generation,
+  type GenerationSummary,
+  inspectGenerations,
+  PROMPTS,
+  type TextSigns,
+  textSigns,
+  warningSigns,
+} from './generations.ts';
+export {
   checkInstruction,
   INSTRUCTION_IDS,
   type InstructionAccuracy,
@@ -30,10 +39,13 @@ export {
 } from './instructions/index.ts';
 export {
   LONG_CONTEXT_KINDS,
+  type LongContextCell,
   type LongContextKind,
   type LongContextOptions,
+  type LongContextProbe,
   type LongContextSample,
   longContextSample,
+  probeLongContext,
   type QuestionPool,
   readQuestions,
   scoreLongContext,

@@ -12,6 +12,7 @@ export {
   type ProbesRequest,
   type ProbesResult,
 } from './knowledge.ts';
+export { type LongContextRequest, type LongContextResult, longContext } from './long-context.ts';
 export { type Looked, type LookRequest, lookAt, type SeenDocument } from './look.ts';
 export { type MineRequest, type MineResult, mine } from './mine.ts';
 export { type MixtureRequest, type MixtureResult, nextMixture } from './mixture.ts';

@@ -33,6 +33,11 @@ export function plural(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
 
+/** Of a path, what tells it from others: its last two names. */
+export function shortName(model: string): string {
+  return model.split('/').slice(-2).join('/');
+}
+
 function signed(value: number, digits: number): string {
   const text = Math.abs(value).toFixed(digits);
   if (Number(text) === 0) return text;

@@ -14,6 +14,7 @@ export { forecastText, headline, memoryText } from './content.ts';
 export { type CorpusCard, croissant, datasheetMarkdown, describeEffects } from './datasheet.ts';
 export { writeDiffPage } from './diff-page.ts';
 export { flowFigure } from './flow-figure.ts';
+export { type Heat, heatMaps, heatTable } from './heat-map.ts';
 export { comparisonTable, comparisonText, learnedOf } from './learned.ts';
 export { planFigure } from './plan-figure.ts';
 export { lossTable, type TokenLossPage, tokenText, writeTokenLossPage } from './token-page.ts';

@@ -4,7 +4,7 @@ import { writeFileAtomic } from '../base/files.ts';
 import type { LossTable, Piece, ScoredDocument } from '../eval/index.ts';
 import { escapeXml } from './chart.ts';
 import type { Table } from './content.ts';
-import { NONE } from './format.ts';
+import { NONE, shortName } from './format.ts';
 import { heading, page, section, tableHtml } from './html.ts';
 
 export interface TokenLossPage {
@@ -87,11 +87,6 @@ export function writeTokenLossPage(file: string, content: TokenLossPage): void {
       section('The text', `${legend(compared)}${documents.map((document) => documentHtml(document)).join('')}`),
     ]),
   );
-}
-
-/** Of a path, what tells it from others: its last two names. */
-function shortName(model: string): string {
-  return model.split('/').slice(-2).join('/');
 }
 
 const RULES = ALPHAS.map(

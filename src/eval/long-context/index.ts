@@ -11,3 +11,4 @@ export {
   readQuestions,
   scoreLongContext,
 } from './generate.ts';
+export { type LongContextCell, type LongContextProbe, probeLongContext } from './probe.ts';
