@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { type CommonOptions, collect, declare, json, withOptions } from './command.ts';
+import { type CommonOptions, collect, declare, withOptions } from './command.ts';
+import { printComparison } from './eval.ts';
 import type { Output } from './output.ts';
-import { formatTable } from './table.ts';
 
 interface EvalDiffOptions extends CommonOptions {
   metric?: string[];
@@ -22,15 +22,7 @@ export function evalDiffCommand(output: Output): Command {
     .option('--metric <name>', "compare by this metric instead of a task's first; may be given several times", collect)
     .option('--report <file>', 'write a page with figures and examples: .html, or .md without figures');
   return withOptions(command, 'json', 'quiet').action(async (base: string, tuned: string, options: EvalDiffOptions) => {
-    const { compareReports, readEvalResults } = await import('../eval/index.ts');
-    const { comparisonText, writeDiffPage } = await import('../report/index.ts');
-    const comparison = compareReports(readEvalResults(base), readEvalResults(tuned), { metrics: options.metric });
-    if (options.report) writeDiffPage(options.report, comparison);
-    if (options.json) return output.print(json(comparison));
-    const { answer, table, notes } = comparisonText(comparison);
-    output.print(`${formatTable(table.columns, table.rows)}\n\n${answer}`);
-    if (options.quiet) return;
-    for (const note of notes) output.note(note);
-    if (options.report) output.note(`written: ${options.report}`);
+    const { readEvalResults } = await import('../eval/index.ts');
+    await printComparison(readEvalResults(base), readEvalResults(tuned), options, output);
   });
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { formatBytes, formatCount } from '../base/units.ts';
-import type { EvalReport, MetricResult, TaskEntry } from '../eval/index.ts';
+import type { EvalReport, EvalResults, MetricResult, TaskEntry } from '../eval/index.ts';
 import {
   type CommonOptions,
   collect,
@@ -29,6 +29,8 @@ interface EvalOptions extends CommonOptions {
   maxLength?: number;
   runGeneratedCode?: boolean;
   output?: string;
+  base?: string;
+  report?: string;
   data?: string[];
   config?: string;
   seqLen?: number;
@@ -59,6 +61,8 @@ export function evalCommand(output: Output): Command {
     )
     .option('--run-generated-code', 'allow tasks that run programs which the model writes')
     .option('--output <dir>', "write the report, samples and lm-evaluation-harness's result files there")
+    .option('--base <model>', 'put the tasks to this model, too, and tell what was learned and forgotten')
+    .option('--report <file>', 'with --base: write a page with figures and examples, .html or .md')
     .option('--data <path>', 'text, Markdown, JSONL or Parquet to score; may be given several times', collect)
     .option('--config <file>', 'score on the held-out documents of this continuo.yaml instead')
     .option('--seq-len <n>', 'tokens of context', positiveInteger)
@@ -76,6 +80,10 @@ export function evalCommand(output: Output): Command {
         const { tasks, includePath: includePaths, numFewshot: numFewShot, maxLength: maxTokens } = options;
         const request = { ...options, tasks, includePaths, numFewShot, maxTokens };
         const evaluation = await evaluateTasks(model, request, pipelineOptions(options, output));
+        if (options.base !== undefined) {
+          const base = await evaluateTasks(options.base, request, pipelineOptions(options, output));
+          return printComparison(base, evaluation, options, output);
+        }
         if (options.json) return output.print(json(evaluation.report));
         output.print(taskTable(evaluation.report));
         if (options.quiet) return;
@@ -115,6 +123,25 @@ export function evalCommand(output: Output): Command {
       );
     },
   );
+}
+
+/** What the tasks say of two models, as `continuo eval-diff` prints it. */
+export async function printComparison(
+  base: EvalResults,
+  tuned: EvalResults,
+  options: CommonOptions & { metric?: string[]; report?: string },
+  output: Output,
+): Promise<void> {
+  const { compareReports } = await import('../eval/index.ts');
+  const { comparisonText, writeDiffPage } = await import('../report/index.ts');
+  const comparison = compareReports(base, tuned, { metrics: options.metric });
+  if (options.report) writeDiffPage(options.report, comparison);
+  if (options.json) return output.print(json(comparison));
+  const { answer, table, notes } = comparisonText(comparison);
+  output.print(`${formatTable(table.columns, table.rows)}\n\n${answer}`);
+  if (options.quiet) return;
+  for (const note of notes) output.note(note);
+  if (options.report) output.note(`written: ${options.report}`);
 }
 
 function names(text: string, before: string[] = []): string[] {

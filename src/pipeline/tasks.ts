@@ -8,7 +8,7 @@ import { cacheFolder, packageRoot } from '../base/package.ts';
 import { Progress } from '../base/progress.ts';
 import { openModel, resolveModel } from '../checkpoint/index.ts';
 import {
-  type EvalReport,
+  type EvalResults,
   type KeptResults,
   type LanguageModel,
   nativeModel,
@@ -44,8 +44,7 @@ export interface TasksRequest {
   output?: string;
 }
 
-export interface TasksEvaluation {
-  report: EvalReport;
+export interface TasksEvaluation extends EvalResults {
   written?: WrittenResults;
   /** Tasks whose results were there already. */
   numKept: number;
@@ -103,7 +102,8 @@ export async function putTasks(
   };
   const result = await runTasks(model, selection, runOptions, progressOf(options));
   const written = request.output ? writeResults(request.output, result, selection.groups, runOptions) : undefined;
-  return { report: result.report, written, numKept: result.numKept };
+  const samples = new Map(result.outcomes.map((outcome) => [outcome.result.task, outcome.samples]));
+  return { report: result.report, samples, written, numKept: result.numKept };
 }
 
 function registryOf(includePaths: readonly string[]): TaskRegistry {

@@ -3,7 +3,7 @@
 import * as path from 'node:path';
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
 import type { Change, Run, RunEvent, RunForecast, RunSummary } from '../runs/index.ts';
-import { formatDelta, formatLr, formatPercent, formatRate, formatScore, NONE, plural } from './format.ts';
+import { formatDelta, formatError, formatLr, formatPercent, formatRate, formatScore, NONE, plural } from './format.ts';
 import { type Learned, learnedOfRun } from './learned.ts';
 
 export interface Table {
@@ -149,7 +149,7 @@ function scoresTable(run: Run, summary: RunSummary): Table | undefined {
     rows: names.map((name) => {
       const any = run.evals.find((record) => record.sets[name])!.sets[name]!;
       const change = summary.sets.find((set) => set.name === name);
-      const error = change?.stderr === undefined ? '' : ` ± ${change.stderr.toFixed(3)}`;
+      const error = change?.stderr === undefined ? '' : ` ± ${formatError(change.stderr)}`;
       return [
         name,
         any.role,

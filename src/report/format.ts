@@ -13,6 +13,11 @@ export function formatDelta(value: number | undefined, digits = 3): string {
   return value === undefined || !Number.isFinite(value) ? NONE : signed(value, digits);
 }
 
+/** A standard error beside such a change: with a digit more where three would show none. */
+export function formatError(stderr: number): string {
+  return stderr.toFixed(stderr < 0.0005 ? 4 : 3);
+}
+
 /** "+0.6 %", "−19.1 %". */
 export function formatPercent(value: number | undefined, digits = 1): string {
   return value === undefined || !Number.isFinite(value) ? NONE : `${signed(value, digits)} %`;
@@ -31,11 +36,6 @@ export function formatRate(value: number | undefined): string {
 /** 1 -> "1 restart", 2 -> "2 restarts". */
 export function plural(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;
-}
-
-/** Of a path, what tells it from others: its last two names. */
-export function shortName(model: string): string {
-  return model.split('/').slice(-2).join('/');
 }
 
 function signed(value: number, digits: number): string {

@@ -1,9 +1,9 @@
 // How far back a model finds what it was told: length by depth, the strength of a cell its score, with the score in it. A picture that
 // stands alone.
-import type { LongContextCell } from '../eval/index.ts';
+import { type LongContextCell, shortName } from '../eval/index.ts';
 import { escapeXml, round, textWidth } from './chart.ts';
 import type { Table } from './content.ts';
-import { NONE, shortName } from './format.ts';
+import { NONE } from './format.ts';
 import { standalone } from './style.ts';
 
 export interface Heat {

@@ -9,6 +9,7 @@ import {
   formatLevel,
   formatP,
   formatSize,
+  hasNothingToForget,
   readEvalResults,
   signed,
   type TaskComparison,
@@ -16,7 +17,7 @@ import {
 import { type Change, type Run, type RunSummary, type StabilityGap, stabilityGaps } from '../runs/index.ts';
 import type { Table } from './content.ts';
 import { forestPlot } from './forest.ts';
-import { formatDelta, formatScore, plural } from './format.ts';
+import { formatDelta, formatError, formatScore, plural } from './format.ts';
 import type { Figure } from './run-charts.ts';
 
 export interface Learned {
@@ -107,6 +108,10 @@ function forestFigures({ tasks, mean }: Comparison): Figure[] {
 
 function warningsOf({ tasks, leftOut }: Comparison): string[] {
   const warnings = leftOut.map(({ task, why }) => `${task} is not compared: ${why}.`);
+  for (const task of tasks.filter(hasNothingToForget))
+    warnings.push(
+      `${task.alias}: the base has ${formatLevel(task.base, task.unit)}, no more than guessing (${formatLevel(task.guessing!, task.unit)}): it can show what is learned, hardly what is forgotten.`,
+    );
   for (const { alias, passages, numUnpaired, numPairs, test } of tasks) {
     if (passages)
       warnings.push(
@@ -178,8 +183,8 @@ function compareTasksOf({ taskEvals }: Run): { learned?: Learned; problems: stri
     return {
       learned: learnedOf(
         compareReports(base!, tuned!, {
-          baseLabel: first.step === 0 ? 'before' : `step ${first.step}`,
-          tunedLabel: `after ${last.step}`,
+          baseLabel: first.step === 0 ? 'the base' : `step ${first.step}`,
+          tunedLabel: `step ${last.step}`,
         }),
       ),
       problems: [],
@@ -193,7 +198,7 @@ function compareTasksOf({ taskEvals }: Run): { learned?: Learned; problems: stri
 
 /** What a change in bits per byte says about learning or forgetting, as far as its error allows. */
 function heldOutSentence({ first, last, delta, stderr, isPaired }: Change, role: 'domain' | 'general'): string {
-  const figures = `${formatScore(first)} to ${formatScore(last)} bits per byte (${formatDelta(delta)}${stderr === undefined ? '' : ` ± ${stderr.toFixed(stderr < 0.0005 ? 4 : 3)}`})`;
+  const figures = `${formatScore(first)} to ${formatScore(last)} bits per byte (${formatDelta(delta)}${stderr === undefined ? '' : ` ± ${formatError(stderr)}`})`;
   const text = `held-out ${role} text`;
   const doubt = isPaired ? '' : ', whose error was not measured in pairs';
   if (stderr === undefined) return `Of ${text}: ${figures}; without an error nobody can tell whether that is chance.`;
@@ -209,7 +214,7 @@ function heldOutSentence({ first, last, delta, stderr, isPaired }: Change, role:
 }
 
 function gapSentence({ set, step, rise, recovery, lastStep }: StabilityGap): string {
-  return `On the way it was worse (stability gap): ${set} rose by ${rise!.difference.toFixed(3)} ± ${rise!.stderr.toFixed(3)} up to step ${step} and came back by ${(-recovery!.difference).toFixed(3)} ± ${recovery!.stderr.toFixed(3)} until step ${lastStep}.`;
+  return `On the way it was worse (stability gap): ${set} rose by ${rise!.difference.toFixed(3)} ± ${formatError(rise!.stderr)} up to step ${step} and came back by ${(-recovery!.difference).toFixed(3)} ± ${formatError(recovery!.stderr)} until step ${lastStep}.`;
 }
 
 /** For a terminal: the paragraph, the table, and what to know before believing it. */

@@ -1,10 +1,10 @@
 // Text coloured by loss, token by token: of one model by its own loss, of two by their difference. Blue and orange are told apart by
 // colour-blind readers (Okabe and Ito 2008); strength is what counts, and the figures stand in each token's title.
 import { writeFileAtomic } from '../base/files.ts';
-import type { LossTable, Piece, ScoredDocument } from '../eval/index.ts';
+import { type LossTable, type Piece, type ScoredDocument, shortName } from '../eval/index.ts';
 import { escapeXml } from './chart.ts';
 import type { Table } from './content.ts';
-import { NONE, shortName } from './format.ts';
+import { NONE } from './format.ts';
 import { heading, page, section, tableHtml } from './html.ts';
 
 export interface TokenLossPage {

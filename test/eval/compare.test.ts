@@ -88,6 +88,17 @@ describe('a task', () => {
   });
 });
 
+describe('a base that guesses', () => {
+  it('has nothing to forget, and the comparison says so', () => {
+    const before = answers(100, 24);
+    const comparison = compare([{ task: 'quiz', scores: before }], [{ task: 'quiz', scores: before }]);
+    expect(comparison.tasks[0]!.guessing).toBe(0.25);
+    expect(describeComparison(comparison)).toContain(
+      'No task can show forgetting: the base does no better than guessing on any.',
+    );
+  });
+});
+
 describe('several tasks', () => {
   it('are judged together: what one task alone would call real is not, among eight', () => {
     const before = answers(100, 50);

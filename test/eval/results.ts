@@ -47,20 +47,11 @@ function madeSamples({ task, scores, metric = 'acc', docs }: MadeTask): Sample[]
     doc: docs?.[i] ?? { question: `${task}, question ${i}` },
     docHash: `${task} ${i}`,
     target: 1,
-    requests: [
-      [`An example\n\nQuestion: number ${i} of ${task}?\nAnswer:`, ' no'],
-      [`An example\n\nQuestion: number ${i} of ${task}?\nAnswer:`, ' yes'],
-    ],
-    responses:
-      score === 1
-        ? [
-            [-3, false],
-            [-1, true],
-          ]
-        : [
-            [-1, true],
-            [-3, false],
-          ],
+    requests: [' no', ' yes', ' maybe', ' never'].map((choice) => [
+      `An example\n\nQuestion: number ${i} of ${task}?\nAnswer:`,
+      choice,
+    ]),
+    responses: (score === 1 ? [-3, -1, -4, -5] : [-1, -3, -4, -5]).map((logLikelihood) => [logLikelihood, false]),
     filtered: {},
     scores: { [`${metric},none`]: score },
   }));

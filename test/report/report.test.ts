@@ -227,9 +227,9 @@ describe('what it learned, what it forgot', () => {
       );
       expect(page).toContain('It forgot: held-out general text went from 1.100 to 1.107 bits per byte (+0.007 ±');
       expect(page).toMatch(
-        /stability gap\): web rose by 0\.03\d ± 0\.00\d up to step 200 and came back by 0\.02\d ± 0\.00\d until step 400/,
+        /stability gap\): web rose by 0\.03\d ± 0\.00\d+ up to step 200 and came back by 0\.02\d ± 0\.00\d+ until step 400/,
       );
-      expect(page).toContain('after 400 is better than before on quiz (+11.0 points).');
+      expect(page).toContain('Step 400 is better than the base on quiz (+11.0 points).');
       expect(page).toContain('Question: number 100 of quiz?');
     }
     expect(html).toContain('id="forest-points"');

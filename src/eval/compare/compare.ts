@@ -18,6 +18,7 @@ import {
 } from '../stats/index.ts';
 import type { TaskResult } from '../types.ts';
 import { type Example, exampleOf } from './examples.ts';
+import { shortName } from './names.ts';
 import type { EvalResults } from './results.ts';
 import { type PairedScores, pairScores, passagesOf, type Unit } from './scores.ts';
 
@@ -50,6 +51,8 @@ export interface TaskComparison {
   baseStderr: number;
   tunedStderr: number;
   numPairs: number;
+  /** Right answers that guessing among the choices would give, a share; 0 where answers are written. Of right or wrong answers alone. */
+  guessing?: number;
   /** Documents that one side alone has: left out. */
   numUnpaired: number;
   /** Field of the documents that several share, and how many texts it has. */
@@ -106,8 +109,8 @@ export function compareReports(base: EvalResults, tuned: EvalResults, options: C
   const adjusted = holm(compared.map(({ p }) => p));
   const tasks = compared.map((task, i) => judged(task, adjusted[i]!));
   return {
-    base: options.baseLabel ?? base.report.model,
-    tuned: options.tunedLabel ?? tuned.report.model,
+    base: options.baseLabel ?? shortName(base.report.model),
+    tuned: options.tunedLabel ?? shortName(tuned.report.model),
     tasks,
     mean: meanOf(tasks),
     leftOut,
@@ -212,6 +215,10 @@ function compareTask(
     ...levels(pairs, isRatio, clusters),
     numPairs: pairs.length,
     numUnpaired,
+    ...(isBinary &&
+      higherIsBetter && {
+        guessing: mean(pairs.map(({ base }) => (base.requests.length > 1 ? 1 / base.requests.length : 0))),
+      }),
     ...(passages && { passages: { field: passages.field, num: new Set(passages.clusters).size } }),
     difference,
     stderr,

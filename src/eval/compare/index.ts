@@ -7,6 +7,16 @@ export {
   type TaskVerdict,
 } from './compare.ts';
 export type { Example } from './examples.ts';
+export { shortName } from './names.ts';
 export { type EvalResults, readEvalResults, readReport, readSamples } from './results.ts';
 export type { Unit } from './scores.ts';
-export { describeComparison, describeTask, formatChange, formatLevel, formatP, formatSize, signed } from './verdict.ts';
+export {
+  describeComparison,
+  describeTask,
+  formatChange,
+  formatLevel,
+  formatP,
+  formatSize,
+  hasNothingToForget,
+  signed,
+} from './verdict.ts';

@@ -29,9 +29,11 @@ export function readEvalResults(source: string): EvalResults {
   } catch (error) {
     throw explainSystemError(error, source, 'reading results of an evaluation');
   }
-  const lmEval = findLmEvalResults(place);
+  // A folder of ours may hold the harness' form of the same results beside it.
+  const ours = isFolder ? reportsIn(place) : [];
+  const lmEval = ours.length === 0 ? findLmEvalResults(place) : undefined;
   if (lmEval) return { ...readLmEvalOutput(lmEval), source };
-  const file = isFolder ? reportIn(place, source) : place;
+  const file = isFolder ? onlyReport(ours, source) : place;
   const report = readReport(file);
   return { report, samples: readSamples(file, report), source };
 }
@@ -69,13 +71,16 @@ function samplesFolderOf(reportFile: string): string | undefined {
     .find((place) => fs.existsSync(place) && fs.statSync(place).isDirectory());
 }
 
-function reportIn(folder: string, source: string): string {
-  const reports = fs
+function reportsIn(folder: string): string[] {
+  return fs
     .readdirSync(folder)
-    .filter((name) => name.endsWith('.json'))
+    .filter((name) => name.endsWith('.json') && !name.startsWith('results_'))
     .sort()
     .map((name) => path.join(folder, name))
     .filter((file) => Array.isArray(readJson<Partial<EvalReport>>(file)?.tasks));
+}
+
+function onlyReport(reports: readonly string[], source: string): string {
   if (reports.length === 1) return reports[0]!;
   const found = reports.length === 0 ? 'none' : reports.map((file) => path.basename(file)).join(', ');
   throw new ConfigError(

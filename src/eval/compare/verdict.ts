@@ -1,6 +1,6 @@
 // A comparison in words. Nothing is claimed beyond the tests: where a difference is not told from chance, the text says what would have
 // been seen.
-import { ALPHA } from '../stats/index.ts';
+import { ALPHA, wilsonInterval } from '../stats/index.ts';
 import type { Comparison, TaskComparison } from './compare.ts';
 
 /** "+3.5 points", "−0.021 bits per byte". */
@@ -37,6 +37,12 @@ export function describeTask(task: TaskComparison): string {
   if (verdict === 'unclear')
     return `not told from chance: ${formatChange(task.difference, unit)} (${interval}); with ${numPairs} questions a difference under ${formatSize(task.smallestVisible, unit)} cannot be seen.`;
   return `${verdict}: ${formatChange(task.difference, unit)} (${interval}, p ${formatP(task.adjustedP)}).`;
+}
+
+/** The base does no better than guessing: then there is hardly anything that could be forgotten. */
+export function hasNothingToForget({ guessing, base, numPairs }: TaskComparison): boolean {
+  if (guessing === undefined) return false;
+  return wilsonInterval(Math.round(base * numPairs), numPairs).low <= guessing;
 }
 
 export function formatP(p: number): string {
@@ -76,13 +82,20 @@ export function describeComparison({ base, tuned, tasks, mean }: Comparison): st
       `Of ${sum(answered, ({ numPairs }) => numPairs)} questions, ${sum(answered, ({ counts }) => counts.learned)} that the base got wrong are right now, and ${sum(answered, ({ counts }) => counts.forgotten)} that it got right are wrong; when nothing changes for the better or worse, both numbers are about equal.`,
     );
   else if (learned + forgotten > 0) sentences.push(`${learned} documents rose and ${forgotten} fell.`);
-  return sentences.join(' ');
+  return sentences.map((text) => text[0]!.toUpperCase() + text.slice(1)).join(' ');
 }
 
 /** No forgetting was shown: how much could have gone unseen. */
 function unseen(tasks: readonly TaskComparison[]): string {
-  const inPoints = tasks.filter(({ unit, verdict }) => unit === 'points' && verdict !== 'better');
-  if (inPoints.length === 0) return 'No task shows forgetting.';
+  const inPoints = tasks.filter(
+    (task) => task.unit === 'points' && task.verdict !== 'better' && !hasNothingToForget(task),
+  );
+  if (inPoints.length === 0) {
+    const isMute = tasks.length > 0 && tasks.every(hasNothingToForget);
+    return isMute
+      ? 'No task can show forgetting: the base does no better than guessing on any.'
+      : 'No task shows forgetting.';
+  }
   const sizes = inPoints.map(({ smallestVisible }) => smallestVisible).sort((a, b) => a - b);
   const [low, high] = [formatSize(sizes[0]!, 'points'), formatSize(sizes.at(-1)!, 'points')];
   return `No task shows forgetting, but a loss under ${low === high ? low : `${low} (on the largest set) to ${high} (on the smallest)`} would not have been seen.`;

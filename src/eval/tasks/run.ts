@@ -92,7 +92,10 @@ export async function runTasks(
 /** A task with its requests, and what became of them. */
 interface Prepared {
   task: Task;
+  /** Of all that the answers depend on: results are kept under it. */
   fingerprint: string;
+  /** Of what was asked, whoever answers: two models' results with the same one can be compared. */
+  asked: string;
   numDocs: number;
   requests: Request[][];
   /** Of each document and request the answers, several where a task repeats. */
@@ -134,17 +137,22 @@ async function prepareTasks(
     const wanted = limit === undefined ? numAll : limit < 1 ? Math.ceil(numAll * limit) : limit;
     const numDocs = Math.min(numAll, wanted);
     const requests = Array.from({ length: numDocs }, (_, i) => task.requests(i));
-    const fingerprintOf = fingerprint({
-      version: 1,
-      model: model.fingerprint,
-      maxTokens: model.maxTokens,
+    const definitionAndDocs = {
       definition: definition.raw,
       docs: task.docs.slice(0, numDocs).map((doc) => fingerprint(doc)),
+    };
+    const fingerprintOf = fingerprint({
+      version: 2,
+      model: model.fingerprint,
+      maxTokens: model.maxTokens,
+      ...definitionAndDocs,
       requests: sha256(JSON.stringify(requests)),
       seed: definition.generation.temperature > 0 ? seed : undefined,
     });
+    // Not of the requests themselves: each model's own template writes them.
+    const asked = fingerprint({ ...definitionAndDocs, numFewShot, seed, applyChatTemplate, systemInstruction });
     const outcome = options.kept?.get(fingerprintOf);
-    prepared.push({ task, fingerprint: fingerprintOf, numDocs, requests, answers: [], outcome });
+    prepared.push({ task, fingerprint: fingerprintOf, asked, numDocs, requests, answers: [], outcome });
   }
   progress('reading tasks', prepared.length, prepared.length);
   return prepared;
@@ -217,7 +225,7 @@ function textRequest(prompt: string, { definition }: Task, seed: number): TextRe
   return { prompt, until, maxTokens, ...(temperature > 0 && { temperature, topP, topK, seed }) };
 }
 
-async function scoreTask({ task, fingerprint: known, numDocs, requests, answers }: Prepared): Promise<TaskOutcome> {
+async function scoreTask({ task, asked, numDocs, requests, answers }: Prepared): Promise<TaskOutcome> {
   const { definition } = task;
   const samples: Sample[] = Array.from({ length: numDocs }, (_, docId) => ({
     docId,
@@ -256,7 +264,7 @@ async function scoreTask({ task, fingerprint: known, numDocs, requests, answers 
     outputType: definition.outputType,
     numFewShot: task.numFewShot,
     numDocs,
-    fingerprint: known,
+    fingerprint: asked,
     metrics,
   };
   return { result, samples, config: definition.raw, numAllDocs: task.docs.length };
