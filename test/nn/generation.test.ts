@@ -1,7 +1,7 @@
 // Generation: the cache gives the logits of a full forward pass, sequences beside each other do not change one another, sampling draws
 // what its options leave, stops end texts where they should.
 import * as path from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { ConfigError, EngineError } from '../../src/base/errors.ts';
 import { Rng } from '../../src/base/rng.ts';
 import { type Kernels, loadNative, referenceKernels } from '../../src/kernels/index.ts';
@@ -166,6 +166,34 @@ describe.each(KERNELS)('log-probabilities, %s kernels', (_name, kernels) => {
     });
     expect(stopped).toMatchObject({ tokens: [], finished: 'stop', stopToken: first });
     expect(stopped.logprobs).toEqual(plain.logprobs);
+  });
+});
+
+describe.each(KERNELS)('prompts that begin alike, %s kernels', (_name, kernels) => {
+  test.each(['f32', 'bf16'] as const)('are read once, with the bits of being read alone, %s', (precision) => {
+    const decoder = tinyDecoder({}, precision, kernels);
+    const counted = vi.spyOn(decoder, 'extend');
+    const shots = randomTokens(37, 1);
+    const cases = [3, 11, 3, 20].map((length, i) => ({
+      prompt: Int32Array.from([...shots.subarray(0, 37 - 3 * i), ...randomTokens(length, 10 + i)]),
+      options: options({ sampling: { ...SAMPLED, seed: i } }),
+    }));
+    // Side by side, behind each other in the same slot, and the same prompt again.
+    const batch = new GenerationBatch(decoder, 2, 80, 8);
+    const all = [...cases, cases[1]!];
+    const sequences = all.map((each) => batch.add(each.prompt, each.options));
+    while (batch.isBusy) batch.step();
+    const numRead = counted.mock.calls.reduce(
+      (sum, [, segments]) =>
+        sum + segments.reduce((rows, { tokens }) => rows + (tokens.length > 1 ? tokens.length : 0), 0),
+      0,
+    );
+    counted.mockRestore();
+    all.forEach((each, i) => {
+      expect(sequences[i]!.tokens, `sequence ${i}`).toEqual(alone(decoder, each.prompt, each.options, 80));
+    });
+    const numTokens = all.reduce((sum, { prompt }) => sum + prompt.length, 0);
+    expect(numRead).toBeLessThan(numTokens - 3 * 24);
   });
 });
 

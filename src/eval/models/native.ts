@@ -24,6 +24,8 @@ export interface NativeModelOptions {
  * so that no answer depends on what is generated beside it.
  */
 const MAX_ANSWERS = 8;
+/** Tokens of a prompt that are read at once, and the unit in which prompts share what they begin with. */
+const PROMPT_TOKENS = 128;
 
 /**
  * @param source stays open as long as the model is used; close() closes it
@@ -89,7 +91,7 @@ class NativeModel implements LanguageModel {
     const lengths = requests.map(({ maxTokens }, i) => prompts[i]!.length + maxTokens);
     const capacity = lengths.reduce((a, b) => Math.max(a, b));
     const numSlots = planSlots(this.decoder, capacity, Math.min(MAX_ANSWERS, requests.length));
-    const batch = new GenerationBatch(this.decoder, numSlots, capacity);
+    const batch = new GenerationBatch(this.decoder, numSlots, capacity, PROMPT_TOKENS);
     const stopTokens = endTokens(this.source, this.tokenizer);
     const endings = new Map<Sequence, Endings>();
     // The longest first, so that the last ones are short.

@@ -12,6 +12,8 @@ import { type PrefixNode, prefixForest, type Target } from './prefixes.ts';
 /** Tokens that pass the model together, where enough are waiting: products are at full speed from some hundred on. */
 const PASS_TOKENS = 1024;
 const MAX_SLOTS = 64;
+/** Fewer of the longest request's length, and the shorter ones go by themselves. */
+const FEW_SLOTS = 16;
 /** Of the memory that is free, for keys and values; and at most. */
 const CACHE_SHARE = 1 / 4;
 const MAX_CACHE_BYTES = 2 ** 31;
@@ -35,16 +37,47 @@ export async function score(
   needsGreedy: boolean,
   tick: Tick = () => {},
 ): Promise<Likelihood[]> {
-  if (requests.length === 0) return [];
-  const capacity = requests.reduce((longest, { inputs }) => Math.max(longest, inputs.length), 0);
-  const numSlots = planSlots(decoder, capacity, Math.min(requests.length, MAX_SLOTS));
-  // Half of the slots that are free may hold prefixes, at every depth.
-  const maxDepth = Math.min(MAX_DEPTH, Math.floor(Math.log2(numSlots)));
-  const scoring = new Scoring(decoder, new KeyValueCache(decoder.config, decoder.precision, numSlots, capacity));
-  for (const { targets } of requests)
-    scoring.results.push({ logLikelihood: 0, isGreedy: needsGreedy, numTokens: targets.length });
-  await scoring.read(prefixForest(requests, maxDepth), tick);
-  return scoring.results;
+  const results: Likelihood[] = new Array(requests.length);
+  let numDone = 0;
+  for (const members of groupsByLength(decoder, requests)) {
+    const group = members.map((i) => requests[i]!);
+    const capacity = longestOf(group);
+    const numSlots = planSlots(decoder, capacity, Math.min(group.length, MAX_SLOTS));
+    const cache = new KeyValueCache(decoder.config, decoder.precision, numSlots, capacity);
+    const scoring = new Scoring(decoder, cache);
+    for (const { targets } of group)
+      scoring.results.push({ logLikelihood: 0, isGreedy: needsGreedy, numTokens: targets.length });
+    // Half of the slots that are free may hold prefixes, at every depth.
+    const maxDepth = Math.min(MAX_DEPTH, Math.floor(Math.log2(numSlots)));
+    await scoring.read(prefixForest(group, maxDepth), (done) => tick(numDone + done));
+    numDone += members.length;
+    members.forEach((i, at) => {
+      results[i] = scoring.results[at]!;
+    });
+  }
+  return results;
+}
+
+/**
+ * All requests, where memory has slots enough of the longest one's length; else the shorter ones by themselves, in as many slots as their
+ * own lengths allow. Places in the list.
+ */
+function groupsByLength(decoder: Decoder, requests: readonly Scored[]): number[][] {
+  const groups: number[][] = [];
+  let rest = requests.map((_, i) => i);
+  while (rest.length > 0) {
+    const longest = longestOf(rest.map((i) => requests[i]!));
+    const isRoomy = planSlots(decoder, longest, FEW_SLOTS) === FEW_SLOTS;
+    const [long, short] = [[] as number[], [] as number[]];
+    for (const i of rest) (isRoomy || requests[i]!.inputs.length > longest / 2 ? long : short).push(i);
+    groups.push(long);
+    rest = short;
+  }
+  return groups;
+}
+
+function longestOf(requests: readonly Scored[]): number {
+  return requests.reduce((longest, { inputs }) => Math.max(longest, inputs.length), 0);
 }
 
 class Scoring {
@@ -126,7 +159,7 @@ class Scoring {
     const at = this.freeSlots.findIndex((slot) => this.holds[slot] === parent);
     const [slot] = this.freeSlots.splice(Math.max(0, at), 1) as [number];
     if (at >= 0) this.cache.lengths[slot] = start;
-    else if (parent) this.cache.copy(this.slotOf.get(parent)!, slot, start);
+    else if (parent) this.cache.copy(this.slotOf.get(parent)!, slot, 0, start);
     else this.cache.lengths[slot] = 0;
     this.slotOf.set(node, slot);
     this.holds[slot] = parent;

@@ -1,6 +1,7 @@
 // Generation of several sequences at once. Each has a slot of the key-value cache from its first step to its last, so sequences join and
 // leave at any step. A step reads some chunks of waiting prompts, each by itself and each prompt in its turn, and then a token of every sequence
-// whose prompt is read. What stands beside a sequence changes no bit of a chunk, nor of a token among up to eight.
+// whose prompt is read. What stands beside a sequence changes no bit of a chunk, nor of a token among up to eight. A chunk behind the same
+// tokens as one that a slot holds, or has held last, is copied from there instead of read: the same bits again.
 import { ConfigError, internal } from '../../base/errors.ts';
 import type { Decoder } from '../decoder.ts';
 import { KeyValueCache } from './cache.ts';
@@ -71,6 +72,8 @@ export class GenerationBatch {
   private readonly cache: KeyValueCache;
   private readonly chunkTokens: number;
   private readonly freeSlots: number[];
+  /** By slot: a prompt, and how many of its tokens the slot holds in whole chunks. */
+  private readonly held: { prompt: Int32Array; length: number }[];
   private waiting: Running[] = [];
   private running: Running[] = [];
   /** Those of `running` whose prompts are not read; the first one's turn is next. */
@@ -86,6 +89,7 @@ export class GenerationBatch {
     this.cache = new KeyValueCache(decoder.config, decoder.precision, numSlots, capacity);
     this.chunkTokens = chunkTokens;
     this.freeSlots = Array.from({ length: numSlots }, (_, i) => numSlots - 1 - i);
+    this.held = this.freeSlots.map(() => ({ prompt: new Int32Array(0), length: 0 }));
   }
 
   /** Slots that nobody has or waits for. */
@@ -151,12 +155,26 @@ export class GenerationBatch {
     }
   }
 
+  /** Whole chunks of its prompt that some slot holds become the sequence's own. The last token is left to be read: its logits are wanted. */
+  private takeHeld(sequence: Running): void {
+    const { slot, prompt, numRead, options } = sequence;
+    if (options.scorePrompt) return;
+    const shared = this.held.map((held) => commonLength(held.prompt, prompt, Math.min(held.length, prompt.length - 1)));
+    const longest = Math.max(...shared);
+    const to = longest - (longest % this.chunkTokens);
+    if (to <= numRead) return;
+    this.cache.copy(shared.indexOf(longest), slot, numRead, to);
+    sequence.numRead = to;
+    this.held[slot] = { prompt, length: to };
+  }
+
   /** Reads chunks of waiting prompts in turn, one at least, up to a whole chunk's tokens. @returns the sequences whose prompts ended */
   private readPrompts(): Running[] {
     const ended: Running[] = [];
     let rest = this.chunkTokens;
     for (;;) {
       const sequence = this.reading[0];
+      if (sequence) this.takeHeld(sequence);
       const size = sequence && this.nextChunk(sequence).length;
       if (size === undefined || (size > rest && rest < this.chunkTokens)) return ended;
       rest -= size;
@@ -190,7 +208,10 @@ export class GenerationBatch {
     const tokens = this.nextChunk(sequence);
     sequence.numRead += tokens.length;
     const wanted = options.scorePrompt ? 'all' : sequence.isRead && options.maxTokens > 0 ? 'last' : 'none';
+    // What the slot held before is overwritten.
+    if (numRead === 0) this.held[slot] = { prompt, length: 0 };
     const logits = this.decoder.extend(this.cache, [{ slot, tokens, logits: wanted }]);
+    if (!options.scorePrompt && tokens.length === this.chunkTokens) this.held[slot]!.length = sequence.numRead;
     const vocab = this.decoder.config.vocabSize;
     if (options.scorePrompt)
       for (let i = 0; i < tokens.length && numRead + i + 1 < prompt.length; i++) {
@@ -228,4 +249,11 @@ export class GenerationBatch {
         sequence.finished = 'length';
     }
   }
+}
+
+/** Of the first tokens, so many at most, those that are alike. */
+function commonLength(a: Int32Array, b: Int32Array, most: number): number {
+  let length = 0;
+  while (length < most && a[length] === b[length]) length++;
+  return length;
 }

@@ -48,12 +48,15 @@ export class KeyValueCache {
     return 2 * numLayers * numKvHeads * headDim * (precision === 'bf16' ? 2 : 4);
   }
 
-  /** Makes the first `length` tokens of one slot those of another, and the last ones that it holds. */
-  copy(from: number, to: number, length: number): void {
-    const [source, target] = [from, to].map((slot) => slot * this.capacity * this.width);
-    for (const { keys, values } of this.layers)
-      for (const x of [keys, values]) x.copyWithin(target!, source!, source! + length * this.width);
-    this.lengths[to] = length;
+  /** Makes the tokens from..to-1 of a slot those of another, and the last ones that it holds. */
+  copy(source: number, target: number, from: number, to: number): void {
+    if (source !== target)
+      for (const { keys, values } of this.layers)
+        for (const x of [keys, values]) {
+          const [sourceAt, targetAt] = [source, target].map((slot) => (slot * this.capacity + from) * this.width);
+          x.copyWithin(targetAt!, sourceAt!, sourceAt! + (to - from) * this.width);
+        }
+    this.lengths[target] = to;
   }
 
   /** Bytes of keys and values. */
