@@ -185,7 +185,7 @@ if (parts.has('ours') || parts.has('datatrove')) {
     for (const [name, words] of Object.entries({ 'datatrove, same words': 'spaces', datatrove: 'tokenizer' })) {
       const { side, kept } = await runDatatrove(corpus, words);
       record.sides[name] = side;
-      if (ours) side.agreement = agreementOf(ours, kept);
+      if (ours) side.agreement = agreementOf(corpus, ours, kept);
     }
   }
   const sides = Object.entries(record.sides);
@@ -205,15 +205,17 @@ if (parts.has('ours') || parts.has('datatrove')) {
     row('kept', ({ numKept }) => numKept),
     row('keeps of ours', ({ agreement }) => (agreement ? percent(agreement.oursInTheirs) : '')),
     row('ours keeps of it', ({ agreement }) => (agreement ? percent(agreement.theirsInOurs) : '')),
+    row('of ours, or a copy', ({ agreement }) => (agreement ? percent(agreement.oursOrCopyInTheirs) : '')),
+    row('of it, or a copy', ({ agreement }) => (agreement ? percent(agreement.theirsOrCopyInOurs) : '')),
     row('as many tokens', ({ agreement }) => (agreement ? percent(agreement.sameTokens) : '')),
   ]);
   // Behind the table, which says by how much; nothing is saved. The filters must keep as many. Of near copies the sides may keep different
   // ones, since a group depends on words that differ a little (docs/duplicates.md), so fewer are the same documents.
   const theirs = record.sides['datatrove, same words'];
   if (theirs?.agreement && continuo) {
-    const { oursInTheirs, theirsInOurs, sameTokens } = theirs.agreement;
+    const { oursOrCopyInTheirs, theirsOrCopyInOurs, sameTokens } = theirs.agreement;
     const [few, many] = [continuo.numCleaned, theirs.numCleaned].sort((a, b) => a - b);
-    if (Math.min(few / many, sameTokens) < 0.97 || Math.min(oursInTheirs, theirsInOurs) < 0.92)
+    if (Math.min(few / many, sameTokens) < 0.97 || Math.min(oursOrCopyInTheirs, theirsOrCopyInOurs) < 0.92)
       throw new Error(`the sides do not do the same: ${JSON.stringify(theirs.agreement)}`);
   }
 }
@@ -245,13 +247,57 @@ function percent(share) {
   return `${round(100 * share, 2)} %`;
 }
 
-/** Shares of the documents that both keep; of these, of those with as many tokens. */
-function agreementOf(ours, theirs) {
+/** Lower-case 5-grams of words, as numbers. */
+function fiveGrams(text) {
+  const words = text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+  const grams = new Set();
+  for (let i = 0; i + 5 <= words.length; i++) {
+    let hash = 0;
+    for (let k = i; k < i + 5; k++)
+      for (const letter of `${words[k]} `) hash = (Math.imul(hash, 0x01000193) ^ letter.codePointAt(0)) >>> 0;
+    grams.add(hash);
+  }
+  return grams;
+}
+
+/** Of the documents `lone`, how many share at least half of all 5-grams with one of `others`. */
+function countCopies({ folder }, lone, others) {
+  const files = fs.readdirSync(folder).filter((name) => name.endsWith('.jsonl'));
+  const sizes = [];
+  const byGram = new Map();
+  for (const name of files)
+    for (const { id, text } of linesOf(path.join(folder, name))) {
+      if (!lone.has(id)) continue;
+      const grams = fiveGrams(text);
+      for (const gram of grams) byGram.set(gram, [...(byGram.get(gram) ?? []), sizes.length]);
+      sizes.push(grams.size);
+    }
+  const found = new Set();
+  for (const name of files)
+    for (const { id, text } of linesOf(path.join(folder, name))) {
+      if (!others.has(id)) continue;
+      const grams = fiveGrams(text);
+      const shared = new Map();
+      for (const gram of grams) for (const i of byGram.get(gram) ?? []) shared.set(i, (shared.get(i) ?? 0) + 1);
+      for (const [i, count] of shared) if (count >= (sizes[i] + grams.size - count) / 2) found.add(i);
+    }
+  return found.size;
+}
+
+/**
+ * Shares of the documents that both keep, or of which the other keeps a near copy (of a group of copies the sides may keep different
+ * ones); of those that both keep, of those with as many tokens.
+ */
+function agreementOf(corpus, ours, theirs) {
   const both = [...ours.keys()].filter((id) => theirs.has(id));
   const compared = both.filter((id) => ours.get(id) !== undefined);
+  const without = (kept, other) => new Set([...kept.keys()].filter((id) => !other.has(id)));
+  const share = (count, kept) => round(count / kept.size, 4);
   return {
-    oursInTheirs: round(both.length / ours.size, 4),
-    theirsInOurs: round(both.length / theirs.size, 4),
+    oursInTheirs: share(both.length, ours),
+    theirsInOurs: share(both.length, theirs),
+    oursOrCopyInTheirs: share(both.length + countCopies(corpus, without(ours, theirs), theirs), ours),
+    theirsOrCopyInOurs: share(both.length + countCopies(corpus, without(theirs, ours), ours), theirs),
     numCompared: compared.length,
     sameTokens: round(compared.filter((id) => ours.get(id) === theirs.get(id)).length / compared.length, 4),
   };

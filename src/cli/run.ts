@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { formatSeconds } from '../base/units.ts';
 import { forecastText, headline, memoryText } from '../report/index.ts';
-import { readRun, reportedForecast } from '../runs/index.ts';
+import { bestText, readRun, reportedForecast } from '../runs/index.ts';
 import {
   type CommonOptions,
   declare,
@@ -43,6 +43,7 @@ export function runCommand(output: Output): Command {
             ['stages', stages.join(', ')],
             ['peak memory', memoryText(result.summary) ?? 'not recorded'],
             ['checkpoint', result.checkpoint],
+            ...(result.summary.best ? [['best checkpoint', bestText(result.summary)!] as const] : []),
             ['run', result.folder],
           ]),
         );

@@ -17,8 +17,9 @@ import {
 import { jobPhases, lrCurve, type Plan } from '../recipe/index.ts';
 import { forecastText, writeReport } from '../report/index.ts';
 import { forecastRun, type RunSummary, readRun, summarise } from '../runs/index.ts';
-import { compileJob, type OrderStatistics } from '../shards/index.ts';
+import { compileJob, type OrderStatistics, readJob } from '../shards/index.ts';
 import { modelDigest } from './facts.ts';
+import { RunTasks } from './run-tasks.ts';
 import { type Overrides, type Prepared, prepare } from './stages.ts';
 import type { PipelineOptions, RunResult } from './types.ts';
 
@@ -231,10 +232,14 @@ export async function train(
   plan: Plan,
   options: PipelineOptions,
 ): Promise<{ status: Status; profile: StepProfile | undefined }> {
-  const follow = followTraining(plan, path.dirname(path.resolve(jobFolder)), options);
+  const runFolder = path.dirname(path.resolve(jobFolder));
+  const tasks = plan.evaluation.tasks && new RunTasks(runFolder, plan, options);
+  // Before anything is spent, so that a task that cannot be measured is known at once.
+  await tasks?.measure(0, readJob(jobFolder).model);
+  const follow = followTraining(plan, runFolder, options);
   let profile: StepProfile | undefined;
   try {
-    const { status } = await superviseEngine({
+    const { status, checkpoint } = await superviseEngine({
       jobFolder,
       threads: options.threads,
       recompute: options.recompute ?? plan.recompute,
@@ -246,8 +251,12 @@ export async function train(
         }
         follow(message);
       },
+      onPause: tasks && ((step, folder) => tasks.atPause(step, folder)),
       say: options.log,
     });
+    follow.finish();
+    await tasks?.finish();
+    if (status === 'finished') await tasks?.measure(plan.numSteps, checkpoint!);
     return { status, profile };
   } finally {
     follow.finish();

@@ -2,7 +2,7 @@
 // computed from recorded figures, and says so where a figure is missing.
 import * as path from 'node:path';
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
-import type { Change, Run, RunEvent, RunForecast, RunSummary } from '../runs/index.ts';
+import { bestText, type Change, type Run, type RunEvent, type RunForecast, type RunSummary } from '../runs/index.ts';
 import { formatDelta, formatError, formatLr, formatPercent, formatRate, formatScore, NONE, plural } from './format.ts';
 import { type Learned, learnedOfRun } from './learned.ts';
 
@@ -304,6 +304,7 @@ function factsOf(run: Run, summary: RunSummary): [string, string][] {
     ['peak memory', memoryText(summary)],
     ['interruptions', interruptions(summary)],
     ['checkpoint', summary.checkpoint ?? 'none yet'],
+    ['best checkpoint', bestText(summary)],
     ['job fingerprint', job?.fingerprint],
   ];
   return facts.filter((fact): fact is [string, string] => fact[1] !== undefined);

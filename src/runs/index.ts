@@ -5,5 +5,5 @@ export { forecastRun, type RunForecast, reportedForecast, type SetForecast } fro
 export { type CurvePoint, curve, MAX_CURVE_POINTS, median, quantile } from './metrics.ts';
 export { readRun } from './read-run.ts';
 export { type StabilityGap, stabilityGaps } from './stability.ts';
-export { change, roleScore, summarise } from './summarise.ts';
+export { bestText, change, roleScore, summarise } from './summarise.ts';
 export type * from './types.ts';

@@ -1,4 +1,6 @@
 // A run in a few figures, all computed from what it recorded.
+import * as path from 'node:path';
+import { bestCheckpoint } from '../engine/index.ts';
 import { pairedBitsPerByte, type ScoredPair } from '../eval/index.ts';
 import type { EvalSetRef } from '../shards/index.ts';
 import { documentPairs, readDocuments } from './documents.ts';
@@ -29,7 +31,25 @@ export function summarise(run: Run): RunSummary {
       .filter((event) => event.type === 'alarm')
       .map((event) => event.message ?? `alarm at step ${event.step ?? 'unknown'}`),
     checkpoint: run.checkpoints.at(-1)?.path,
+    ...bestOf(run),
   };
+}
+
+function bestOf({ folder, job, checkpoints }: Run): Pick<RunSummary, 'best'> {
+  const rule = job?.checkpoint.best;
+  if (!rule) return {};
+  const found = bestCheckpoint(folder, rule);
+  const kept = checkpoints.find(({ step }) => step === found?.step);
+  return { best: { rule, folder: kept?.path, values: found?.values ?? {} } };
+}
+
+/** "step-00000300 (domain +12.3 %, general -0.8 %)": what the best checkpoint is and what it gained. */
+export function bestText({ best }: RunSummary): string | undefined {
+  if (!best) return undefined;
+  if (!best.folder) return 'none keeps to checkpoints.best: each loses more than it allows, or was not measured';
+  const percent = (x: number) => `${x < 0 ? '-' : '+'}${Math.abs(x).toPrecision(3)} %`;
+  const gains = Object.entries(best.values).map(([name, { gainPercent }]) => `${name} ${percent(gainPercent)}`);
+  return `${path.basename(best.folder)} (gains: ${gains.join(', ')})`;
 }
 
 /** Bits per byte over all sets of a role, pooled: each set counts by its bytes. Undefined when the record has no such set. */

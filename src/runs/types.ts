@@ -1,4 +1,6 @@
 // What a run folder holds, once read. The files themselves are described in docs/formats.md.
+import type { BestRule } from '../config/index.ts';
+import type { BestCheckpoint } from '../engine/index.ts';
 import type { Plan } from '../recipe/index.ts';
 import type { EvalSetRef, Job } from '../shards/index.ts';
 
@@ -142,4 +144,6 @@ export interface RunSummary {
   alarms: string[];
   /** The newest complete checkpoint, absolute. */
   checkpoint: string | undefined;
+  /** By the rule in checkpoints.best; absent without one. `folder` is undefined where no checkpoint keeps to it. */
+  best?: { rule: BestRule; folder: string | undefined; values: BestCheckpoint['values'] };
 }
