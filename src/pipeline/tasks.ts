@@ -15,6 +15,7 @@ import {
   pythonSandbox,
   type RunProgress,
   runTasks,
+  type Selection,
   type TaskEntry,
   type TaskOutcome,
   TaskRegistry,
@@ -62,8 +63,7 @@ export async function evaluateTasks(
   options: PipelineOptions = {},
 ): Promise<TasksEvaluation> {
   // A mistake in a name shows before the model is fetched and read.
-  const registry = registryOf(request.includePaths ?? []);
-  registry.select(request.tasks);
+  const selection = select(request);
   const cache = cacheFolder(process.cwd());
   const folder = await toFolder(await resolveModel(model, cache, options), cache, options.log ?? (() => {}));
   const source = openModel(folder);
@@ -71,22 +71,35 @@ export async function evaluateTasks(
   const tokenizer = source.tokenizer();
   const languageModel = nativeModel(source, decoder, { name: model, maxTokens: request.maxTokens });
   try {
-    return await putTasks(languageModel, request, options, (text) => tokenizer.encode(text).length);
+    return await put(languageModel, selection, request, options, (text) => tokenizer.encode(text).length);
   } finally {
     languageModel.close();
   }
 }
 
 /** The same for a model that is open. */
-export async function putTasks(
+export function putTasks(
   model: LanguageModel,
   request: TasksRequest,
   options: PipelineOptions = {},
+): Promise<TasksEvaluation> {
+  return put(model, select(request), request, options);
+}
+
+function select({ tasks, includePaths = [] }: TasksRequest): Selection {
+  const selection = registryOf(includePaths).select(tasks);
+  if (selection.tasks.length === 0) throw new ConfigError('--tasks: name at least one task.');
+  return selection;
+}
+
+async function put(
+  model: LanguageModel,
+  selection: Selection,
+  request: TasksRequest,
+  options: PipelineOptions,
   countTokens?: (text: string) => number,
 ): Promise<TasksEvaluation> {
   const cache = cacheFolder(process.cwd());
-  const selection = registryOf(request.includePaths ?? []).select(request.tasks);
-  if (selection.tasks.length === 0) throw new ConfigError('--tasks: name at least one task.');
   const runOptions = {
     cache,
     fresh: options.fresh,

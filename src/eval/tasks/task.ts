@@ -223,10 +223,7 @@ export class Task {
               ? doc[field.text]
               : literalEval(this.render(field, doc));
     if (Array.isArray(value)) return value.map(str);
-    throw new DataError(
-      this.definition.file,
-      `doc_to_choice: a list of choices expected, found ${JSON.stringify(value)}`,
-    );
+    throw new TemplateError(`doc_to_choice: a list of choices expected, found ${JSON.stringify(value)}`);
   }
 
   /** The contexts of a document: one, or one a choice where choices are inputs. */
@@ -279,10 +276,7 @@ export class Task {
     const index = typeof answer === 'boolean' ? Number(answer) : answer;
     const text = choices && typeof index === 'number' ? choices.at(index) : Array.isArray(index) ? index[0] : index;
     if (typeof text !== 'string')
-      throw new DataError(
-        this.definition.file,
-        `doc_to_target: a few-shot answer must be a text, found ${str(answer)}`,
-      );
+      throw new TemplateError(`doc_to_target: a few-shot answer must be a text, found ${str(answer)}`);
     return [user, { role: 'assistant', content: delimit(genPrefix, text, ' '), delimiter: fewshotDelimiter }];
   }
 

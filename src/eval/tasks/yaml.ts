@@ -100,6 +100,7 @@ export type HeadingKeys = RawConfig;
 
 const HEADING_KEYS = /^(?:task|group|tag|include|class)[ \t]*:/;
 const PLAIN = /^(\w+)[ \t]*:[ \t]*(['"]?)([A-Za-z_][\w./+-]*)\2[ \t]*(?:#.*)?$/;
+const PLAIN_ITEM = /^[ \t]*-[ \t]+(['"]?)([A-Za-z_][\w./+-]*)\1[ \t]*(?:#.*)?$/;
 /** Words that YAML takes for something else than a string. */
 const NOT_STRINGS = /^(?:y|n|yes|no|on|off|true|false|null)$/i;
 
@@ -117,7 +118,13 @@ function headingKeys(file: string, known: Map<string, HeadingKeys>, seen: readon
     }
     let end = i + 1;
     while (end < lines.length && /^(?:[ \t]|-|$|#)/.test(lines[end])) end++;
-    Object.assign(own, parseYaml(lines.slice(i, end).join('\n'), file));
+    const part = lines.slice(i, end).filter((line) => line.trim() !== '');
+    const items = part.slice(1).map((line) => PLAIN_ITEM.exec(line)?.[2]);
+    // Members of a group are read when it is chosen.
+    if (/^task[ \t]*:[ \t]*$/.test(part[0])) own.task = part.length > 1 ? [] : null;
+    else if (/:[ \t]*$/.test(part[0]) && items.length > 0 && items.every((item) => item && !NOT_STRINGS.test(item)))
+      own[part[0].split(':')[0].trim()] = items;
+    else Object.assign(own, parseYaml(part.join('\n'), file));
   }
   const { include, ...rest } = own;
   const merged: HeadingKeys = {};
