@@ -1,5 +1,5 @@
-// Are two LaTeX expressions the same number or the same rational function? Exact where it answers: numbers, fractions, decimals, square roots of
-// whole numbers, powers, sums and products with variables, in whatever order. It stands where lm-evaluation-harness asks sympy to simplify a
+// Are two LaTeX expressions the same number or the same rational function? Exact where it answers: numbers, fractions, decimals, roots and
+// powers, factorials, sums and products with variables, in whatever order. It stands where lm-evaluation-harness asks sympy to simplify a
 // difference to zero. It never calls different expressions equal; what it cannot read (matrices, intervals, lists, logarithms of sums that would
 // need an identity) it calls unequal unless both are written alike.
 
@@ -131,6 +131,12 @@ function power(base: Ratio, exponent: Ratio): Ratio {
     return e.num < 0n ? inverse(result) : result;
   }
   if (e && e.den === 2n) return power(squareRoot(base), whole(e.num));
+  const value = rational(base);
+  if (e && value && value.num >= 0n && e.den < 20n && e.num > 0n && e.num < 20n) {
+    const roots = [value.num, value.den].map((n) => wholeRoot(n, e.den));
+    if (roots.every((n) => n !== undefined))
+      return power(times(whole(roots[0]!), inverse(whole(roots[1]!))), whole(e.num));
+  }
   return atom(`pow(${written(base)},${written(exponent)})`);
 }
 
@@ -166,7 +172,7 @@ function written(a: Ratio): string {
 }
 
 const TOKEN =
-  /\s+|\\[,;:! ]|\\(?:left|right)(?![a-zA-Z])|~|(\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)|(\\[a-zA-Z]+|\\%)|([a-zA-Z])|([-+*/^_{}()[\]])/y;
+  /\s+|\\[,;:! ]|\\(?:left|right)(?![a-zA-Z])|~|(\d+(?:,\d{3})*(?:\.\d+)?)|(\\[a-zA-Z]+|\\%)|([a-zA-Z])|([-+*/^_{}()[\]!|])/y;
 const FUNCTIONS = new Set([
   '\\sin',
   '\\cos',
@@ -221,7 +227,7 @@ function parse(text: string): Ratio {
       } else if (token === '/' || token === '\\div') {
         at++;
         value = times(value, inverse(signed()));
-      } else if (token !== undefined && !/^[-+)}\]^_]$/.test(token)) value = times(value, raised());
+      } else if (token !== undefined && !/^[-+)}\]^_!|]$/.test(token)) value = times(value, raised());
       else return value;
     }
   };
@@ -237,7 +243,8 @@ function parse(text: string): Ratio {
     return raised();
   };
   const raised = (): Ratio => {
-    const base = single();
+    let base = single();
+    for (; all[at] === '!'; at++) base = whole(factorial(asWhole(base)));
     if (all[at] !== '^') return base;
     at++;
     if (all[at] !== '-') return power(base, single());
@@ -281,17 +288,34 @@ function parse(text: string): Ratio {
       const value = reduced(BigInt(integer + decimals), 10n ** BigInt(decimals.length));
       return { over: constant(value), under: ONE };
     }
-    if (/^[a-zA-Z]$/.test(token) || SYMBOLS.has(token)) return atom(token + subscript());
+    if (/^[a-zA-Z]$/.test(token) || SYMBOLS.has(token)) {
+      const name = token + subscript();
+      // A letter before a parenthesis is a function of what is in it, as sympy reads it.
+      return all[at] === '(' ? atom(`${name}(${written(group(')'))})`) : atom(name);
+    }
     if (/^\\[dtc]?frac$/.test(token)) {
       const over = argument();
       return times(over, inverse(argument()));
     }
     if (token === '\\sqrt') {
       if (all[at] !== '[') return squareRoot(argument());
-      const degree = rational(group(']'));
-      if (degree?.num === 2n && degree.den === 1n) return squareRoot(argument());
-      if (degree === undefined) throw new Unreadable();
-      return root(argument(), degree);
+      const degree = inverse(group(']'));
+      return power(argument(), degree);
+    }
+    if (token === '\\binom') {
+      const [n, k] = [argument(), argument()].map(asWhole) as [bigint, bigint];
+      return whole(k > n ? 0n : factorial(n) / factorial(k) / factorial(n - k));
+    }
+    if (token === '|') {
+      const inside = sum();
+      expect('|');
+      const value = rational(inside);
+      return value === undefined ? atom(`abs(${written(inside)})`) : value.num < 0n ? negative(inside) : inside;
+    }
+    if (token === '\\log' && all[at] === '_') {
+      at++;
+      const base = argument();
+      return logarithm(base, raised());
     }
     if (FUNCTIONS.has(token)) {
       if (all[at] === '^' || all[at] === '_') throw new Unreadable();
@@ -304,12 +328,30 @@ function parse(text: string): Ratio {
   return value;
 }
 
-/** A root that comes out even is its number, any other an atom. */
-function root(a: Ratio, degree: Fraction): Ratio {
+/** The number whose power this is. */
+function wholeRoot(n: bigint, degree: bigint): bigint | undefined {
+  const near = BigInt(Math.round(Number(n) ** (1 / Number(degree))));
+  return near ** degree === n ? near : undefined;
+}
+
+function asWhole(a: Ratio): bigint {
   const value = rational(a);
-  if (value && value.den === 1n && value.num >= 0n && degree.den === 1n && degree.num > 0n && degree.num < 20n) {
-    const near = BigInt(Math.round(Number(value.num) ** (1 / Number(degree.num))));
-    if (near ** degree.num === value.num) return whole(near);
-  }
-  return atom(`root(${written(a)},${degree.num}/${degree.den})`);
+  if (value === undefined || value.den !== 1n || value.num < 0n || value.num > 1000n) throw new Unreadable();
+  return value.num;
+}
+
+function factorial(n: bigint): bigint {
+  if (n > 50n) throw new Unreadable();
+  let product = 1n;
+  for (let i = 2n; i <= n; i++) product *= i;
+  return product;
+}
+
+/** A number where the argument is a power of the base, else an atom. */
+function logarithm(base: Ratio, a: Ratio): Ratio {
+  const [b, value] = [rational(base), rational(a)];
+  if (b && value && b.den === 1n && value.den === 1n && b.num > 1n)
+    for (let k = 0n, reached = 1n; reached <= value.num && k <= BigInt(MAX_POWER); k++, reached *= b.num)
+      if (reached === value.num) return whole(k);
+  return atom(`log(${written(base)},${written(a)})`);
 }

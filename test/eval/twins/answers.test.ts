@@ -104,6 +104,9 @@ describe('expressions', () => {
       ['3^{-2}', '\\dfrac{1}{9}'],
       ['\\left(2+\\sqrt{5}\\right)\\left(2-\\sqrt{5}\\right)', '-1'],
       ['x_1+x_{2}', 'x_2+x_1'],
+      ['\\sqrt[3]{4}', '4^{1/3}'],
+      ['\\binom{5}{2}+|-3|+3!', '19'],
+      ['\\log_28', '3'],
     ];
     for (const [a, b] of same) expect(sameExpression(a!, b!), `${a} ${b}`).toBe(true);
   });
