@@ -1,6 +1,7 @@
 // AfroBench, AfriXNLI: labels, parts of speech, named entities, answers and summaries in African languages. Tasks whose prompts are sentences
 // inside of the Python (AfriMMLU, MAFAND) have no twin.
-import { count, overlap, SPACE, strip, WORD } from './python.ts';
+import { WHITE as SPACE, strip } from '../python/text.ts';
+import { count, overlap, WORD } from './python.ts';
 import { type Pair, rougeL, squadForm, tokenF1, weightedF1 } from './scores.ts';
 import type { Doc, MetricArguments, Twins } from './types.ts';
 
@@ -43,7 +44,7 @@ function entityForm(text: string): string {
 
 /** "PER: Ada $$ LOC: Lagos" -> one "tag, entity" each. */
 function entities(said: string | readonly string[]): string[] {
-  const text = typeof said === 'string' ? said : said.map(strip).join(' ');
+  const text = typeof said === 'string' ? said : said.map((part) => strip(part)).join(' ');
   return strip(text)
     .split('$$')
     .flatMap((part) => part.split('$').filter(Boolean))

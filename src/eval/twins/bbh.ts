@@ -1,5 +1,6 @@
 // BIG-Bench Hard without examples (Suzgun et al. 2022): filters that find an answer in a free text. Each is made with its options.
-import { escapeRegExp, strip, words } from './python.ts';
+import { compileRegex, escapeRegex } from '../python/regex.ts';
+import { strip, split as words } from '../python/text.ts';
 import type { Doc, TwinFilter, Twins } from './types.ts';
 
 interface RegexOptions {
@@ -20,7 +21,7 @@ function found(regex: RegExp, text: string, select: number): string {
 }
 
 function without(text: string, { regexes_to_ignore, ignore_case, ignore_punctuation }: RegexOptions): string {
-  let left = (regexes_to_ignore ?? []).reduce((rest, pattern) => rest.replace(new RegExp(pattern, 'g'), ''), text);
+  let left = (regexes_to_ignore ?? []).reduce((rest, pattern) => rest.replace(compileRegex(pattern), ''), text);
   if (ignore_case) left = left.toLowerCase();
   return ignore_punctuation ? left.replace(/\p{P}/gu, '') : left;
 }
@@ -35,8 +36,8 @@ const INVALID = '[invalid]';
 /** A match of any of the patterns, told by the first pattern that finds itself in it. */
 function mapped(options: RegexOptions): TwinFilter {
   const { regex_pattern_to_value: values = {}, group_select: select = 0, fallback = INVALID } = options;
-  const any = new RegExp(Object.keys(values).join('|'), 'g');
-  const patterns = Object.entries(values).map(([pattern, value]) => [new RegExp(pattern, 'g'), value] as const);
+  const any = compileRegex(Object.keys(values).join('|'));
+  const patterns = Object.entries(values).map(([pattern, value]) => [compileRegex(pattern), value] as const);
   return perDocument(() => (response) => {
     const match = found(any, without(response, options), select);
     if (match === '') return fallback;
@@ -54,16 +55,15 @@ function multipleChoice(options: RegexOptions): TwinFilter {
     const letters = choices.map((_, i) => String.fromCharCode(65 + i));
     const letterOf = new Map(choices.map((choice, i) => [choice, `(${letters[i]})`]));
     // Longest first, so that a choice which begins another does not stand in its way.
-    const byText = new RegExp(
+    const byText = compileRegex(
       choices
-        .map(escapeRegExp)
+        .map(escapeRegex)
         .sort((a, b) => b.length - a.length)
         .join('|'),
-      'g',
     );
-    const byLetter = new RegExp(`:[\\s]*(${letters.join('|')})`, 'g');
+    const byLetter = compileRegex(`:[\\s]*(${letters.join('|')})`);
     return (response) => {
-      const match = found(new RegExp(regex_pattern, 'g'), response, select);
+      const match = found(compileRegex(regex_pattern), response, select);
       if (match !== '') return match;
       const text = found(byText, without(response, options), select);
       if (text !== '') return letterOf.get(text) ?? text;
@@ -127,7 +127,7 @@ function numberParse({
   group_select: select = 0,
   fallback = INVALID,
 }: RegexOptions): TwinFilter {
-  const digits = new RegExp(regex_pattern, 'g');
+  const digits = compileRegex(regex_pattern);
   return perDocument(() => (response) => {
     const match = found(digits, response, select);
     if (match !== '') return match;
@@ -141,7 +141,7 @@ function numberParse({
 function wordSort(): TwinFilter {
   return perDocument((doc) => {
     const listed = words((doc.input as string).split('List:')[1]!);
-    const any = new RegExp(listed.map((word) => `\\b${word}\\b`).join('|'), 'g');
+    const any = new RegExp(listed.map((word) => `\\b${word}\\b`).join('|'));
     return (response) => {
       const said = [...response.matchAll(any)].map(([word]) => word);
       return said.filter((word, i) => said.lastIndexOf(word) === i).join(' ');

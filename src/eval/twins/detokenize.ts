@@ -1,5 +1,5 @@
 // WikiText and C4 as running text again, and what their perplexities are counted by.
-import { SPACE } from './python.ts';
+import { WHITE as SPACE } from '../python/text.ts';
 import type { Doc, Twins } from './types.ts';
 
 const S = `[${SPACE}]`;

@@ -1,5 +1,6 @@
 // DROP (Dua et al. 2019): answers as bags of words, numbers that must agree, and the best pairing of spans.
-import { floatText, mean, PUNCTUATION, parseFloatStrict, roundDecimals, strip, wholeWords, words } from './python.ts';
+import { PyFloat, str, strip, split as words } from '../python/text.ts';
+import { mean, PUNCTUATION, parseFloatStrict, roundDecimals, wholeWords } from './python.ts';
 import type { Doc, Twins } from './types.ts';
 
 interface DropAnswer {
@@ -34,7 +35,7 @@ function normal(answer: string): string {
       const bare =
         parseFloatStrict(lower) === undefined ? [...lower].filter((c) => !PUNCTUATION.has(c)).join('') : lower;
       const value = parseFloatStrict(bare);
-      return words((value === undefined ? bare : floatText(value)).replace(ARTICLES, ' ')).join(' ');
+      return words((value === undefined ? bare : str(new PyFloat(value))).replace(ARTICLES, ' ')).join(' ');
     })
     .filter((token) => token !== '')
     .join(' ');

@@ -1,6 +1,7 @@
 // GPQA (Rein et al. 2023): four answers in an order drawn by lot.
-import { strip } from './python.ts';
-import { PythonRandom } from './python-random.ts';
+
+import { PythonRandom } from '../python/random.ts';
+import { strip } from '../python/text.ts';
 import type { Doc, Twins } from './types.ts';
 
 const text = (answer: string | null, withoutBrackets: boolean): string => {

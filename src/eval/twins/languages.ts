@@ -1,7 +1,9 @@
 // Multiple choice in many languages: documents brought to a query, choices and the place of the right one. Labels and one-line instructions are
 // those of the tasks. Tasks whose prompts are longer texts inside of the Python have no twin.
+
+import { literalEval } from '../python/literal.ts';
+import { PyFloat, strip } from '../python/text.ts';
 import { wikiHowText } from './multiple-choice.ts';
-import { literal, strip } from './python.ts';
 import { macroF1, microF1, weightedF1 } from './scores.ts';
 import { mc2 } from './truthfulqa.ts';
 import type { Doc, Twins } from './types.ts';
@@ -396,11 +398,13 @@ export const wsc273: Twins = {
   }),
 };
 
+const numberOf = (value: unknown) => (value instanceof PyFloat ? value.value : Number(value));
+
 /** EQ-Bench (Paech 2023): four emotions scored from 0 to 10, small misses forgiven along an S, nonsense at random worth 0. */
 export const eqBench: Twins = {
   'utils.calculate_score_fullscale': (doc: Doc, [response]: readonly string[]) => {
-    const reference = literal(doc.reference_answer_fullscale) as Record<string, string | number>;
-    const gold = new Map([1, 2, 3, 4].map((i) => [reference[`emotion${i}`], Number(reference[`emotion${i}_score`])]));
+    const reference = literalEval(doc.reference_answer_fullscale) as Record<string, unknown>;
+    const gold = new Map([1, 2, 3, 4].map((i) => [reference[`emotion${i}`], numberOf(reference[`emotion${i}_score`])]));
     const said = new Map([...response!.matchAll(/([\p{L}\p{N}_]+):\s+(\p{Nd}+)/gu)].map((m) => [m[1]!, Number(m[2])]));
     if (said.size !== 4 || ![...said.keys()].every((emotion) => gold.has(emotion)))
       return { eqbench: 0, percent_parseable: 0 };

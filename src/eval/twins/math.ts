@@ -2,8 +2,10 @@
 // Hendrycks: texts are normalised and compared. Minerva (Lewkowycz et al. 2022, appendix D): another normalisation, then equality of expressions,
 // for which lm-evaluation-harness asks sympy; see exact-algebra.ts for what stands here in its place. `math_verify`, which calls the package of that
 // name there, is here the same equality on the boxed answer, or else the last formula or number.
+
+import { strip } from '../python/text.ts';
 import { sameExpression } from './exact-algebra.ts';
-import { strip, WORD } from './python.ts';
+import { WORD } from './python.ts';
 import { shots } from './shots.ts';
 import type { Doc, Twins } from './types.ts';
 

@@ -1,7 +1,7 @@
 // MMLU-Pro (Wang et al. 2024) and its relatives: a question with up to 16 options, reasoned about step by step.
 
+import { strip } from '../python/text.ts';
 import { PROX_LABELS } from './prox-labels.ts';
-import { strip } from './python.ts';
 import { proCategories } from './subjects.ts';
 import type { Doc, Twins } from './types.ts';
 

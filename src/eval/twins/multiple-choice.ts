@@ -1,5 +1,7 @@
 // HellaSwag, WinoGrande and tasks in their manner, RACE, MuSR, arithmetic: documents as choices or texts.
-import { capitalize, literal, strip } from './python.ts';
+import { literalEval } from '../python/literal.ts';
+import { strip } from '../python/text.ts';
+import { capitalize } from './python.ts';
 import type { Doc, Twins } from './types.ts';
 
 /** WikiHow's headings and notes in brackets go, as the authors' own reader does it. */
@@ -59,7 +61,7 @@ interface RaceProblem {
   answer: string;
 }
 
-const problems = (doc: Doc) => literal(doc.problems) as RaceProblem[];
+const problems = (doc: Doc) => literalEval(doc.problems) as RaceProblem[];
 const answerOf = (problem: RaceProblem) => 'ABCD'.indexOf(problem.answer);
 
 /** The earlier questions of an article are shown with their answers; the last is asked. */
@@ -79,9 +81,9 @@ export const race: Twins = named('preprocess_race', {
 });
 
 export const musr: Twins = named('utils', {
-  doc_to_choice: (doc: Doc) => literal(doc.choices),
+  doc_to_choice: (doc: Doc) => literalEval(doc.choices),
   doc_to_text: (doc: Doc) => {
-    const choices = (literal(doc.choices) as string[]).map((choice, i) => `${i + 1} - ${choice}\n`);
+    const choices = (literalEval(doc.choices) as string[]).map((choice, i) => `${i + 1} - ${choice}\n`);
     return `${doc.narrative}\n\n${doc.question}\n\n${choices.join('')}\nAnswer:`;
   },
 });

@@ -1,43 +1,18 @@
-// What Python's strings, numbers and numpy's sums do where JavaScript's do something else. Twins use these, so that equal texts score equally.
+// What Python's strings, numbers and numpy's sums do where JavaScript's do something else, beyond ../python/text.ts. Twins use these, so that
+// equal texts score equally.
+import { strip } from '../python/text.ts';
 
-/** Inside of a character class: what Python counts as white space (str.isspace, re's \s). */
-export const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 /** Inside of a character class of a `u` expression: what re's \w means for text. */
 export const WORD = '\\p{L}\\p{N}_';
 
-const LEADING = new RegExp(`^[${SPACE}]+`);
-const TRAILING = new RegExp(`[${SPACE}]+$`);
-const SPACES = new RegExp(`[${SPACE}]+`);
-
 /** string.punctuation */
 export const PUNCTUATION: ReadonlySet<string> = new Set('!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~');
-
-/** str.strip() */
-export function strip(text: string): string {
-  return text.replace(LEADING, '').replace(TRAILING, '');
-}
-
-/** str.rstrip() */
-export function stripEnd(text: string): string {
-  return text.replace(TRAILING, '');
-}
-
-/** str.split() without arguments */
-export function words(text: string): string[] {
-  const stripped = strip(text);
-  return stripped === '' ? [] : stripped.split(SPACES);
-}
 
 /** str.capitalize(): the first character as in a title, the rest small. */
 export function capitalize(text: string): string {
   const first = String.fromCodePoint(...(text === '' ? [] : [text.codePointAt(0)!]));
   const upper = [...first.toUpperCase()];
   return (upper[0] ?? '') + upper.slice(1).join('').toLowerCase() + text.slice(first.length).toLowerCase();
-}
-
-/** re.escape for an expression of ours: matches this very text. */
-export function escapeRegExp(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 }
 
 /** An expression for one of the words, alone, as \b(...)\b finds it in Python: between characters that are no letters of any script. */
@@ -65,22 +40,6 @@ function digitValue(digit: string): number {
   let zero = code;
   while (code - zero < 9 && /\p{Nd}/u.test(String.fromCodePoint(zero - 1))) zero--;
   return code - zero;
-}
-
-/** repr of a float: the shortest digits, with an exponent below 1e-4 and from 1e16 on. */
-export function floatText(value: number): string {
-  if (Number.isNaN(value)) return 'nan';
-  if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
-  if (value === 0) return Object.is(value, -0) ? '-0.0' : '0.0';
-  const [mantissa, exponentText] = value.toExponential().split('e') as [string, string];
-  const exponent = Number(exponentText);
-  if (exponent < -4 || exponent >= 16)
-    return `${mantissa}e${exponent < 0 ? '-' : '+'}${String(Math.abs(exponent)).padStart(2, '0')}`;
-  const digits = mantissa.replace(/[-.]/g, '');
-  const sign = value < 0 ? '-' : '';
-  if (exponent < 0) return `${sign}0.${'0'.repeat(-exponent - 1)}${digits}`;
-  const whole = digits.slice(0, exponent + 1).padEnd(exponent + 1, '0');
-  return `${sign}${whole}.${digits.slice(exponent + 1) || '0'}`;
 }
 
 /** numpy's round of a float64: half to even, after scaling. */
@@ -130,100 +89,3 @@ export function overlap<T>(a: ReadonlyMap<T, number>, b: ReadonlyMap<T, number>)
   for (const [value, n] of a) shared += Math.min(n, b.get(value) ?? 0);
   return shared;
 }
-
-/**
- * Reads a literal as ast.literal_eval does: numbers, texts, True, False, None, lists, tuples and dictionaries.
- *
- * @throws Error where the text is no literal
- */
-export function literal(text: string): unknown {
-  let at = 0;
-  const fail = (): never => {
-    throw new Error(`not a Python literal at character ${at}: ${text.slice(at, at + 40)}`);
-  };
-  const skip = () => {
-    while (at < text.length && /\s/.test(text[at]!)) at++;
-  };
-  const list = (end: string): unknown[] => {
-    const items: unknown[] = [];
-    for (at++, skip(); text[at] !== end; skip()) {
-      items.push(value());
-      skip();
-      if (text[at] === ',') at++;
-      else if (text[at] !== end) fail();
-    }
-    at++;
-    return items;
-  };
-  const string = (): string => {
-    const quote = text.startsWith('"""', at) || text.startsWith("'''", at) ? text.slice(at, at + 3) : text[at]!;
-    let out = '';
-    for (at += quote.length; !text.startsWith(quote, at); ) {
-      if (at >= text.length) fail();
-      if (text[at] !== '\\') {
-        out += text[at++];
-        continue;
-      }
-      const rest = text.slice(at + 1);
-      const coded = /^(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3}))/.exec(rest);
-      if (coded) {
-        const hex = coded[1] ?? coded[2] ?? coded[3];
-        out += String.fromCodePoint(hex === undefined ? Number.parseInt(coded[4]!, 8) : Number.parseInt(hex, 16));
-        at += 1 + coded[0].length;
-      } else {
-        const simple = SIMPLE_ESCAPES[rest[0]!];
-        out += simple ?? `\\${rest[0]}`;
-        at += 2;
-      }
-    }
-    at += quote.length;
-    return out;
-  };
-  const value = (): unknown => {
-    skip();
-    const c = text[at];
-    if (c === '[') return list(']');
-    if (c === '(') return list(')');
-    if (c === '"' || c === "'") {
-      let joined = string();
-      for (skip(); text[at] === '"' || text[at] === "'"; skip()) joined += string();
-      return joined;
-    }
-    if (c === '{') {
-      const entries: Record<string, unknown> = {};
-      for (at++, skip(); text[at] !== '}'; skip()) {
-        const key = value();
-        skip();
-        if (text[at] !== ':') fail();
-        at++;
-        entries[String(key)] = value();
-        skip();
-        if (text[at] === ',') at++;
-        else if (text[at] !== '}') fail();
-      }
-      at++;
-      return entries;
-    }
-    const word = /^(?:True|False|None|[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)/.exec(text.slice(at))?.[0];
-    if (word === undefined) return fail();
-    at += word.length;
-    return word === 'True' ? true : word === 'False' ? false : word === 'None' ? null : Number(word);
-  };
-  const result = value();
-  skip();
-  return at === text.length ? result : fail();
-}
-
-const SIMPLE_ESCAPES: Readonly<Record<string, string>> = {
-  '\\': '\\',
-  "'": "'",
-  '"': '"',
-  n: '\n',
-  r: '\r',
-  t: '\t',
-  a: '\x07',
-  b: '\b',
-  f: '\f',
-  v: '\v',
-  '\n': '',
-};

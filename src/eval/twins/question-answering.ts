@@ -1,5 +1,6 @@
 // Answers in free text: exact match and F1 as SQuAD's script counts them, in several languages; CoQA, ReCoRD, and tasks that look for a text.
-import { capitalize, count, overlap, PUNCTUATION, SPACE, strip, wholeWords, words } from './python.ts';
+import { WHITE as SPACE, strip, split as words } from '../python/text.ts';
+import { capitalize, count, overlap, PUNCTUATION, wholeWords } from './python.ts';
 import { squadForm, tokenF1 } from './scores.ts';
 import type { Doc, Twins } from './types.ts';
 

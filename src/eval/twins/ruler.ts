@@ -1,7 +1,7 @@
 // RULER as lm-evaluation-harness runs it: 500 samples at each length, scored by the share of answers that a response names.
 import { ConfigError } from '../../base/errors.ts';
 import { type LongContextKind, longContextSample, matchAll, readQuestions } from '../long-context/index.ts';
-import { strip } from './python.ts';
+import { strip } from '../python/text.ts';
 import type { DatasetArguments, Doc, Twins } from './types.ts';
 
 const DEFAULT_LENGTHS = [4096];

@@ -1,5 +1,6 @@
 // Scores of texts and labels as Python's packages give them: scikit-learn's F1, SQuAD's normalisation, rouge_score's ROUGE, sacrebleu's BLEU.
-import { count, mean, overlap, PUNCTUATION, stripEnd, wholeWords, words } from './python.ts';
+import { stripEnd, split as words } from '../python/text.ts';
+import { count, mean, overlap, PUNCTUATION, wholeWords } from './python.ts';
 
 /** [gold, prediction] of a document, as aggregations receive them. */
 export type Pair = readonly [unknown, unknown];

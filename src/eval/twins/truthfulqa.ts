@@ -1,5 +1,6 @@
 // TruthfulQA (Lin et al. 2022): the share of probability on true answers (mc2), and answers nearer to true than to false references.
-import { pairwiseSum, strip } from './python.ts';
+import { strip } from '../python/text.ts';
+import { pairwiseSum } from './python.ts';
 import { bleu, rougeLsum, rougeN } from './scores.ts';
 import type { Doc, Twins } from './types.ts';
 
@@ -13,7 +14,7 @@ export function mc2(doc: Doc, results: readonly (readonly [number, boolean])[]) 
 
 const withPeriods = (answers: readonly string[]) =>
   answers
-    .map(strip)
+    .map((answer) => strip(answer))
     .filter((answer) => answer !== '')
     .map((answer) => (answer.endsWith('.') ? answer : `${answer}.`));
 
