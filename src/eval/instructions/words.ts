@@ -1,8 +1,16 @@
 // Words as IFEval counts them.
-import { countMatches, isUpper, splitWords, WORD } from './python-text.ts';
+import { BOUNDARY, countMatches, isUpper, SPACE, splitWords, WORD } from './python-text.ts';
 import { splitSentences } from './sentences.ts';
 
+const SPACES = new RegExp(`[${SPACE}]+`, 'gu');
 const WORDS = new RegExp(`[${WORD}]+`, 'gu');
+
+/** Two words written as one. */
+const PAIRS = new RegExp(
+  `${BOUNDARY}(?:(can)(not)|(d)('ye)|(gim|lem)(me)|(gon)(na)|(got)(ta)|(mor)('n)|(wan)(na)(?=[${SPACE}]))${BOUNDARY}`,
+  'giu',
+);
+const TIS = new RegExp(` ('t)(is|was)${BOUNDARY}`, 'giu');
 
 /** Runs of letters, digits and underscores: "don't" is two. */
 export function countWords(text: string): number {
@@ -24,20 +32,18 @@ export function countCapitalWords(text: string): number {
 function separate(sentence: string): string {
   const apart = sentence
     .replace(/[.][\])}>"'»”’ ]*$/u, (end) => ` ${end}`)
-    .replace(/[:,](?!\p{Nd})/gu, '$& ')
+    .replace(/[:,](?!\p{Nd})/gu, ' $& ')
     .replace(/[«“‘„»”’`"]|''|\.{2,}|--|[;@#$%&?!*[\](){}<>\u2012-\u2015]/g, ' $& ')
-    .replace(/\s+/g, ' ');
+    .replace(SPACES, ' ');
   return ` ${apart} `
     .replace(/([^' ])('[sSmMdD]|') /g, '$1 $2 ')
     .replace(/([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) /g, '$1 $2 ')
-    .replace(/\b(can)(not)\b|\b(d)('ye)\b|\b(gim|lem)(me)\b|\b(gon|wan)(na)\b|\b(got)(ta)\b|\b(mor)('n)\b/gi, splitPair)
-    .replace(/ ('t)(is|was)\b/gi, ' $1 $2 ');
+    .replace(PAIRS, splitPair)
+    .replace(TIS, ' $1 $2 ');
 }
 
-/** Puts a space between the two groups that took part. */
+/** Spaces around the two groups that took part. */
 function splitPair(...args: unknown[]): string {
-  return args
-    .slice(1, 13)
-    .filter((part) => typeof part === 'string')
-    .join(' ');
+  const [first, second] = args.slice(1, 15).filter((part) => typeof part === 'string');
+  return ` ${first} ${second} `;
 }
