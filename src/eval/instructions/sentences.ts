@@ -10,7 +10,7 @@ const CLOSING = /^["')\]}‘’“”«»]+(?:\s+|(?=--)|$)/u;
 const ABBREVIATIONS = new Set(
   (
     'mr mrs ms dr prof rev gen col capt lt sgt maj gov sen rep hon pres st ste mt ft jr sr bros co corp inc ltd llc ' +
-    'vs v etc al cf ca approx dept est fig figs vol vols no nos pp p op ed eds repr chap sec art ch ' +
+    'vs v al cf ca approx dept est fig figs vol vols no nos pp p op ed eds repr chap sec art ch ' +
     'jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri ' +
     'e.g i.e a.m p.m u.s u.k u.n d.c n.y l.a b.c a.d e.u ph.d m.d b.a m.a b.s m.s j.d u.s.a u.s.s.r ' +
     'ave blvd rd ln ala ariz calif conn fla ill ind kan mass mich minn mo neb nev okla ore pa tenn tex va wash wis'
