@@ -3,6 +3,7 @@
 import type { CleanOptions } from '../../../config/index.ts';
 import { KINDS, LETTER, SPACE, UNSPACED } from '../characters.ts';
 import type { Step } from '../types.ts';
+import { type DetectLanguage, loadDetector } from './language-detector.ts';
 import { below } from './limits.ts';
 
 /**
@@ -21,13 +22,8 @@ const SAMPLE_CHARS = PIECE_CHARS * PIECES;
 const CHARS_A_SAMPLE = 16_384;
 const MAX_SAMPLES = 8;
 
-interface Detector {
-  detect(text: string): { language: string; getScores(): Record<string, number> };
-}
-
 export async function language(options: CleanOptions<'language'>): Promise<Step> {
-  // The smallest of its tables: on 350 bytes as sure as the largest, which takes 300 MB more in each worker.
-  const { eld } = (await import('eld/extrasmall')) as { eld: Detector };
+  const detect = await loadDetector();
   const { keep, minLetters = DEFAULT_MIN_LETTERS } = options;
   const min = options.min ?? (keep ? DEFAULT_MIN : 0);
   return {
@@ -36,7 +32,7 @@ export async function language(options: CleanOptions<'language'>): Promise<Step>
       const samples = samplesOf(text);
       const numLetters = samples.reduce((sum, sample) => sum + countLetters(sample), 0);
       if (numLetters < minLetters) return { metadata: { language: 'unknown' } };
-      const { best, score } = bestOf(eld, samples);
+      const { best, score } = bestOf(detect, samples);
       if (score > 0 && keep && !keep.includes(best)) return { removed: { reason: `another language: ${best}` } };
       const languageScore = Math.round(score * 1e4) / 1e4;
       return (
@@ -46,15 +42,14 @@ export async function language(options: CleanOptions<'language'>): Promise<Step>
   };
 }
 
-function bestOf(eld: Detector, samples: readonly string[]): { best: string; score: number } {
+function bestOf(detect: DetectLanguage, samples: readonly string[]): { best: string; score: number } {
   if (samples.length === 1) {
-    const found = eld.detect(samples[0]!);
-    return { best: found.language, score: found.getScores()[found.language] ?? 0 };
+    const { language, scores } = detect(samples[0]!);
+    return { best: language, score: scores.find(([name]) => name === language)?.[1] ?? 0 };
   }
   const sums = new Map<string, number>();
   for (const sample of samples)
-    for (const [name, score] of Object.entries(eld.detect(sample).getScores()))
-      sums.set(name, (sums.get(name) ?? 0) + score);
+    for (const [name, score] of detect(sample).scores) sums.set(name, (sums.get(name) ?? 0) + score);
   let [best, most] = ['', 0];
   for (const [name, sum] of sums) if (sum > most) [best, most] = [name, sum];
   return { best, score: most / samples.length };
