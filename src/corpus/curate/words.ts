@@ -198,13 +198,30 @@ function sameUnits(units: Uint16Array, start: number, end: number, otherStart: n
 
 /** Those of one word. @param words of numberWords */
 export function repeatedWords(words: Int32Array): RepeatedNgrams {
-  const positions = new Int32Array(words.length);
   const counts = new Int32Array(words.length);
+  for (let i = 0; i < words.length; i++) counts[words[i]!]!++;
+  // Numbers of words are their own order already: only those that are left are counted anew.
+  const renumbered = new Int32Array(words.length);
+  const positions = new Int32Array(words.length);
+  const ids = new Int32Array(words.length);
+  let [numIds, length] = [0, 0];
   for (let i = 0; i < words.length; i++) {
-    positions[i] = i;
-    counts[words[i]!]!++;
+    const id = words[i]!;
+    if (counts[id]! < 2) continue;
+    if (renumbered[id] === 0) {
+      renumbered[id] = ++numIds;
+      // Behind what is still to be read: a new number is never larger than the old one.
+      counts[numIds - 1] = counts[id]!;
+    }
+    positions[length] = i;
+    ids[length++] = renumbered[id]! - 1;
   }
-  return onlyRepeated(1, positions, words.slice(), counts, words.length);
+  return {
+    n: 1,
+    positions: positions.subarray(0, length),
+    ids: ids.subarray(0, length),
+    counts: counts.slice(0, numIds),
+  };
 }
 
 /**
@@ -215,12 +232,13 @@ export function extendNgrams({ n, positions, ids }: RepeatedNgrams, words: Int32
   const seen = emptyTable(positions.length);
   const longer = new Int32Array(positions.length);
   for (let i = 0; i < positions.length; i++) {
-    const next = positions[i]! + n;
-    if (next >= words.length) {
+    // What repeats at n + 1 words repeats at n from its second word on, too.
+    if (positions[i + 1] !== positions[i]! + 1) {
       longer[i] = -1;
       continue;
     }
-    const [head, tail] = [ids[i]!, words[next]!];
+    const head = ids[i]!;
+    const tail = words[positions[i]! + n]!;
     const hash = mix(head, tail);
     let slot = hash & seen.mask;
     let id = seen.slots[slot]!;

@@ -158,11 +158,12 @@ function withoutMarks(line: string): string {
 /** What every pattern begins with, behind signs. */
 const FIRST =
   /^[\s|»«›‹→←▶►•·*#>+<-]{0,20}(?:th(?:is|e)|our|we|by|manage|accept|reject|allow|deny|decline|copyright|©|\(c\)|older|newer|next|previous|page|share|tweet|pin|e-?mail|print|like|follow|find|join|facebook|twitter|linkedin|pinterest|whatsapp|reddit|instagram|youtube|tumblr|telegram|google|rss|please|log|sign|regist|subscribe|your?|already|don|not|enable|turn|activate|sorry|javascript|save|lorem|view|shopping|\d)/;
-const ARROWS = '»→›>.…';
+const ARROWS = '»→›>…';
 
 /** Or what the two that may begin with anything hold. Decides most lines by their first word. */
 function mayMatch(line: string): boolean {
-  return FIRST.test(line) || ARROWS.includes(line[line.length - 1]!) || line.includes('all rights reserved');
+  const isOnward = ARROWS.includes(line[line.length - 1]!) || line.endsWith('...');
+  return isOnward || line.includes('all rights reserved') || FIRST.test(line);
 }
 
 function numWordsAbove(line: string, limit: number): boolean {

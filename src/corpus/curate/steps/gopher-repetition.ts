@@ -63,13 +63,28 @@ interface Copies {
   chars: number;
 }
 
+/**
+ * Parts of another length, first or last character are other parts, which tells nearly all of them apart: only the rest is compared, so most
+ * of the text is not even looked at.
+ */
 export function countCopies(parts: readonly string[]): Copies {
-  const seen = new Set<string>();
-  let chars = 0;
+  const seen = new Map<number, string | Set<string>>();
+  let [copies, chars] = [0, 0];
   for (const part of parts) {
-    if (seen.size === seen.add(part).size) chars += part.length;
+    const { length } = part;
+    const key = (length << 14) ^ (part.charCodeAt(0) << 7) ^ part.charCodeAt(length - 1);
+    const known = seen.get(key);
+    if (known === undefined) {
+      seen.set(key, part);
+      continue;
+    }
+    if (typeof known === 'string' ? known === part : known.has(part)) {
+      copies++;
+      chars += length;
+    } else if (typeof known === 'string') seen.set(key, new Set([known, part]));
+    else known.add(part);
   }
-  return { numParts: parts.length, copies: parts.length - seen.size, chars };
+  return { numParts: parts.length, copies, chars };
 }
 
 function judgeNgrams({ text, units, wordTable: words }: TextView, longest: number, limits: typeof GOPHER_REPETITION) {
