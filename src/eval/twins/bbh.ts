@@ -141,7 +141,7 @@ function numberParse({
 function wordSort(): TwinFilter {
   return perDocument((doc) => {
     const listed = words((doc.input as string).split('List:')[1]!);
-    const any = new RegExp(listed.map((word) => `\\b${word}\\b`).join('|'));
+    const any = compileRegex(listed.map((word) => `\\b${word}\\b`).join('|'));
     return (response) => {
       const said = [...response.matchAll(any)].map(([word]) => word);
       return said.filter((word, i) => said.lastIndexOf(word) === i).join(' ');
