@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { formatBytes, formatCount } from '../base/units.ts';
 import type { EvalReport, EvalResults, MetricResult, TaskEntry } from '../eval/index.ts';
 import {
@@ -31,6 +31,10 @@ interface EvalOptions extends CommonOptions {
   output?: string;
   base?: string;
   report?: string;
+  api?: string;
+  apiKind: 'completions' | 'chat';
+  tokenizer?: string;
+  concurrency?: number;
   data?: string[];
   config?: string;
   seqLen?: number;
@@ -63,6 +67,17 @@ export function evalCommand(output: Output): Command {
     .option('--output <dir>', "write the report, samples and lm-evaluation-harness's result files there")
     .option('--base <model>', 'put the tasks to this model, too, and tell what was learned and forgotten')
     .option('--report <file>', 'with --base: write a page with figures and examples, .html or .md')
+    .option(
+      '--api <url>',
+      'put the tasks to the model of this name behind an OpenAI-compatible API; its key: OPENAI_API_KEY',
+    )
+    .addOption(
+      new Option('--api-kind <kind>', 'with --api: chat APIs give answers only, no likelihoods')
+        .choices(['completions', 'chat'])
+        .default('completions'),
+    )
+    .option('--tokenizer <dir>', "with --api: a folder with the model's tokenizer, for likelihoods as of a checkpoint")
+    .option('--concurrency <n>', 'with --api: requests under way at once (default: 8)', positiveInteger)
     .option('--data <path>', 'text, Markdown, JSONL or Parquet to score; may be given several times', collect)
     .option('--config <file>', 'score on the held-out documents of this continuo.yaml instead')
     .option('--seq-len <n>', 'tokens of context', positiveInteger)
@@ -78,7 +93,9 @@ export function evalCommand(output: Output): Command {
       if (model === undefined) return command.error("error: missing required argument 'model'");
       if (options.tasks) {
         const { tasks, includePath: includePaths, numFewshot: numFewShot, maxLength: maxTokens } = options;
-        const request = { ...options, tasks, includePaths, numFewShot, maxTokens };
+        const { api: baseUrl, apiKind: kind, tokenizer, concurrency } = options;
+        const api = baseUrl === undefined ? undefined : { baseUrl, kind, tokenizer, concurrency };
+        const request = { ...options, tasks, includePaths, numFewShot, maxTokens, api };
         const evaluation = await evaluateTasks(model, request, pipelineOptions(options, output));
         if (options.base !== undefined) {
           const base = await evaluateTasks(options.base, request, pipelineOptions(options, output));

@@ -8,6 +8,7 @@ import { cacheFolder, packageRoot } from '../base/package.ts';
 import { Progress } from '../base/progress.ts';
 import { openModel, resolveModel } from '../checkpoint/index.ts';
 import {
+  apiModel,
   type EvalResults,
   type KeptResults,
   type LanguageModel,
@@ -23,6 +24,7 @@ import {
   writeResults,
 } from '../eval/index.ts';
 import { loadForInference } from '../nn/index.ts';
+import { loadTokenizer } from '../tokenizer/index.ts';
 import { toFolder } from './model.ts';
 import type { PipelineOptions } from './types.ts';
 
@@ -43,6 +45,16 @@ export interface TasksRequest {
   runGeneratedCode?: boolean;
   /** Folder for the report, samples, and lm-evaluation-harness's own files. */
   output?: string;
+  /** Put to the model of this name behind an OpenAI-compatible API, not to a checkpoint. What it answers is not kept: it may change. */
+  api?: {
+    /** Up to and with /v1. */
+    baseUrl: string;
+    kind: 'completions' | 'chat';
+    /** Folder with the model's own tokenizer. */
+    tokenizer?: string;
+    /** Requests under way at once. */
+    concurrency?: number;
+  };
 }
 
 export interface TasksEvaluation extends EvalResults {
@@ -64,6 +76,12 @@ export async function evaluateTasks(
 ): Promise<TasksEvaluation> {
   // A mistake in a name shows before the model is fetched and read.
   const selection = select(request);
+  if (request.api) {
+    const { tokenizer: tokenizerFolder, ...api } = request.api;
+    const tokenizer = tokenizerFolder === undefined ? undefined : loadTokenizer(tokenizerFolder);
+    const remote = apiModel({ ...api, model, tokenizer, maxTokens: request.maxTokens });
+    return put(remote, selection, request, options, tokenizer && ((text) => tokenizer.encode(text).length));
+  }
   const cache = cacheFolder(process.cwd());
   const folder = await toFolder(await resolveModel(model, cache, options), cache, options.log ?? (() => {}));
   const source = openModel(folder);
@@ -111,7 +129,7 @@ async function put(
     systemInstruction: request.systemInstruction,
     countTokens,
     runCode: request.runGeneratedCode ? await pythonSandbox() : undefined,
-    kept: keptResults(path.join(cache, 'evals'), options.fresh ?? false),
+    kept: request.api ? undefined : keptResults(path.join(cache, 'evals'), options.fresh ?? false),
   };
   const result = await runTasks(model, selection, runOptions, progressOf(options));
   const written = request.output ? writeResults(request.output, result, selection.groups, runOptions) : undefined;

@@ -2,10 +2,12 @@
 // whose tokens are single characters, and against `continuo serve`.
 import * as http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { openModel } from '../../../src/checkpoint/index.ts';
-import { type ApiModelOptions, apiModel, nativeModel } from '../../../src/eval/index.ts';
+import { type ApiModelOptions, apiModel, type EvalReport, nativeModel } from '../../../src/eval/index.ts';
 import { loadForInference } from '../../../src/nn/index.ts';
+import { runInProcess } from '../../cli/in-process.ts';
+import { temporaryFolder } from '../../engine/fixtures.ts';
 import { BASE, serveForTest, type TestServer } from '../../serve/fixtures.ts';
 
 type Body = Record<string, unknown> & { prompt: string; messages: unknown };
@@ -236,5 +238,22 @@ describe('continuo serve', () => {
     const asked = [{ prompt: 'The history of the city', until: ['.'], maxTokens: 12 }];
     expect(await there.generate(asked)).toEqual(await here.generate(asked));
     here.close();
+  });
+
+  it('takes tasks by `continuo eval --api`, with the scores of the checkpoint', async () => {
+    vi.stubEnv('CONTINUO_CACHE', temporaryFolder('eval-api'));
+    const asked = ['--tasks', 'general-knowledge-mini', '--limit', '6', '--json', '--quiet', '--fresh'];
+    const api = ['--api', server.url, '--tokenizer', BASE, '--max-length', '512', '--concurrency', '4'];
+    const [here, there] = [
+      await runInProcess(['eval', BASE, ...asked]),
+      await runInProcess(['eval', 'base', ...api, ...asked]),
+    ];
+    expect(there.code).toBe(0);
+    const metrics = ({ out }: { out: string }) => (JSON.parse(out) as EvalReport).tasks[0]!.metrics;
+    expect(metrics(there)).toEqual(metrics(here));
+    const chat = await runInProcess(['eval', 'base', ...api, '--api-kind', 'chat', ...asked]);
+    expect(chat.code).toBe(2);
+    expect(chat.err).toContain('a chat API gives no likelihoods');
+    vi.unstubAllEnvs();
   });
 });
