@@ -4,9 +4,10 @@ import {
   collect,
   declare,
   json,
-  number,
   pipelineOptions,
   positiveInteger,
+  positiveNumber,
+  wholeNumber,
   withOptions,
 } from './command.ts';
 import type { Output } from './output.ts';
@@ -31,7 +32,7 @@ export function serveCommand(output: Output): Command {
   )
     .argument('<model>', 'a model folder, a GGUF file or a hub id')
     .option('--host <address>', 'address to listen on; others than this machine need a token', '127.0.0.1')
-    .option('--port <n>', 'port to listen on; 0: any free one', number, 8000)
+    .option('--port <n>', 'port to listen on; 0: any free one', wholeNumber, 8000)
     .option('--name <text>', "what clients call the model (default: the hub id or the folder's name)")
     .option(
       '--token-env <name>',
@@ -49,8 +50,8 @@ export function serveCommand(output: Output): Command {
       "longest sequence, prompt included (default: the model's context, or less as free memory allows)",
       positiveInteger,
     )
-    .option('--max-queue <n>', 'sequences that may wait; requests beyond get status 429', positiveInteger, 256)
-    .option('--grace <seconds>', 'how long requests under way may take to finish at the end', number, 30);
+    .option('--max-queue <n>', 'sequences that may wait; requests beyond get status 429', wholeNumber, 256)
+    .option('--grace <seconds>', 'how long requests under way may take to finish at the end', positiveNumber, 30);
   return withOptions(command, 'threads', 'json', 'quiet').action(async (model: string, options: ServeOptions) => {
     const { serve } = await import('../pipeline/index.ts');
     const { allowOrigin: allowedOrigins, grace, ...request } = options;

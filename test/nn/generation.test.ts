@@ -239,7 +239,8 @@ describe('a batch', () => {
     const batch = new GenerationBatch(decoder, 3, 40, 8);
     const [long, , short] = [32, 33, 6].map((length) => batch.add(randomTokens(length, length), options()));
     for (let i = 0; i < 3; i++) batch.step();
-    expect(short!.tokens).toHaveLength(1);
+    // Three chunks in the first step, while nobody else is there to wait.
+    expect(short!.tokens).toHaveLength(3);
     expect(long!.tokens).toHaveLength(0);
     while (batch.isBusy) batch.step();
     expect(long!.tokens).toEqual(alone(decoder, long!.prompt, options(), 40));

@@ -3,7 +3,7 @@
 // whose prompt is read. What stands beside a sequence changes no bit of a chunk, nor of a token among up to eight. A chunk behind the same
 // tokens as one that a slot holds, or has held last, is copied from there instead of read: the same bits again.
 import { ConfigError, internal } from '../../base/errors.ts';
-import type { Decoder } from '../decoder.ts';
+import type { Decoder, Segment } from '../decoder.ts';
 import { KeyValueCache } from './cache.ts';
 import { Sampler, type SamplingOptions, type TokenLogprob, tokenLogprob } from './sampling.ts';
 
@@ -40,8 +40,8 @@ export interface Sequence {
 const CHUNK_TOKENS = 512;
 /** Rows that products take one by one, each with the same bits as alone (native/gemm). */
 const ROWS_BY_THEMSELVES = 8;
-/** Logits of a chunk whose tokens are all scored, elements. */
-const CHUNK_LOGITS = 2 ** 23;
+/** Chunks that a step reads at most, where more prompts wait than sequences: these then wait longer for a token, but fewer times. */
+const MAX_CHUNKS = 4;
 
 class Running implements Sequence {
   readonly prompt: Int32Array;
@@ -168,15 +168,20 @@ export class GenerationBatch {
     this.held[slot] = { prompt, length: to };
   }
 
-  /** Reads chunks of waiting prompts in turn, one at least, up to a whole chunk's tokens. @returns the sequences whose prompts ended */
+  /**
+   * Reads chunks of waiting prompts in turn: the tokens of one chunk, of more where many prompts wait beside few sequences.
+   * @returns the sequences whose prompts ended
+   */
   private readPrompts(): Running[] {
     const ended: Running[] = [];
-    let rest = this.chunkTokens;
+    const numDecoding = this.running.length - this.reading.length;
+    const numChunks = Math.ceil(this.reading.length / Math.max(1, numDecoding));
+    let rest = Math.min(MAX_CHUNKS, numChunks) * this.chunkTokens;
     for (;;) {
       const sequence = this.reading[0];
       if (sequence) this.takeHeld(sequence);
       const size = sequence && this.nextChunk(sequence).length;
-      if (size === undefined || (size > rest && rest < this.chunkTokens)) return ended;
+      if (size === undefined || size > rest) return ended;
       rest -= size;
       this.reading.shift();
       this.read(sequence!);
@@ -185,12 +190,8 @@ export class GenerationBatch {
     }
   }
 
-  private nextChunk({ prompt, numRead, options }: Running): Int32Array {
-    const scored = Math.max(1, Math.floor(CHUNK_LOGITS / this.decoder.config.vocabSize));
-    return prompt.subarray(
-      numRead,
-      numRead + Math.min(this.chunkTokens, options.scorePrompt ? scored : this.chunkTokens),
-    );
+  private nextChunk({ prompt, numRead }: Running): Int32Array {
+    return prompt.subarray(numRead, numRead + this.chunkTokens);
   }
 
   /** Those who may share their products. */
@@ -207,31 +208,44 @@ export class GenerationBatch {
     const { slot, prompt, numRead, options } = sequence;
     const tokens = this.nextChunk(sequence);
     sequence.numRead += tokens.length;
-    const wanted = options.scorePrompt ? 'all' : sequence.isRead && options.maxTokens > 0 ? 'last' : 'none';
     // What the slot held before is overwritten.
     if (numRead === 0) this.held[slot] = { prompt, length: 0 };
-    const logits = this.decoder.extend(this.cache, [{ slot, tokens, logits: wanted }]);
-    if (!options.scorePrompt && tokens.length === this.chunkTokens) this.held[slot]!.length = sequence.numRead;
+    if (options.scorePrompt) this.score(sequence, tokens, numRead);
+    else {
+      const isWanted = sequence.isRead && options.maxTokens > 0;
+      const logits = this.decoder.extend(this.cache, [{ slot, tokens, logits: isWanted ? 'last' : 'none' }]);
+      if (tokens.length === this.chunkTokens) this.held[slot]!.length = sequence.numRead;
+      if (isWanted) this.accept(sequence, logits);
+    }
+    if (sequence.isRead && options.maxTokens === 0) sequence.finished = 'length';
+  }
+
+  /** Reads a chunk whose tokens' likelihoods are wanted; those of the last one go to the sampler. */
+  private score(sequence: Running, tokens: Int32Array, from: number): void {
+    const { slot, prompt, options } = sequence;
     const vocab = this.decoder.config.vocabSize;
-    if (options.scorePrompt)
-      for (let i = 0; i < tokens.length && numRead + i + 1 < prompt.length; i++) {
+    let next = from + 1;
+    this.decoder.extendInChunks(this.cache, [{ slot, tokens, logits: 'all' }], (logits, numRows) => {
+      for (let i = 0; i < numRows; i++, next++) {
         const row = logits.subarray(i * vocab, (i + 1) * vocab);
-        sequence.promptLogprobs.push(tokenLogprob(row, prompt[numRead + i + 1]!, options.numTop ?? 0));
+        if (next < prompt.length) sequence.promptLogprobs.push(tokenLogprob(row, prompt[next]!, options.numTop ?? 0));
+        else if (options.maxTokens > 0) this.accept(sequence, row);
       }
-    if (!sequence.isRead) return;
-    if (options.maxTokens > 0) this.accept(sequence, logits.subarray(logits.length - vocab));
-    else sequence.finished = 'length';
+    });
   }
 
   private decode(sequences: readonly Running[]): void {
-    const logits = this.decoder.extend(
-      this.cache,
-      sequences.map(({ slot, tokens }) => ({ slot, tokens: [tokens.at(-1) ?? internal('no token')], logits: 'last' })),
+    const segments = sequences.map(
+      ({ slot, tokens }): Segment => ({ slot, tokens: [tokens.at(-1) ?? internal('no token')], logits: 'last' }),
     );
     const vocab = this.decoder.config.vocabSize;
-    sequences.forEach((sequence, i) => {
-      this.accept(sequence, logits.subarray(i * vocab, (i + 1) * vocab));
-    });
+    let at = 0;
+    const take = (logits: Float32Array, numRows: number) => {
+      for (let i = 0; i < numRows; i++) this.accept(sequences[at++]!, logits.subarray(i * vocab, (i + 1) * vocab));
+    };
+    // A buffer of logits for every number of sequences would add up, where there are many.
+    if (sequences.length <= ROWS_BY_THEMSELVES) take(this.decoder.extend(this.cache, segments), sequences.length);
+    else this.decoder.extendInChunks(this.cache, segments, take);
   }
 
   private accept(sequence: Running, logits: Float32Array): void {
