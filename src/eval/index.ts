@@ -1,5 +1,6 @@
 // The door of evaluation.
 export {
+  adjustTogether,
   type CompareOptions,
   type Comparison,
   compareReports,

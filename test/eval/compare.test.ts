@@ -4,6 +4,7 @@ import * as path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/base/errors.ts';
 import { compareReports, describeComparison, describeTask, readEvalResults } from '../../src/eval/index.ts';
+import { modelTable } from '../../src/report/index.ts';
 import { answers, type MadeTask, madeResults, writeResults } from './results.ts';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-compare-'));
@@ -155,6 +156,41 @@ describe('several tasks', () => {
     expect(tasks.map(({ task }) => task)).toEqual(['both']);
     expect(leftOut).toEqual([{ task: 'mine', why: 'only base has it' }]);
   });
+});
+
+describe('a table of models', () => {
+  it('marks what differs from the base, the whole table considered', () => {
+    const before = answers(100, 50);
+    const better = before.map((score, i) => (i >= 50 && i < 80 ? 1 : score));
+    const slight = before.map((score, i) => (i >= 50 && i < 55 ? 1 : score));
+    const results = (name: string, quiz: number[], other: number[]) => ({
+      results: madeResults(name, [
+        { task: 'quiz', scores: quiz, change: { metrics: [metricOf(quiz)] } },
+        { task: 'other', scores: other, change: { metrics: [metricOf(other)] } },
+      ]),
+    });
+    const { table, note } = modelTable([
+      results('base', before, better),
+      results('runs/a/checkpoints/step-00000010', better, before),
+      results('b', slight, better),
+    ]);
+    expect(table.columns.map(({ title }) => title)).toEqual(['model', 'quiz', 'other']);
+    // Five one-sided changes have p = 0.031 by themselves, but not among four tests.
+    expect(table.rows).toEqual([
+      ['base', '50.0 ± 5.0', '80.0 ± 5.0'],
+      ['a step 10', '80.0 ± 5.0 ▲', '50.0 ± 5.0 ▼'],
+      ['b', '55.0 ± 5.0', '80.0 ± 5.0'],
+    ]);
+    expect(note).toContain('than base beyond chance: paired by question, 4 tests together');
+  });
+});
+
+const metricOf = (scores: number[]) => ({
+  metric: 'acc',
+  filter: 'none',
+  value: scores.reduce((sum, score) => sum + score, 0) / scores.length,
+  stderr: 0.05,
+  higherIsBetter: true,
 });
 
 describe('on disk', () => {

@@ -233,6 +233,21 @@ function compareTask(
   };
 }
 
+/** Verdicts of several comparisons as one family of tests, by comparison. */
+export function adjustTogether(comparisons: readonly Comparison[]): Map<Comparison, TaskComparison[]> {
+  const all = comparisons.flatMap(({ tasks }) => tasks);
+  const adjusted = holm(all.map(({ p }) => p));
+  const judgedTasks = all.map((task, i) => judged(task, adjusted[i]!));
+  let next = 0;
+  return new Map(
+    comparisons.map((comparison) => {
+      const own = judgedTasks.slice(next, next + comparison.tasks.length);
+      next += own.length;
+      return [comparison, own];
+    }),
+  );
+}
+
 type Tested = Difference & { test: TaskComparison['test'] };
 
 /** Right or wrong: McNemar, or a t test over passages where questions share them. */

@@ -1,5 +1,6 @@
 // Two results of an evaluation beside each other.
 export {
+  adjustTogether,
   type CompareOptions,
   type Comparison,
   compareReports,
