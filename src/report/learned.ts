@@ -110,7 +110,7 @@ function warningsOf({ tasks, leftOut }: Comparison): string[] {
   const warnings = leftOut.map(({ task, why }) => `${task} is not compared: ${why}.`);
   for (const task of tasks.filter(hasNothingToForget))
     warnings.push(
-      `${task.alias}: the base has ${formatLevel(task.base, task.unit)}, no more than guessing (${formatLevel(task.guessing!, task.unit)}): it can show what is learned, hardly what is forgotten.`,
+      `${task.alias}: the base has ${formatLevel(task.base, task.unit)}, not told from guessing (${formatLevel(task.guessing!, task.unit)}): it can show what is learned, hardly what is forgotten.`,
     );
   for (const { alias, passages, numUnpaired, numPairs, test } of tasks) {
     if (passages)

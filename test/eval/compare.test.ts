@@ -95,7 +95,7 @@ describe('a base that guesses', () => {
     const comparison = compare([{ task: 'quiz', scores: before }], [{ task: 'quiz', scores: before }]);
     expect(comparison.tasks[0]!.guessing).toBe(0.25);
     expect(describeComparison(comparison)).toContain(
-      'No task can show forgetting: the base does no better than guessing on any.',
+      'No task can show forgetting: the base cannot be told from guessing on any.',
     );
   });
 });

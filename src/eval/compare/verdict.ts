@@ -39,7 +39,7 @@ export function describeTask(task: TaskComparison): string {
   return `${verdict}: ${formatChange(task.difference, unit)} (${interval}, p ${formatP(task.adjustedP)}).`;
 }
 
-/** The base does no better than guessing: then there is hardly anything that could be forgotten. */
+/** The base cannot be told from guessing: then there is hardly anything that could be forgotten. */
 export function hasNothingToForget({ guessing, base, numPairs }: TaskComparison): boolean {
   if (guessing === undefined) return false;
   return wilsonInterval(Math.round(base * numPairs), numPairs).low <= guessing;
@@ -93,7 +93,7 @@ function unseen(tasks: readonly TaskComparison[]): string {
   if (inPoints.length === 0) {
     const isMute = tasks.length > 0 && tasks.every(hasNothingToForget);
     return isMute
-      ? 'No task can show forgetting: the base does no better than guessing on any.'
+      ? 'No task can show forgetting: the base cannot be told from guessing on any.'
       : 'No task shows forgetting.';
   }
   const sizes = inPoints.map(({ smallestVisible }) => smallestVisible).sort((a, b) => a - b);
