@@ -14,7 +14,7 @@ export function estimatePassAtK(n: number, c: number, k: number): number {
 function allowed(runCode: RunCode | undefined, metric: string): RunCode {
   if (runCode) return runCode;
   throw new ConfigError(
-    `${metric} runs programs that the model wrote, and that was not allowed. Give --run-generated-code to run them in a separate, limited process; see docs for what it guards against and what not.`,
+    `${metric} runs programs that the model wrote, and that was not allowed. Give --run-generated-code to run them in a separate, limited process (docs/task-functions.md says what it guards against).`,
   );
 }
 
