@@ -48,7 +48,8 @@ function makeCommand(output: Output): Command {
       collect,
     )
     .option('--field <name>', 'field of JSONL and Parquet rows that holds the text')
-    .option('--writer <model>', 'a model that asks in words of its own; without it questions follow rules')
+    .option('--writer <model>', 'a model, or an OpenAI-compatible API (https://HOST/v1), that asks in words of its own')
+    .option('--writer-model <name>', 'the model of that API; its key is read from OPENAI_API_KEY')
     .option('--force', 'overwrite the folder if it exists');
   return withOptions(command, 'threads', 'json', 'quiet').action(
     async (from: string[], options: CommonOptions & Omit<ProbesRequest, 'from'> & { corpus?: string[] }) => {

@@ -8,6 +8,7 @@ import { Progress } from '../base/progress.ts';
 import { openModel, resolveModel } from '../checkpoint/index.ts';
 import { readCorpus } from '../corpus/index.ts';
 import {
+  apiModel,
   askByModel,
   compareSlick,
   type LanguageModel,
@@ -37,8 +38,10 @@ export interface ProbesRequest {
   /** Of a configuration: the corpora to read; those with the role domain by default. */
   corpora?: string[];
   field?: string;
-  /** A model that writes the questions. */
+  /** A model that writes the questions: a checkpoint, or the address of an OpenAI-compatible chat API, up to and with /v1. */
   writer?: string;
+  /** As the API knows it. */
+  writerModel?: string;
   force?: boolean;
 }
 
@@ -54,7 +57,8 @@ export async function makeProbes(request: ProbesRequest, options: PipelineOption
   makeFolder(path.dirname(path.resolve(out)));
   const maker = new ProbeMaker();
   for await (const document of documentsOf(request, options)) maker.add(document);
-  const writer = request.writer === undefined ? undefined : await openLanguageModel(request.writer, options);
+  const writer =
+    request.writer === undefined ? undefined : await openWriter(request.writer, request.writerModel, options);
   try {
     const set = await maker.make({ number, seed, ask: writer && ((facts) => askByModel(writer, facts)) });
     // Below this, not even the few-shot examples of a category find enough other questions.
@@ -156,6 +160,12 @@ export async function measureKnowledge(
   const before = base === undefined ? undefined : await measure(base);
   const after = await measure(model);
   return { model: after, ...(before ? { base: before, moved: compareSlick(before, after) } : {}) };
+}
+
+async function openWriter(writer: string, model: string | undefined, options: PipelineOptions): Promise<LanguageModel> {
+  if (!/^https?:\/\//.test(writer)) return openLanguageModel(writer, options);
+  if (model === undefined) throw new ConfigError('--writer: an API has several models; name one with --writer-model.');
+  return apiModel({ baseUrl: writer, model, kind: 'chat' });
 }
 
 async function openLanguageModel(name: string, options: PipelineOptions): Promise<LanguageModel> {
