@@ -6,6 +6,7 @@ import { openModel } from '../../src/checkpoint/index.ts';
 import { alignTokens, kindOf, lossTables, type ScoredToken, scoreTokens } from '../../src/eval/index.ts';
 import { pickKernels } from '../../src/kernels/index.ts';
 import { loadDecoder } from '../../src/nn/index.ts';
+import { tokenLosses } from '../../src/pipeline/index.ts';
 import { tokenText, writeTokenLossPage } from '../../src/report/index.ts';
 
 const source = openModel(path.resolve('data/base-en-8m'));
@@ -96,5 +97,23 @@ describe('two models', () => {
     expect(html).not.toMatch(/NaN|Infinity|undefined|<script/);
     expect(tokenText(documents[0]!.pieces, false)).toBe('Word and{+ 12+}');
     expect(tokenText(documents[0]!.pieces, true)).toContain('\x1b[30;48;5;75m 12\x1b[0m');
+  });
+});
+
+describe('eval-loss', () => {
+  it('reads documents, and finds no change of a model beside itself', async () => {
+    const file = path.join(folder, 'two.jsonl');
+    const texts = ['A ship lay in the harbour. '.repeat(40), 'Rain fell on the roofs of the town. '.repeat(40)];
+    fs.writeFileSync(file, texts.map((text) => JSON.stringify({ text })).join('\n'));
+    const model = path.resolve('data/base-en-8m');
+    const request = { data: [file], base: model, tokens: 1000, alternatives: false };
+    const { tables, documents, seqLen } = await tokenLosses(model, request, { quiet: true });
+    expect(seqLen).toBe(512);
+    // A tenth of the tokens from each: beginnings, not whole documents.
+    expect(documents.map(({ pieces }) => pieces.map(({ text }) => text).join(''))).toEqual(
+      texts.map((text) => text.slice(0, 400)),
+    );
+    expect(tables[0]!.groups[0]).toMatchObject({ name: file, numBytes: 800, change: { difference: 0, numPairs: 2 } });
+    await expect(tokenLosses(model, { ...request, data: [] }, {})).rejects.toThrow('--data PATH');
   });
 });

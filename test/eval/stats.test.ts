@@ -1,4 +1,4 @@
-// Reference values: scipy 1.16 and statsmodels 0.14, computed once; named beside each.
+// Reference values: scipy 1.17 and statsmodels 0.15, computed once; named beside each.
 import { describe, expect, it } from 'vitest';
 import { binomialCdf, criticalT, incompleteBeta, normalCdf, twoSidedP } from '../../src/eval/stats/distributions.ts';
 import {
