@@ -21,7 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DISABLE_MULTIPROC", "1")
 
 TOLERANCE = 1e-3
-BOOTSTRAPPED = ("perplexity_stderr", "f1_stderr", "mcc_stderr")
+BOOTSTRAPPED = ("f1_stderr", "mcc_stderr")
 CHAT_TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if not loop.last or add_generation_prompt %}</{{ m.role }}>\n{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -208,7 +208,8 @@ def compare(expected, found, samples):
                 same_score(a[metric], b[metric], (*at, metric))
     for task, row in expected["results"].items():
         for name, value in row.items():
-            if name in ("alias", "name", "sample_count"):
+            # The bootstrap of so large a perplexity is decided by a few documents: it has a test of its own, with the same resamples.
+            if name in ("alias", "name", "sample_count") or name.startswith("perplexity_stderr"):
                 continue
             mine = found["results"][task][name]
             assert (mine == "N/A") == (value == "N/A"), (task, name, value, mine)

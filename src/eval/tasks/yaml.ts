@@ -2,7 +2,7 @@
 // value), `include` relative to the file that says it, the file's own keys over included ones. `!function module.name` stays a name.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { LineCounter, parseDocument, type ScalarTag } from 'yaml';
+import { isScalar, LineCounter, parseDocument, type ScalarTag } from 'yaml';
 import { ConfigError, DataError } from '../../base/errors.ts';
 import { explainSystemError } from '../../base/files.ts';
 
@@ -54,6 +54,9 @@ export function parseYaml(text: string, file: string): RawConfig {
     const { line, col } = lines.linePos(error.pos[0]);
     throw new DataError(file, `line ${line}, column ${col}: ${error.message.split('\n')[0]}`);
   }
+  // A version is a name: 1.0 stays "1.0".
+  const version = document.getIn(['metadata', 'version'], true);
+  if (isScalar(version) && typeof version.value === 'number') version.value = version.source ?? String(version.value);
   const value: unknown = document.toJS();
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new DataError(file, 'expected a mapping of keys, as task files are.');
