@@ -13,6 +13,7 @@ export interface ProgressOptions {
 }
 
 const BAR_WIDTH = 24;
+const FIRST_SECONDS = 0.5;
 
 export class Progress {
   private done = 0;
@@ -58,13 +59,16 @@ export class Progress {
     const rate = (this.done - this.startDone) / Math.max(seconds, 1e-9);
     const parts = [total === undefined ? this.amount(this.done) : `${this.amount(this.done)}/${this.amount(total)}`];
     if (unit && unit !== 'bytes') parts[0] += ` ${unit}`;
-    parts.push(
-      unit === 'steps' && rate < 1
-        ? `${(1 / Math.max(rate, 1e-9)).toFixed(2)} s/step`
-        : `${this.amount(Number(rate.toPrecision(3)))}/s`,
-    );
+    // What came within the first moments says little about what is to come.
+    const isKnown = rate > 0 && (final || seconds > FIRST_SECONDS);
+    if (isKnown)
+      parts.push(
+        unit === 'steps' && rate < 1
+          ? `${(1 / rate).toFixed(2)} s/step`
+          : `${this.amount(Number(rate.toPrecision(3)))}/s`,
+      );
     if (final) parts.push(`in ${formatSeconds(seconds)}`);
-    else if (total !== undefined && rate > 0) parts.push(`${formatSeconds((total - this.done) / rate)} left`);
+    else if (total !== undefined && isKnown) parts.push(`${formatSeconds((total - this.done) / rate)} left`);
     if (this.note) parts.push(this.note);
     const text = `${label}: ${parts.join(', ')}`;
     if (!this.live) {

@@ -28,7 +28,8 @@ export function demoCommand(output: Output): Command {
 }
 
 function page(summary: DemoSummary, report: string): string {
-  const { base, naive, recipe } = summary;
+  const { base, naive, recipe, questions } = summary;
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const change = (now: number, before: number) =>
     `${now.toFixed(4)} (${now >= before ? '+' : ''}${(100 * (now / before - 1)).toFixed(2)} %)`;
   const row = (label: string, run: typeof naive) => [
@@ -47,6 +48,9 @@ function page(summary: DemoSummary, report: string): string {
       [{ title: '' }, ...columns.map((title) => ({ title, align: 'right' as const }))],
       [['base', base.domain.toFixed(4), base.general.toFixed(4)], row('naive', naive), row('recipe', recipe)],
     ),
+    '',
+    `Right answers to the ${questions.number} questions of the small suites: base ${percent(questions.base)}, naive ${percent(questions.naive)}, recipe ${percent(questions.recipe)}.`,
+    questions.answer,
     '',
     summary.short ? 'Shortened run: its figures only show that everything works.' : summary.verdict,
     `${formatSeconds(summary.seconds)} in all. Report: ${report}`,

@@ -4,6 +4,8 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { packageRoot } from '../base/package.ts';
+import { tasksFile } from '../engine/index.ts';
+import { compareReports, describeComparison, type EvalResults, readEvalResults } from '../eval/index.ts';
 import { writeComparisonReport } from '../report/index.ts';
 import { compareRuns, judge, readRun } from '../runs/index.ts';
 import { run, stoppedHint } from './run.ts';
@@ -20,6 +22,8 @@ export interface DemoSummary {
   base: Scores;
   naive: Scores & RunFigures;
   recipe: Scores & RunFigures;
+  /** Shares of right answers to the questions of the small suites, and what the recipe's say against the base's. */
+  questions: { number: number; base: number; naive: number; recipe: number; answer: string };
   /** The recipe's domain gain over the naive run's. */
   gainShare: number | null;
   /** The recipe's general loss over the naive run's. */
@@ -105,10 +109,26 @@ function conclude(folder: string, naive: RunResult, recipe: RunResult, seconds: 
     gainShare: verdict.gainShare ?? null,
     lossShare: verdict.lossShare ?? null,
     holds: verdict.holds,
+    questions: questionsOf(naive, recipe),
     verdict: verdict.sentence,
     seconds: Math.round(seconds),
     short,
   };
   writeJsonAtomic(path.join(folder, 'summary.json'), summary);
   return { finished: true, summary, report: report.html };
+}
+
+function questionsOf(naive: RunResult, recipe: RunResult): DemoSummary['questions'] {
+  const at = ({ folder }: RunResult, step: number) => readEvalResults(tasksFile(folder, step));
+  const [base, naively, byRecipe] = [at(recipe, 0), at(naive, naive.plan.numSteps), at(recipe, recipe.plan.numSteps)];
+  const number = base.report.tasks.reduce((sum, { numDocs }) => sum + numDocs, 0);
+  const share = ({ report }: EvalResults) =>
+    report.tasks.reduce((sum, { numDocs, metrics }) => sum + numDocs * metrics[0]!.value, 0) / number;
+  return {
+    number,
+    base: share(base),
+    naive: share(naively),
+    recipe: share(byRecipe),
+    answer: describeComparison(compareReports(base, byRecipe)),
+  };
 }
