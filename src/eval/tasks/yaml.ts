@@ -101,8 +101,9 @@ export function readHeading(file: string, known: Map<string, HeadingKeys>): Head
 
 export type HeadingKeys = RawConfig;
 
-const HEADING_KEYS = /^(?:task|group|tag|include|class)[ \t]*:/;
-const PLAIN = /^(\w+)[ \t]*:[ \t]*(['"]?)([A-Za-z_][\w./+-]*)\2[ \t]*(?:#.*)?$/;
+// MMLU's and BIG-Bench Hard's files write their keys in quotes.
+const HEADING_KEYS = /^(['"]?)(?:task|group|tag|include|class)\1[ \t]*:/;
+const PLAIN = /^(['"]?)(\w+)\1[ \t]*:[ \t]*(['"]?)([A-Za-z_][\w./+-]*)\3[ \t]*(?:#.*)?$/;
 const PLAIN_ITEM = /^[ \t]*-[ \t]+(['"]?)([A-Za-z_][\w./+-]*)\1[ \t]*(?:#.*)?$/;
 /** Words that YAML takes for something else than a string. */
 const NOT_STRINGS = /^(?:y|n|yes|no|on|off|true|false|null)$/i;
@@ -115,8 +116,8 @@ function headingKeys(file: string, known: Map<string, HeadingKeys>, seen: readon
   for (let i = 0; i < lines.length; i++) {
     if (!HEADING_KEYS.test(lines[i])) continue;
     const plain = PLAIN.exec(lines[i]);
-    if (plain && !NOT_STRINGS.test(plain[3])) {
-      own[plain[1]] = plain[3];
+    if (plain && !NOT_STRINGS.test(plain[4])) {
+      own[plain[2]] = plain[4];
       continue;
     }
     let end = i + 1;
@@ -124,9 +125,9 @@ function headingKeys(file: string, known: Map<string, HeadingKeys>, seen: readon
     const part = lines.slice(i, end).filter((line) => line.trim() !== '');
     const items = part.slice(1).map((line) => PLAIN_ITEM.exec(line)?.[2]);
     // Members of a group are read when it is chosen.
-    if (/^task[ \t]*:[ \t]*$/.test(part[0])) own.task = part.length > 1 ? [] : null;
+    if (/^(['"]?)task\1[ \t]*:[ \t]*$/.test(part[0])) own.task = part.length > 1 ? [] : null;
     else if (/:[ \t]*$/.test(part[0]) && items.length > 0 && items.every((item) => item && !NOT_STRINGS.test(item)))
-      own[part[0].split(':')[0].trim()] = items;
+      own[part[0].split(':')[0].trim().replace(/['"]/g, '')] = items;
     else Object.assign(own, parseYaml(part.join('\n'), file));
   }
   const { include, ...rest } = own;

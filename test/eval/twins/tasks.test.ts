@@ -126,6 +126,18 @@ metadata: { version: 1.0, max_seq_lengths: [1024], num_samples: 4 }
     ).toEqual({ acc: 1 });
   });
 
+  it('may write their keys in quotes', () => {
+    const root = taskFolder('quoted', {
+      'a.yaml': '"include": "_base_yaml"\n"task": "quoted_a"\n"tag": "quoted_tag"\n',
+      'b.yaml': "'task': 'quoted_b'\n'tag':\n  - quoted_tag\n",
+      _base_yaml: 'dataset_path: json\n',
+    });
+    expect(new TaskRegistry([root]).select(['quoted_tag']).tasks.map((task) => task.name)).toEqual([
+      'quoted_a',
+      'quoted_b',
+    ]);
+  });
+
   it('are all defined where they are bundled', () => {
     const registry = new TaskRegistry([path.resolve('data/tasks')]);
     expect(registry.select(['mmlu']).tasks.length).toBe(57);
