@@ -5,7 +5,7 @@ import * as path from 'node:path';
 
 const SUITES = path.resolve(import.meta.dirname, '..', 'data', 'suites');
 /** Of each suite, so many make the short one that a demo has time for. */
-const MINI = { 'general-knowledge': 40, reasoning: 40, reading: 42, completion: 40, instructions: 25 };
+const MINI = { 'general-knowledge': 40, reasoning: 40, reading: 42, completion: 40, instructions: 25, grammar: 60 };
 
 /** Mulberry32: 32 bits of state, enough for shuffling. */
 function random(seed) {
@@ -42,7 +42,7 @@ const withChoices = (line) => {
 
 /** First choice right -> shuffled, right answers at every place equally often. */
 function placeAnswers(items, rng) {
-  const places = rng.shuffle(items.map((_, i) => i % 4));
+  const places = rng.shuffle(items.map((item, i) => i % item.choices.length));
   return items.map(({ choices, ...item }, i) => {
     const answer = places[i];
     const wrong = rng.shuffle(choices.slice(1));
@@ -209,6 +209,128 @@ function reasoning(rng) {
   const written = ['analogies', 'causes'].flatMap((kind) =>
     sourceLines(kind).map((line) => ({ kind, ...withChoices(line) })),
   );
+  return [...made, ...written];
+}
+
+const NOUNS = [
+  ['dog', 'dogs'],
+  ['teacher', 'teachers'],
+  ['house', 'houses'],
+  ['river', 'rivers'],
+  ['child', 'children'],
+  ['soldier', 'soldiers'],
+  ['book', 'books'],
+  ['ship', 'ships'],
+  ['woman', 'women'],
+  ['city', 'cities'],
+];
+const PLACES = ['near the river', 'of the king', 'in the street', 'from the north', 'behind the church', 'of our town'];
+/** Singular, plural. */
+const VERBS = [
+  ['is', 'are'],
+  ['was', 'were'],
+  ['has been', 'have been'],
+];
+const QUALITIES = ['old', 'very large', 'known to everyone', 'small', 'here', 'not far away'];
+const FEMALE = ['queen', 'mother', 'sister', 'woman', 'girl', 'princess', 'daughter', 'aunt', 'lady', 'grandmother'];
+const MALE = ['king', 'father', 'brother', 'man', 'boy', 'prince', 'son', 'uncle', 'gentleman', 'grandfather'];
+const VOWELS = [
+  'apple',
+  'old house',
+  'island',
+  'enemy',
+  'empty room',
+  'open door',
+  'evil king',
+  'uncle',
+  'answer',
+  'eagle',
+];
+const CONSONANTS = [
+  'tree',
+  'new house',
+  'river',
+  'friend',
+  'dark room',
+  'closed door',
+  'good king',
+  'brother',
+  'question',
+  'bird',
+];
+
+/** A right ending and a wrong one. */
+const GRAMMAR = {
+  agreement: (rng) => {
+    const [noun, verb, plural] = [rng.pick(NOUNS), rng.pick(VERBS), rng.below(2)];
+    const quality = rng.pick(QUALITIES);
+    return {
+      question: `The ${noun[plural]}`,
+      choices: [`${verb[plural]} ${quality}.`, `${verb[1 - plural]} ${quality}.`],
+    };
+  },
+  'agreement at a distance': (rng) => {
+    const [noun, verb, plural] = [rng.pick(NOUNS), rng.pick(VERBS), rng.below(2)];
+    const quality = rng.pick(QUALITIES);
+    const question = `The ${noun[plural]} ${rng.pick(PLACES)}`;
+    return { question, choices: [`${verb[plural]} ${quality}.`, `${verb[1 - plural]} ${quality}.`] };
+  },
+  determiners: (rng) => {
+    const [noun, plural] = [rng.pick(NOUNS), rng.below(2)];
+    const word = rng.pick([
+      ['this', 'these'],
+      ['that', 'those'],
+      ['one', 'three'],
+      ['every', 'all the'],
+      ['another', 'several'],
+    ])[plural];
+    const place = rng.pick(PLACES);
+    return {
+      question: `${rng.pick(['We saw', 'She spoke of', 'They know', 'He wrote about'])} ${word}`,
+      choices: [`${noun[plural]} ${place}.`, `${noun[1 - plural]} ${place}.`],
+    };
+  },
+  reflexives: (rng) => {
+    const [isFemale, female, male] = [rng.below(2) === 1, rng.pick(FEMALE), rng.pick(MALE)];
+    const end = rng.pick(['in the mirror.', 'with a knife.', 'for the first time.', 'with great care.']);
+    const choices = [`himself ${end}`, `herself ${end}`];
+    return {
+      question: `The ${isFemale ? female : male} ${rng.pick(['saw', 'hurt', 'defended', 'admired'])}`,
+      choices: isFemale ? choices.toReversed() : choices,
+    };
+  },
+  articles: (rng) => {
+    const start = `${rng.pick(['There was', 'He found', 'She dreamed of', 'They spoke about'])}`;
+    const [word, isVowel] = rng.below(2) ? [rng.pick(VOWELS), true] : [rng.pick(CONSONANTS), false];
+    return { question: start, choices: [`${isVowel ? 'an' : 'a'} ${word}.`, `${isVowel ? 'a' : 'an'} ${word}.`] };
+  },
+  order: (rng) => {
+    const [who, adjective, noun] = [
+      rng.pick(['He', 'She', 'They', 'We']),
+      rng.pick(['big', 'old', 'red', 'new', 'small']),
+      rng.pick(NOUNS)[0],
+    ];
+    const verb = rng.pick(['saw', 'painted', 'found', 'loved']);
+    return { question: `${who} ${verb}`, choices: [`the ${adjective} ${noun}.`, `the ${noun} ${adjective}.`] };
+  },
+};
+const NUM_OF_GRAMMAR = 25;
+
+function grammar(rng) {
+  const made = Object.entries(GRAMMAR).flatMap(([kind, make]) => {
+    const seen = new Map();
+    while (seen.size < NUM_OF_GRAMMAR) {
+      const item = make(rng);
+      seen.set(`${item.question} ${item.choices[0]}`, { kind, ...item });
+    }
+    return [...seen.values()];
+  });
+  let kind = '';
+  const written = sourceLines('grammar').flatMap((line) => {
+    if (!line.startsWith('# ')) return [{ kind, ...withChoices(line) }];
+    kind = line.slice(2);
+    return [];
+  });
   return [...made, ...written];
 }
 
@@ -444,14 +566,15 @@ function write(name, items) {
 }
 
 function main() {
-  const suites = { 'general-knowledge': generalKnowledge, reasoning, reading };
+  const suites = { 'general-knowledge': generalKnowledge, reasoning, reading, grammar };
   for (const [name, make] of Object.entries(suites)) {
     const rng = random(2026);
     const items = placeAnswers(rng.shuffle(make(rng)), rng);
     const [longest, shortest] = [guessByLength(items, 1), guessByLength(items, -1)];
-    const stderr = Math.sqrt((0.25 * 0.75) / items.length);
+    const chance = 1 / items[0].choices.length;
+    const stderr = Math.sqrt((chance * (1 - chance)) / items.length);
     console.log(
-      `${name}: ${items.length} questions; longest choice right ${longest.toFixed(3)}, shortest ${shortest.toFixed(3)}, chance 0.25 +- ${stderr.toFixed(3)}`,
+      `${name}: ${items.length} questions; longest choice right ${longest.toFixed(3)}, shortest ${shortest.toFixed(3)}, chance ${chance} +- ${stderr.toFixed(3)}`,
     );
     write(name, items);
   }
