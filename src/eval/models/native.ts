@@ -116,20 +116,32 @@ class NativeModel implements LanguageModel {
   }
 
   renderChat(messages: readonly ChatMessage[]): string {
-    const options = { addGenerationPrompt: true };
+    // A beginning of the answer is gone on with, not followed by another turn (transformers' continue_final_message).
+    const last = messages.at(-1);
+    const begun = last?.role === 'assistant' ? last.content : undefined;
+    const options = { addGenerationPrompt: begun === undefined };
     const withoutSystem = messages.filter(({ role }) => role !== 'system');
     try {
-      return renderChat(this.tokenizer, messages, options);
+      return cutAfter(begun, renderChat(this.tokenizer, messages, options));
     } catch (error) {
       // As lm-evaluation-harness does for templates that know no system message.
       if (!(error instanceof ConfigError) || withoutSystem.length === messages.length) throw error;
-      return renderChat(this.tokenizer, withoutSystem, options);
+      return cutAfter(begun, renderChat(this.tokenizer, withoutSystem, options));
     }
   }
 
   close(): void {
     this.source.close();
   }
+}
+
+/** A conversation up to the last place of a text, white space at its end included where the template keeps it. */
+function cutAfter(begun: string | undefined, text: string): string {
+  if (begun === undefined) return text;
+  const at = text.lastIndexOf(begun.trim());
+  if (at < 0) throw new ConfigError("the model's chat template leaves out the beginning of an answer (gen_prefix).");
+  const kept = begun.trimStart();
+  return text.slice(0, at + (text.startsWith(kept, at) ? kept.length : begun.trim().length));
 }
 
 /**
