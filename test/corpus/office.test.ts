@@ -77,6 +77,67 @@ describe('layout of PDF pages', () => {
   });
 });
 
+/** Lines of about a column's width, numbered so that their order can be read. */
+const columnLines = (name: string, n: number) =>
+  Array.from({ length: n }, (_, i) => `${name}${i} words that fill the whole column of it`);
+const place = (texts: readonly string[], x: number, top: number) =>
+  texts.map((text, i) => ({ x, y: top - 12 * i, text }));
+const orderOf = (text: string) => text.match(/\b[a-z]\d+\b/g);
+
+describe('columns of a PDF page', () => {
+  const [left, right] = [place(columnLines('l', 12), 50, 640), place(columnLines('r', 12), 320, 640)];
+  const across = 'A title that goes over the whole width of the page, from the left column to the right one t0';
+  const head = { x: 50, y: 700, text: across };
+  const rows = left.flatMap((line, i) => [line, right[i]!]);
+  const wanted = ['t0', ...left.map((_, i) => `l${i}`), ...right.map((_, i) => `r${i}`)];
+
+  it.each([
+    ['row by row', [head, ...rows]],
+    ['column by column', [head, ...left, ...right]],
+    ['backwards, with the title last', [...rows.toReversed(), head]],
+  ])('are read one after the other: written %s', async (_, items) => {
+    const { documents } = await read('columns.pdf', makePdf([items]));
+    expect(orderOf(documents[0]!.text)).toEqual(wanted);
+  });
+
+  it('of several bands, three of them, and in the middle of a sentence', async () => {
+    const three = ['l', 'm', 'r'].map((name, i) =>
+      place(
+        columnLines(name, 8).map((t) => t.slice(0, 30)),
+        40 + 190 * i,
+        660,
+      ),
+    );
+    const below = { x: 40, y: 550, text: `${across.replace('t0', 't1')} and on, so that it is a long one` };
+    const rest = ['a', 'b', 'c'].map((name, i) =>
+      place(
+        columnLines(name, 8).map((t) => t.slice(0, 30)),
+        40 + 190 * i,
+        530,
+      ),
+    );
+    const items = [
+      ...three[0]!.flatMap((_, i) => three.map((column) => column[i]!)),
+      below,
+      ...rest[0]!.flatMap((_, i) => rest.map((c) => c[i]!)),
+    ];
+    const { documents } = await read('three.pdf', makePdf([items]));
+    const names = (list: string[]) => list.flatMap((name) => Array.from({ length: 8 }, (_, i) => `${name}${i}`));
+    expect(orderOf(documents[0]!.text)).toEqual([...names(['l', 'm', 'r']), 't1', ...names(['a', 'b', 'c'])]);
+    // The text runs on from one column into the next.
+    expect(documents[0]!.text).toContain('l7 words that fill the whole c m0 words');
+  });
+
+  it('are none where a table has narrow cells, or lines are short', async () => {
+    const table = Array.from({ length: 12 }, (_, i) => [
+      { x: 50, y: 700 - 12 * i, text: i === 3 ? 'a name that is far longer than the others' : `n${i}` },
+      { x: 320, y: 700 - 12 * i, text: i === 5 ? 'a value that is far longer than the others' : `v${i}` },
+    ]).flat();
+    const { documents } = await read('table.pdf', makePdf([table]));
+    expect(orderOf(documents[0]!.text)!.slice(0, 6)).toEqual(['n0', 'v0', 'n1', 'v1', 'n2', 'v2']);
+  });
+});
+
 describe('PDF', () => {
   it('reads pages of text', async () => {
     const first = 'The first line of text in this file is a long one, so that it is';

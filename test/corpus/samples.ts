@@ -2,14 +2,26 @@
 import { strToU8, zipSync } from 'fflate';
 
 /** A PDF with one line of Helvetica, 10 points, each 12 points below the last, per entry of a page. */
-export function makePdf(pages: readonly (readonly string[])[]): Buffer {
+export interface PlacedText {
+  x: number;
+  y: number;
+  text: string;
+}
+
+/** Pages of lines below each other, or of texts at their places in points, in this order. */
+export function makePdf(pages: readonly (readonly (string | PlacedText)[])[]): Buffer {
   const objects: string[] = [];
   const kids = pages.map((_, i) => `${4 + 2 * i} 0 R`).join(' ');
   objects.push('<< /Type /Catalog /Pages 2 0 R >>');
   objects.push(`<< /Type /Pages /Kids [${kids}] /Count ${pages.length} >>`);
   objects.push('<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>');
   for (const [i, lines] of pages.entries()) {
-    const text = lines.map((line) => `(${line.replace(/[()\\]/g, '\\$&')}) Tj 0 -12 Td`).join('\n');
+    const escaped = (text: string) => `(${text.replace(/[()\\]/g, '\\$&')}) Tj`;
+    const text = lines
+      .map((line) =>
+        typeof line === 'string' ? `${escaped(line)} 0 -12 Td` : `1 0 0 1 ${line.x} ${line.y} Tm ${escaped(line.text)}`,
+      )
+      .join('\n');
     const stream = `BT /F1 10 Tf 50 750 Td\n${text}\nET`;
     objects.push(
       `<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Resources << /Font << /F1 3 0 R >> >> /Contents ${5 + 2 * i} 0 R >>`,

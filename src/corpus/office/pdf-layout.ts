@@ -11,6 +11,8 @@ export interface PdfLine {
   width: number;
   fontSize: number;
   isMonospace: boolean;
+  /** Where its column ends, on a page with several. */
+  right?: number;
 }
 
 /** Lines at the top and at the bottom of a page that may be its head and foot. */
@@ -38,7 +40,7 @@ export function joinPages(pages: readonly (readonly PdfLine[])[]): string {
     let previous: PdfLine | undefined;
     for (const line of lines) {
       const last = paragraphs.at(-1);
-      if (!last || !(previous ? goesOn(previous, line, gap, right) : goesOnOverPage(last, line)))
+      if (!last || !(previous ? goesOn(previous, line, gap, previous.right ?? right) : goesOnOverPage(last, line)))
         paragraphs.push({ lines: [line], text: line.text, isCode: line.isMonospace });
       else {
         last.lines.push(line);
@@ -59,8 +61,9 @@ interface Paragraph {
 function withoutEdges(pages: readonly (readonly PdfLine[])[]): PdfLine[][] {
   const counts = new Map<string, number>();
   const edges = pages.map((lines) => {
-    const top = lines.slice(0, EDGE_LINES).map((line) => ({ line, key: `top ${keyOf(line.text)}` }));
-    const bottom = lines
+    const downwards = lines.toSorted((a, b) => b.y - a.y);
+    const top = downwards.slice(0, EDGE_LINES).map((line) => ({ line, key: `top ${keyOf(line.text)}` }));
+    const bottom = downwards
       .slice(Math.max(EDGE_LINES, lines.length - EDGE_LINES))
       .map((line) => ({ line, key: `bottom ${keyOf(line.text)}` }));
     return [...top, ...bottom];
@@ -135,4 +138,90 @@ function codeOf(lines: readonly PdfLine[]): string {
     })
     .join('\n');
   return `\`\`\`\n${text}\n\`\`\``;
+}
+
+/** Lines a column, and its share of lines as wide as running text makes them: tables have narrower cells. */
+const MIN_COLUMN_LINES = 6;
+const TEXT_WIDTH = 0.6;
+/** Free space between columns, in sizes of the font: LaTeX leaves one. */
+const MIN_GUTTER = 0.8;
+/** Share of the lines that may go across. */
+const MAX_ACROSS = 0.4;
+const MAX_DEPTH = 3;
+/** A page of small print has a tenth of it. */
+const MAX_FRAGMENTS = 3000;
+const SAME_LINE = 0.3;
+
+/**
+ * A page's lines as they are read where it has columns (a recursive XY-cut, Nagy et al. 1992): a line across parts what is above it from what
+ * is below; between two such lines the left column comes before the right one.
+ * @param fragments lines cut at wide gaps @returns undefined where the page has no columns
+ */
+export function orderColumns(fragments: readonly PdfLine[], depth = 0): PdfLine[] | undefined {
+  const gutter = findGutter(fragments, depth);
+  if (gutter === undefined) return undefined;
+  const across = fragments.filter(({ x, width }) => x < gutter && x + width > gutter).toSorted((a, b) => b.y - a.y);
+  const ordered: PdfLine[] = [];
+  let top = Number.POSITIVE_INFINITY;
+  for (const bottom of [...across.map(({ y }) => y), Number.NEGATIVE_INFINITY]) {
+    const band = fragments.filter(({ y }) => y < top && y > bottom);
+    for (const side of [band.filter(({ x, width }) => x + width <= gutter), band.filter(({ x }) => x >= gutter)])
+      ordered.push(...(orderColumns(side, depth + 1) ?? columnOf(side)));
+    // What stands beside a line across belongs to it.
+    if (bottom !== top) ordered.push(...columnOf(fragments.filter(({ y }) => y === bottom)));
+    top = bottom;
+  }
+  return ordered;
+}
+
+/** The middle of the free space between two columns of running text. */
+function findGutter(fragments: readonly PdfLine[], depth: number): number | undefined {
+  if (depth === MAX_DEPTH) return undefined;
+  if (fragments.length < 2 * MIN_COLUMN_LINES || fragments.length > MAX_FRAGMENTS) return undefined;
+  let best: { gutter: number; numAcross: number } | undefined;
+  const begins = new Map<number, number>();
+  for (const { x } of fragments) begins.set(Math.round(x), (begins.get(Math.round(x)) ?? 0) + 1);
+  for (const [begin, numLines] of begins) {
+    // Most lines of a column begin at its edge.
+    if (numLines < MIN_COLUMN_LINES / 2) continue;
+    const right = fragments.filter(({ x }) => x >= begin - 1);
+    const left = fragments.filter(({ x, width, fontSize }) => x + width <= begin - MIN_GUTTER * fontSize);
+    const numAcross = fragments.length - left.length - right.length;
+    if (numAcross > MAX_ACROSS * fragments.length || numAcross >= (best?.numAcross ?? Number.POSITIVE_INFINITY))
+      continue;
+    const areText = [left, right].every((side) => isColumn(side) || findGutter(side, depth + 1) !== undefined);
+    if (areText && standBeside(left, right))
+      best = { gutter: begin - 0.5 * MIN_GUTTER * right[0]!.fontSize, numAcross };
+  }
+  return best?.gutter;
+}
+
+function isColumn(lines: readonly PdfLine[]): boolean {
+  if (lines.length < MIN_COLUMN_LINES) return false;
+  const width = Math.max(...lines.map((line) => line.x + line.width)) - Math.min(...lines.map(({ x }) => x));
+  return lines.filter((line) => line.width >= TEXT_WIDTH * width).length >= lines.length / 2;
+}
+
+/** Half of the shorter one at least has the other beside it. */
+function standBeside(left: readonly PdfLine[], right: readonly PdfLine[]): boolean {
+  const [a, b] = [left, right].map((lines) => ({
+    low: Math.min(...lines.map(({ y }) => y)),
+    high: Math.max(...lines.map(({ y }) => y)),
+  })) as [{ low: number; high: number }, { low: number; high: number }];
+  const shared = Math.min(a.high, b.high) - Math.max(a.low, b.low);
+  return shared > 0 && shared >= Math.min(a.high - a.low, b.high - b.low) / 2;
+}
+
+/** Downwards; what stands on one line is one again. */
+function columnOf(fragments: readonly PdfLine[]): PdfLine[] {
+  const right = Math.max(0, ...fragments.map(({ x, width }) => x + width));
+  const lines: PdfLine[] = [];
+  for (const fragment of fragments.toSorted((a, b) => b.y - a.y || a.x - b.x)) {
+    const last = lines.at(-1);
+    if (last && last.y - fragment.y < SAME_LINE * fragment.fontSize && fragment.x > last.x) {
+      last.text = `${last.text} ${fragment.text}`;
+      last.width = fragment.x + fragment.width - last.x;
+    } else lines.push({ ...fragment, right });
+  }
+  return lines;
 }

@@ -1,10 +1,13 @@
 // A PDF's text by unpdf (Mozilla's PDF.js without a screen), a page at a time. Pictures are not looked at: a scanned book has no text.
 import { getDocumentProxy } from 'unpdf';
-import { joinPages, type PdfLine } from './pdf-layout.ts';
+import { joinPages, orderColumns, type PdfLine } from './pdf-layout.ts';
 import type { OfficeRequest, OfficeResult } from './worker.ts';
 
 /** Characters of text: the Bible has 4 million. */
 const MAX_CHARS = 64 << 20;
+
+/** A gap between words that may be one between columns, in sizes of the font. */
+const MIN_GAP = 0.9;
 
 interface Item {
   str?: string;
@@ -21,7 +24,8 @@ export async function readPdf({ bytes }: OfficeRequest): Promise<OfficeResult> {
   for (let n = 1; n <= pdf.numPages; n++) {
     const page = await pdf.getPage(n);
     const { items, styles } = await page.getTextContent();
-    const lines = linesOf(items as unknown as Item[], styles);
+    const found = items as unknown as Item[];
+    const lines = orderColumns(linesOf(found, styles, MIN_GAP)) ?? linesOf(found, styles);
     numChars += lines.reduce((sum, { text }) => sum + text.length, 0);
     if (numChars > MAX_CHARS) return { reason: `more than ${MAX_CHARS} characters of text` };
     pages.push(lines);
@@ -36,13 +40,23 @@ export async function readPdf({ bytes }: OfficeRequest): Promise<OfficeResult> {
   return { text, metadata };
 }
 
-function linesOf(items: readonly Item[], styles: Record<string, { fontFamily?: string }>): PdfLine[] {
+/** @param gap lines are cut where so much is free in them, in sizes of the font */
+function linesOf(
+  items: readonly Item[],
+  styles: Record<string, { fontFamily?: string }>,
+  gap = Number.POSITIVE_INFINITY,
+): PdfLine[] {
   const lines: PdfLine[] = [];
   let line: PdfLine | undefined;
   for (const { str = '', transform, width, fontName, hasEOL } of items) {
     if (str.trim() !== '') {
       const [, , c, d, x, y] = transform;
       const isMonospace = styles[fontName]?.fontFamily === 'monospace';
+      const isApart = line && (x - (line.x + line.width) > gap * line.fontSize || x + width <= line.x);
+      if (line && line.fontSize > 0 && isApart && gap < Number.POSITIVE_INFINITY) {
+        lines.push(line);
+        line = undefined;
+      }
       if (!line) line = { text: '', x, y, width: 0, fontSize: 0, isMonospace: true };
       line.fontSize = Math.max(line.fontSize, Math.hypot(c, d));
       line.width = Math.max(line.width, x + width - line.x);
