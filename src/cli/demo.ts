@@ -28,8 +28,7 @@ export function demoCommand(output: Output): Command {
 }
 
 function page(summary: DemoSummary, report: string): string {
-  const { base, naive, recipe, questions } = summary;
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const { base, naive, recipe, tasks } = summary;
   const change = (now: number, before: number) =>
     `${now.toFixed(4)} (${now >= before ? '+' : ''}${(100 * (now / before - 1)).toFixed(2)} %)`;
   const row = (label: string, run: typeof naive) => [
@@ -49,8 +48,11 @@ function page(summary: DemoSummary, report: string): string {
       [['base', base.domain.toFixed(4), base.general.toFixed(4)], row('naive', naive), row('recipe', recipe)],
     ),
     '',
-    `Right answers to the ${questions.number} questions of the small suites: base ${percent(questions.base)}, naive ${percent(questions.naive)}, recipe ${percent(questions.recipe)}.`,
-    questions.answer,
+    'Right answers to the questions of the small suites, percent',
+    '',
+    formatTable(tasks.table.columns, tasks.table.rows),
+    '',
+    tasks.note,
     '',
     summary.short ? 'Shortened run: its figures only show that everything works.' : summary.verdict,
     `${formatSeconds(summary.seconds)} in all. Report: ${report}`,

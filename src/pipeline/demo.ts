@@ -5,8 +5,8 @@ import * as path from 'node:path';
 import { makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { packageRoot } from '../base/package.ts';
 import { tasksFile } from '../engine/index.ts';
-import { compareReports, describeComparison, type EvalResults, readEvalResults } from '../eval/index.ts';
-import { writeComparisonReport } from '../report/index.ts';
+import { readEvalResults } from '../eval/index.ts';
+import { modelTable, writeComparisonReport } from '../report/index.ts';
 import { compareRuns, judge, readRun } from '../runs/index.ts';
 import { run, stoppedHint } from './run.ts';
 import type { PipelineOptions, RunResult } from './types.ts';
@@ -22,8 +22,8 @@ export interface DemoSummary {
   base: Scores;
   naive: Scores & RunFigures;
   recipe: Scores & RunFigures;
-  /** Shares of right answers to the questions of the small suites, and what the recipe's say against the base's. */
-  questions: { number: number; base: number; naive: number; recipe: number; answer: string };
+  /** Scores on the small suites, as they are shown: models by tasks. */
+  tasks: ReturnType<typeof modelTable>;
   /** The recipe's domain gain over the naive run's. */
   gainShare: number | null;
   /** The recipe's general loss over the naive run's. */
@@ -109,7 +109,7 @@ function conclude(folder: string, naive: RunResult, recipe: RunResult, seconds: 
     gainShare: verdict.gainShare ?? null,
     lossShare: verdict.lossShare ?? null,
     holds: verdict.holds,
-    questions: questionsOf(naive, recipe),
+    tasks: tasksOf(naive, recipe),
     verdict: verdict.sentence,
     seconds: Math.round(seconds),
     short,
@@ -118,17 +118,14 @@ function conclude(folder: string, naive: RunResult, recipe: RunResult, seconds: 
   return { finished: true, summary, report: report.html };
 }
 
-function questionsOf(naive: RunResult, recipe: RunResult): DemoSummary['questions'] {
-  const at = ({ folder }: RunResult, step: number) => readEvalResults(tasksFile(folder, step));
-  const [base, naively, byRecipe] = [at(recipe, 0), at(naive, naive.plan.numSteps), at(recipe, recipe.plan.numSteps)];
-  const number = base.report.tasks.reduce((sum, { numDocs }) => sum + numDocs, 0);
-  const share = ({ report }: EvalResults) =>
-    report.tasks.reduce((sum, { numDocs, metrics }) => sum + numDocs * metrics[0]!.value, 0) / number;
-  return {
-    number,
-    base: share(base),
-    naive: share(naively),
-    recipe: share(byRecipe),
-    answer: describeComparison(compareReports(base, byRecipe)),
-  };
+function tasksOf(naive: RunResult, recipe: RunResult): DemoSummary['tasks'] {
+  const row = (label: string, { folder }: RunResult, step: number) => ({
+    label,
+    results: readEvalResults(tasksFile(folder, step)),
+  });
+  return modelTable([
+    row('base', recipe, 0),
+    row('naive', naive, naive.plan.numSteps),
+    row('recipe', recipe, recipe.plan.numSteps),
+  ]);
 }
