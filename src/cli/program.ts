@@ -12,6 +12,7 @@ import { evalCommand } from './eval.ts';
 import { evalDiffCommand } from './eval-diff.ts';
 import { evalLongCommand } from './eval-long.ts';
 import { evalLossCommand } from './eval-loss.ts';
+import { evalWritingCommand } from './eval-writing.ts';
 import { generateCommand } from './generate.ts';
 import { initCommand } from './init.ts';
 import { inspectCommand } from './inspect.ts';
@@ -40,6 +41,7 @@ const COMMANDS = [
   probesCommand,
   evalDiffCommand,
   evalLongCommand,
+  evalWritingCommand,
   evalLossCommand,
   generateCommand,
   chatCommand,

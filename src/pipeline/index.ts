@@ -26,3 +26,4 @@ export { type TokenLosses, type TokenLossRequest, tokenLosses } from './token-lo
 export type { PipelineOptions, PlanResult, RunResult, StageRecord } from './types.ts';
 export { type VerifiedFolder, verifyData } from './verify.ts';
 export { type VocabRequest, type VocabResult, vocab } from './vocab.ts';
+export { inspectWriting, type WritingRequest, type WritingResult } from './writing.ts';
