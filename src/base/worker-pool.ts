@@ -1,9 +1,15 @@
 // Batches on worker threads. They come back in the order in which they were given, whatever the number of workers; at most a few batches a
 // worker are under way, so a fast reader waits for the workers. A worker is a module that calls serveBatches.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parentPort, Worker } from 'node:worker_threads';
 import { ConfigError, DataError, EngineError, isUserError } from './errors.ts';
 
 const BATCHES_PER_WORKER = 3;
+/**
+ * Node 20 aborts the whole process where a worker ends while V8 still compiles for it in the background (its isolate is unregistered before
+ * it is disposed of); a worker that has nothing to do is soon through with that.
+ */
+const CALM_MS = 50;
 
 export interface WorkerPoolOptions {
   /** Compiled module of the worker (see entryFile). */
@@ -143,6 +149,7 @@ class WorkerPool<Result> {
 
   async close(): Promise<void> {
     for (const worker of this.workers) worker.removeAllListeners('exit');
+    await sleep(CALM_MS);
     await Promise.all(this.workers.map((worker) => worker.terminate()));
   }
 }

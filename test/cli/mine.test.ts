@@ -153,7 +153,7 @@ describe('killed or disturbed', () => {
   test('just before the result is renamed: it is absent, and the next run clears up', () => {
     const { signal, left } = runWith('fs.renameSync = die;');
     expect(signal).toBe('SIGKILL');
-    expect(left).toEqual([expect.stringMatching(/^mined\.jsonl\.\d+-1\.tmp$/)]);
+    expect(left).toEqual([expect.stringMatching(/^mined\.jsonl\.[\w-]+@\d+-0-1\.tmp$/)]);
     expect(runWith('')).toMatchObject({ signal: null, status: 0, left: ['mined.jsonl'] });
   });
 

@@ -163,7 +163,11 @@ test('settings changed before the first checkpoint: what was measured is moved a
   p.configure({ budget: { steps: 5 } });
   const result = await run(p.config, QUIET);
   expect(result.summary).toMatchObject({ status: 'finished', numSteps: 5, numCrashes: 0, numStops: 0 });
-  expect(fs.readdirSync(path.join(p.runFolder, 'evals'))).toEqual(['step-00000000.json', 'step-00000005.json']);
+  const names = ['00000000', '00000005'].map((step) => `step-${step}.json`);
+  expect(fs.readdirSync(path.join(p.runFolder, 'evals'))).toEqual([
+    ...names.map((name) => `documents-${name}`),
+    ...names,
+  ]);
   expect(fs.readdirSync(path.join(p.root, 'runs')).filter((name) => name.startsWith('tiny.before-'))).toHaveLength(1);
 });
 

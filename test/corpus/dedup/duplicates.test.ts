@@ -358,7 +358,7 @@ describe('files of records', () => {
   it('are made again after a kill, whose left-over goes', () => {
     const file = path.join(folder, 'killed.signatures');
     // No process has this number: Linux counts to 2^22.
-    fs.writeFileSync(`${file}.99999999-1.tmp`, 'half a file');
+    fs.writeFileSync(`${file}.99999999-0-1.tmp`, 'half a file');
     const writer = new SignatureWriter(file);
     writer.add('text');
     writer.finish();
