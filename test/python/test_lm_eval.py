@@ -8,6 +8,7 @@ import json
 import os
 import random
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -171,7 +172,7 @@ def theirs(model, folder, names, **options):
 
 
 def ours(root, model, folder, names, *flags):
-    out = root / "out" / str(abs(hash(flags)))
+    out = Path(tempfile.mkdtemp(dir=root))
     command = ["node", str(ROOT / "dist/cli/main.js"), "eval", str(model), "--tasks", ",".join(names), "--include-path", str(folder), "--output", str(out), "--quiet", *flags]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "CONTINUO_CACHE": str(root / "cache")})
     (results,) = out.glob("*/results_*.json")
