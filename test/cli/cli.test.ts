@@ -28,6 +28,7 @@ const NAMES = [
   'probes',
   'eval-diff',
   'eval-long',
+  'eval-writing',
   'eval-loss',
   'generate',
   'chat',
