@@ -9,6 +9,11 @@ function errorCode(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code;
 }
 
+/** Now, as a part of a file's name: 2026-11-21-203005-123. */
+export function fileStamp(): string {
+  return new Date().toISOString().slice(0, 23).replaceAll(':', '').replace(/[T.]/g, '-');
+}
+
 /** Rewords the system's error for the user; `doing` completes "while ...". */
 export function explainSystemError(error: unknown, file: string, doing: string): Error {
   switch (errorCode(error)) {

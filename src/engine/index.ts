@@ -33,3 +33,4 @@ export {
   torchProgram,
   torchPython,
 } from './torch-engine.ts';
+export { writingFile } from './writing.ts';

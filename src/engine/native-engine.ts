@@ -57,7 +57,7 @@ import {
   type WritingRecord,
 } from './protocol.ts';
 import { countTargets, TokenLosses } from './token-losses.ts';
-import { writeSamples } from './writing.ts';
+import { writeSamples, writingFile } from './writing.ts';
 
 function send(message: EngineMessage): void {
   try {
@@ -263,7 +263,7 @@ class Training {
   /** Asks for the order of a step that has none. @returns whether it is to be trained */
   private async hasOrder(step: number): Promise<boolean> {
     if (stopRequested || this.reader.isOrdered(step)) return !stopRequested;
-    await this.ask({ type: 'orderWanted', step });
+    await this.tell(step, { type: 'orderWanted', step }, true);
     if (!stopRequested && !this.reader.isOrdered(step))
       throw new EngineError(
         `the order of samples ends before step ${step}, and none was decided when it was asked for.`,
@@ -271,18 +271,11 @@ class Training {
     return !stopRequested;
   }
 
-  /** Waits for an answer, and reads what was decided about the job meanwhile. */
-  private async ask(message: EngineMessage): Promise<string> {
-    send(message);
-    const answer = await answers.next();
-    this.reader.refresh();
-    return answer;
-  }
-
-  /** Says what was recorded; where somebody attends the run, waits for what is to be done about it. */
+  /** Says it; where somebody attends the run, waits for what is to be done about it, and reads what was decided about the job meanwhile. */
   private async tell(step: number, message: EngineMessage, waits = this.attended): Promise<void> {
-    if (!waits) return send(message);
-    let answer = await this.ask(message);
+    send(message);
+    if (!waits) return;
+    let answer = await answers.next();
     for (; answer === 'checkpoint'; answer = await answers.next()) {
       await this.checkpoint(step);
       keepCheckpoint(this.runFolder, step);
@@ -493,7 +486,7 @@ class Training {
     const tokenizer = this.source.tokenizer();
     const written = await writeSamples(this.decoder, tokenizer, stopTokens(this.source), samples, tick);
     const record: WritingRecord = { step, samples: written };
-    writeJsonAtomic(path.join(this.runFolder, 'evals', `writing-${checkpointName(step)}.json`), record);
+    writeJsonAtomic(writingFile(this.runFolder, step), record);
   }
 
   private async scoreSets(step: number): Promise<void> {

@@ -1,8 +1,15 @@
 // Samples of what a model under training writes: it goes on from fixed prompts, with the weights as they stand.
+import * as path from 'node:path';
 import { type Decoder, GenerationBatch, GREEDY } from '../nn/index.ts';
 import type { Job } from '../shards/index.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
+import { checkpointName } from './checkpoints.ts';
 import type { WritingSample } from './protocol.ts';
+
+/** evals/writing-step-*.json: what the model wrote on after `step` steps. */
+export function writingFile(runFolder: string, step: number): string {
+  return path.join(runFolder, 'evals', `writing-${checkpointName(step)}.json`);
+}
 
 /** As many as products take row by row: a sample does not depend on those beside it. */
 const NUM_SLOTS = 8;

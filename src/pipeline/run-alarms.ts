@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, isUserError } from '../base/errors.ts';
-import { writeAll } from '../base/files.ts';
+import { fileStamp, writeAll } from '../base/files.ts';
 import type { AlarmAction } from '../config/index.ts';
 import { type Answer, type Attended, type EngineControl, type Fatal, listCheckpoints } from '../engine/index.ts';
 import type { Plan } from '../recipe/index.ts';
@@ -307,7 +307,7 @@ export class RunAlarms {
 
   /** Takes the run back to before the batches, whose place what follows takes. The engine is not running. */
   private rollBack(steps: { first: number; last: number }, alarm: Alarm): void {
-    const stamp = new Date().toISOString().slice(0, 23).replaceAll(':', '').replace(/[T.]/g, '-');
+    const stamp = fileStamp();
     for (const { step, folder } of listCheckpoints(this.runFolder))
       if (step > steps.first) fs.rmSync(folder, { recursive: true });
     const evals = path.join(this.runFolder, 'evals');

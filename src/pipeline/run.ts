@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
-import { readJson, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
+import { fileStamp, readJson, writeFileAtomic, writeJsonAtomic } from '../base/files.ts';
 import { fingerprint } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
 import { formatCount, formatSeconds } from '../base/units.ts';
@@ -91,7 +91,7 @@ function moveAside(runFolder: string, options: PipelineOptions): void {
   if (!fs.existsSync(runFolder)) return;
   // Refused while an engine works in it.
   lockRun(runFolder)();
-  const stamp = new Date().toISOString().slice(0, 23).replaceAll(':', '').replace(/[T.]/g, '-');
+  const stamp = fileStamp();
   fs.renameSync(runFolder, `${runFolder}.before-${stamp}`);
   options.log?.(`The earlier run was moved to ${runFolder}.before-${stamp}.`);
 }

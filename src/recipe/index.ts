@@ -79,6 +79,7 @@ export type {
   CorpusFacts,
   ExpansionFacts,
   HardwareFacts,
+  LoraPlan,
   ModelFactsForPlan,
   Plan,
   PlanInputs,

@@ -35,7 +35,7 @@ export interface TrainingShape {
   batch: number;
   seqLen: number;
   precision: Precision;
-  lora?: Plan['lora'];
+  lora?: LoraPlan;
   freeze?: readonly string[];
   /** An average of the weights is kept. */
   ema: boolean;
@@ -131,6 +131,21 @@ export interface AdapterFacts {
   targets: string[];
   /** It holds embeddings or output matrix, trained whole. */
   embeddings: boolean;
+}
+
+/** Low-rank adapters, with nothing left open. */
+export interface LoraPlan {
+  rank: number;
+  alpha: number;
+  targets?: string[];
+  rsLora: boolean;
+  /** Rows' lengths are learned by themselves. */
+  dora?: boolean;
+  embeddings: boolean;
+  /** LR of the adapters as a share of the step's; 1 when absent. */
+  lrFactor?: number;
+  /** Folder of PEFT's files with the adapter that the run begins with, absolute; absent: a new one. */
+  from?: string;
 }
 
 export interface PlanInputs {
@@ -238,19 +253,7 @@ export interface Plan {
     embeddingLrFactor: number;
   };
   /** Adapters are trained, the model's own weights stay; absent: all weights are trained. */
-  lora?: {
-    rank: number;
-    alpha: number;
-    targets?: string[];
-    rsLora: boolean;
-    /** Rows' lengths are learned by themselves. */
-    dora?: boolean;
-    embeddings: boolean;
-    /** LR of the adapters as a share of the step's; 1 when absent. */
-    lrFactor?: number;
-    /** Folder of PEFT's files with the adapter that the run begins with, absolute; absent: a new one. */
-    from?: string;
-  };
+  lora?: LoraPlan;
   /** Patterns of the names of tensors that are not trained, the last that fits deciding; absent: all are trained. */
   freeze?: string[];
   /** Elements that are trained; where adapters are, or where tensors are frozen. */

@@ -8,7 +8,6 @@ export {
   measurementsAt,
   type StepRecord,
   type WatchFacts,
-  writingFile,
 } from './alarms/index.ts';
 export { type ComparisonRow, compareRuns, judge, MAX_LOSS_SHARE, MIN_GAIN_SHARE, type Verdict } from './compare.ts';
 export { type DoctorReport, doctor } from './doctor.ts';

@@ -69,7 +69,8 @@ export class AmendedJob {
   /** Reads the lines that were added since. @returns whether there were any */
   refresh(): boolean {
     const { file } = this;
-    if (!fs.existsSync(file)) return false;
+    // Asked after every step of a run that is watched.
+    if ((fs.statSync(file, { throwIfNoEntry: false })?.size ?? 0) <= this.bytesRead) return false;
     const added = readFrom(file, this.bytesRead);
     // A line torn by a crash was never acted on: whoever writes next removes it.
     const whole = added.subarray(0, added.lastIndexOf(10) + 1);

@@ -1,5 +1,6 @@
 // The files of a compiled job: what an engine consumes, and all it consumes. docs/formats-data.md has the bytes.
 import type { BestRule, Packing } from '../config/index.ts';
+import type { LoraPlan } from '../recipe/index.ts';
 
 /** A .bin/.idx pair (Megatron's MMIDIDX, version 1): documents of token ids. `prefix` is the path without ending. */
 export interface ShardRef {
@@ -105,19 +106,7 @@ export interface Job {
     embeddingLrFactor?: number;
   };
   /** Low-rank adapters are trained, the weights are frozen; absent: the weights are trained. */
-  lora?: {
-    rank: number;
-    alpha: number;
-    targets?: string[];
-    rsLora: boolean;
-    /** Rows' lengths are learned by themselves. */
-    dora?: boolean;
-    embeddings: boolean;
-    /** LR of the adapters as a share of the step's; 1 when absent. */
-    lrFactor?: number;
-    /** Folder of PEFT's files with the adapter that the run begins with, absolute; absent: a new one. */
-    from?: string;
-  };
+  lora?: LoraPlan;
   /** Patterns of the names of tensors that are not trained, the last that fits deciding; absent: none. */
   freeze?: string[];
   /** Decay a step of the exponential moving average of the weights; absent: none is kept. */

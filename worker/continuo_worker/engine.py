@@ -347,7 +347,13 @@ class Training:
         self._check_weights()
         start = time.perf_counter()
         folder = save_checkpoint(
-            *(self.job, self.run_folder, self.ranks, self.model, self.optimizer, self.average, self.progress),
+            self.job,
+            self.run_folder,
+            self.ranks,
+            self.model,
+            self.optimizer,
+            self.average,
+            self.progress,
             self._kept,
         )
         seconds, step = time.perf_counter() - start, self.progress.step

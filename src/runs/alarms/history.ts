@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { readJson } from '../../base/files.ts';
-import { checkpointName, tasksFile, type WritingRecord } from '../../engine/index.ts';
+import { checkpointName, tasksFile, type WritingRecord, writingFile } from '../../engine/index.ts';
 import { readEvalResults } from '../../eval/index.ts';
 import { numEvaluations, type Plan } from '../../recipe/index.ts';
 import { AmendedJob, type Job, openShard, readJob } from '../../shards/index.ts';
@@ -14,11 +14,6 @@ import { type Alarm, AlarmWatch, type StepRecord } from './watch.ts';
 
 /** Tokens of held-out text that pairs are counted in. */
 const REFERENCE_TOKENS = 500_000;
-
-/** evals/writing-step-*.json: what the model wrote on after `step` steps. */
-export function writingFile(runFolder: string, step: number): string {
-  return path.join(runFolder, 'evals', `writing-${checkpointName(step)}.json`);
-}
 
 /** A watch for the run in a folder, by its plan, before its first record. @throws DataError for a damaged job */
 export function makeWatch(runFolder: string, plan: Plan): AlarmWatch {

@@ -1,4 +1,4 @@
 // Alarms: what a run is watched for.
 export type { Finding } from './finding.ts';
-export { alarmsOf, makeWatch, measurementsAt, writingFile } from './history.ts';
+export { alarmsOf, makeWatch, measurementsAt } from './history.ts';
 export { type Alarm, AlarmWatch, type StepRecord, type WatchFacts } from './watch.ts';

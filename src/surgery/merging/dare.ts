@@ -2,7 +2,7 @@
 // the expected change stays what it was. Which ones is a hash of seed, model, tensor and position: the same on every machine, for any pieces.
 import { Rng } from '../../base/rng.ts';
 import type { AlignedTensor } from '../align.ts';
-import { difference, electAndMerge } from './ties.ts';
+import { difference, electAndMerge, sumAt } from './ties.ts';
 
 export interface DareSettings {
   /** One a task vector. */
@@ -51,11 +51,5 @@ function added(
   weights: readonly number[],
   scale: number,
 ): Float32Array {
-  const out = new Float32Array(base.length);
-  for (let i = 0; i < base.length; i++) {
-    let sum = 0;
-    for (let m = 0; m < deltas.length; m++) sum += weights[m]! * deltas[m]![i]!;
-    out[i] = base[i]! + scale * sum;
-  }
-  return out;
+  return base.map((value, i) => value + scale * sumAt(deltas, weights, i));
 }

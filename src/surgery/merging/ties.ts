@@ -34,6 +34,13 @@ export function difference(model: Float32Array, base: Float32Array): Float32Arra
   return delta;
 }
 
+/** Of element i, the weighted sum over deltas. */
+export function sumAt(deltas: readonly Float32Array[], weights: readonly number[], i: number): number {
+  let sum = 0;
+  for (let m = 0; m < deltas.length; m++) sum += weights[m]! * deltas[m]![i]!;
+  return sum;
+}
+
 /** Base plus, for each element, the weighted mean of the deltas that have the sign of their weighted sum (0 counts as positive, as in mergekit). */
 export function electAndMerge(
   base: Float32Array,
@@ -43,9 +50,7 @@ export function electAndMerge(
 ): Float32Array {
   const out = new Float32Array(base.length);
   for (let i = 0; i < base.length; i++) {
-    let sum = 0;
-    for (let m = 0; m < deltas.length; m++) sum += weights[m]! * deltas[m]![i]!;
-    const isUp = sum >= 0;
+    const isUp = sumAt(deltas, weights, i) >= 0;
     let [agreed, weight] = [0, 0];
     for (let m = 0; m < deltas.length; m++) {
       const part = weights[m]! * deltas[m]![i]!;
