@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { explainSystemError } from '../base/files.ts';
+import { processExists } from '../base/process.ts';
 
 const WAIT_MS = 50;
 /** How long a lock without content may be one that is being written. */
@@ -96,12 +97,7 @@ function parse(content: string): ProcessId[] {
 }
 
 function isRunning({ pid, started }: ProcessId): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
-  }
-  return startTime(pid) === started;
+  return processExists(pid) && startTime(pid) === started;
 }
 
 function endProcess(pid: number): void {

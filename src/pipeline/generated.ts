@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DataError } from '../base/errors.ts';
 import { fsyncPath, makeFolder, writeAll } from '../base/files.ts';
 import { fingerprint } from '../base/hash.ts';
+import { processExists } from '../base/process.ts';
 import { Progress } from '../base/progress.ts';
 import { Rng } from '../base/rng.ts';
 import { formatCount } from '../base/units.ts';
@@ -77,7 +78,7 @@ async function writeCorpus(
   const file = path.join(folder, 'documents.jsonl');
   if (fs.existsSync(file)) return file;
   makeFolder(folder, 'keeping generated text');
-  const partial = path.join(folder, 'documents.partial.jsonl');
+  const partial = takePartial(folder);
   const written = readWritten(partial);
   const source = openModel(model);
   const fd = fs.openSync(partial, 'a');
@@ -137,6 +138,23 @@ async function writeCorpus(
   fs.renameSync(partial, file);
   fsyncPath(folder);
   return file;
+}
+
+const PARTIAL = /^documents\.(\d+)\.partial\.jsonl$/;
+
+/** A file of this process, with what one that is gone had written. Two that run at once write the same documents, each its own file. */
+function takePartial(folder: string): string {
+  const own = path.join(folder, `documents.${process.pid}.partial.jsonl`);
+  for (const name of fs.readdirSync(folder)) {
+    const owner = Number(PARTIAL.exec(name)?.[1] ?? process.pid);
+    if (owner === process.pid || processExists(owner)) continue;
+    try {
+      fs.renameSync(path.join(folder, name), own);
+    } catch {
+      // Another process was first.
+    }
+  }
+  return own;
 }
 
 /** What an earlier process wrote; a line that it did not finish is cut off. */

@@ -1,4 +1,5 @@
 // Guards by the main job: text that the base writes itself, the Fisher measured on it, a second round that builds on the first.
+import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -60,12 +61,17 @@ test('the base writes documents, which are replayed and weighed; a stage that wa
   expect(facts.sum).toBeGreaterThan(0);
 
   const whole = fs.readFileSync(file);
-  const torn = path.join(folder!, 'documents.partial.jsonl');
+  const partialOf = (pid: number) => path.join(folder!, `documents.${pid}.partial.jsonl`);
+  const torn = partialOf(spawnSync(process.execPath, ['--version']).pid);
   fs.writeFileSync(torn, whole.subarray(0, Math.floor(whole.length * 0.6)));
+  // That of a process which is running is its own.
+  const others = partialOf(process.ppid);
+  fs.writeFileSync(others, 'not to be read');
   fs.rmSync(file);
   const { plan } = await planRun(p.config, QUIET);
   expect(fs.readFileSync(file).equals(whole)).toBe(true);
   expect(fs.existsSync(torn)).toBe(false);
+  expect(fs.readFileSync(others, 'utf8')).toBe('not to be read');
   const generated = plan.warnings.find(({ id }) => id === 'general-text-of-its-own');
   expect(generated?.message).toContain('the model wrote itself');
 }, 60_000);
