@@ -4,7 +4,9 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { parseArgs } from 'node:util';
-import { readRun } from '../../dist/runs/index.js';
+import { escapeXml, lineChart } from '../../dist/report/chart.js';
+import { standalone } from '../../dist/report/style.js';
+import { paretoFront, readRun } from '../../dist/runs/index.js';
 import { METHODS } from './methods.mjs';
 
 const USAGE = `Usage: node experiments/forgetting/run.mjs [options]
@@ -13,11 +15,11 @@ const USAGE = `Usage: node experiments/forgetting/run.mjs [options]
   --domains LIST    near, far (default: both)
   --methods LIST    some of them (default: all)
   --seeds N         runs of each (default: 3)
-  --steps N         of 2048 tokens (default: 48)
+  --steps N         of 2048 tokens (default: 36)
   --peak-lr X       default: 5e-4; adapters have ten times as much
   --folder PATH     where the runs go (default: runs/forgetting)
   --read            train nothing: only read the runs that lie in the folder
-  --save            writes results.json beside this script, and draws it
+  --save NAME       writes NAME.json and a picture a domain beside this script
 
 Needs a build (npm run build). With the defaults it trains for about an hour on 2 cores.`;
 
@@ -27,11 +29,11 @@ const { values: options } = parseArgs({
     domains: { type: 'string', default: 'near,far' },
     methods: { type: 'string' },
     seeds: { type: 'string', default: '3' },
-    steps: { type: 'string', default: '48' },
+    steps: { type: 'string', default: '36' },
     'peak-lr': { type: 'string', default: '5e-4' },
     folder: { type: 'string', default: 'runs/forgetting' },
     read: { type: 'boolean', default: false },
-    save: { type: 'boolean', default: false },
+    save: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -44,6 +46,7 @@ const here = import.meta.dirname;
 const root = path.resolve(here, '../..');
 const folder = path.resolve(options.folder);
 const [numSeeds, numSteps, peakLr] = [options.seeds, options.steps, options['peak-lr']].map(Number);
+const [SEQ_LEN, TOKENS] = [512, 12_000];
 const heldOut = { share: 0.1, documents: 12, tokens: 100_000 };
 const DOMAINS = {
   near: { path: path.join(root, 'data/demo/postgres-docs.jsonl.gz'), limit: '220k' },
@@ -53,13 +56,14 @@ const DOMAINS = {
 /** Trains one run with the real command, unless it exists, and reads it; undefined where there is none. */
 function runOf(domain, method, seed) {
   const name = `${domain}-${method}-${seed}`;
-  const { phases = [{ blend: { domain: 1 } }], lrFactor = 1, training = {}, ...more } = METHODS[method].config;
+  const { phases = [{ blend: { domain: 1 } }], lrFactor = 1, corpora, training, ...more } = METHODS[method].config;
   const config = {
     name,
     model: path.resolve(root, options.model),
     corpora: {
       domain: { ...DOMAINS[domain], role: 'domain', heldOut },
       general: { path: path.join(root, 'data/demo/english.jsonl.gz'), role: 'general', heldOut },
+      ...corpora,
     },
     recipe: {
       preset: 'custom',
@@ -69,8 +73,9 @@ function runOf(domain, method, seed) {
       finalLr: (lrFactor * peakLr) / 100,
     },
     budget: { steps: numSteps },
-    training: { seqLen: 512, batchTokens: 2048, microBatch: 4, seed, ...training },
-    evaluate: { every: numSteps, tokens: 20_000 },
+    training: { seqLen: SEQ_LEN, batchTokens: 2048, microBatch: 4, seed, ...training },
+    evaluate: { every: numSteps, tokens: TOKENS },
+    alarms: false,
     checkpoints: { every: 10_000, keep: 1 },
     output: folder,
     ...more,
@@ -83,7 +88,7 @@ function runOf(domain, method, seed) {
     fs.mkdirSync(folder, { recursive: true });
     const file = path.join(folder, `${name}.yaml`);
     fs.writeFileSync(file, JSON.stringify(config, undefined, 2));
-    const command = [path.join(root, 'dist/cli/main.js'), 'run', file, '--quiet'];
+    const command = [path.join(root, 'dist/cli/main.js'), 'run', file, '--quiet', '--no-measure'];
     const child = spawnSync(process.execPath, command, { stdio: ['ignore', 'ignore', 'inherit'] });
     if (child.status !== 0) throw new Error(`continuo run (${name}) ended with code ${child.status}`);
   }
@@ -104,6 +109,45 @@ function figuresOf(run, method) {
   };
 }
 
+/** Of models merged from one run's (or two runs') and the base, by the real command: the same changes. */
+function mergedFigures(domain, method, seed) {
+  const { of, merge, twoSeeds, scale } = METHODS[method];
+  const seeds = twoSeeds ? [seed, (seed % numSeeds) + 1] : [seed];
+  const runs = seeds.map((one) => runOf(domain, of, one));
+  if (runs.includes(undefined) || new Set(seeds).size < seeds.length) return undefined;
+  const alike = Object.values(METHODS).filter((one) => one.of === of && one.merge?.join() === merge.join());
+  const scales = alike.map((one) => one.scale).sort((a, b) => a - b);
+  const file = path.join(folder, `${[domain, of, seed, ...merge, ...scales].join('-')}.json`);
+  if (!fs.existsSync(file)) {
+    const models = runs.map((run) => path.join(run.folder, 'checkpoints', `step-${String(numSteps).padStart(8, '0')}`));
+    const base = path.resolve(root, options.model);
+    const parts = merge.includes('linear') ? [base, ...models] : [...models, '--base', base];
+    const where = [
+      '--config',
+      path.join(folder, `${domain}-${of}-${seed}.yaml`),
+      '--tokens',
+      TOKENS,
+      '--seq-len',
+      SEQ_LEN,
+    ];
+    const command = ['merge', ...parts, ...merge, '--curve', scales.join(), ...where, '--json', '--quiet'];
+    const child = spawnSync(process.execPath, [path.join(root, 'dist/cli/main.js'), ...command.map(String)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    if (child.status !== 0) throw new Error(`continuo merge (${method}, ${domain}) ended with code ${child.status}`);
+    fs.writeFileSync(file, child.stdout);
+  }
+  const point = JSON.parse(fs.readFileSync(file, 'utf8')).curve.points.find((one) => one.scale === scale);
+  const { tokensPerSecond, peakRssBytes } = figuresOf(runs[0], of);
+  return {
+    domain: point.domainChange.difference,
+    general: point.generalChange.difference,
+    // Two runs give one model.
+    tokensPerSecond: tokensPerSecond / runs.length,
+    peakRssBytes,
+  };
+}
+
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 /** Standard error of the mean; absent for one value. */
 function standardError(values) {
@@ -112,16 +156,36 @@ function standardError(values) {
   return Math.sqrt(mean(values.map((value) => (value - center) ** 2)) / (values.length - 1));
 }
 
-function summary(domain, method) {
-  const runs = Array.from({ length: numSeeds }, (_, i) => runOf(domain, METHODS[method].of ?? method, i + 1));
-  const figures = runs.filter((run) => run !== undefined).map((run) => figuresOf(run, method));
-  if (figures.length === 0) return undefined;
-  const of = (key) => figures.map((one) => one[key]);
+/** Of runs of one method, seed by seed. */
+function figures(domain, method) {
+  return Array.from({ length: numSeeds }, (_, i) => {
+    if (METHODS[method].merge) return mergedFigures(domain, method, i + 1);
+    const run = runOf(domain, METHODS[method].of ?? method, i + 1);
+    return run && figuresOf(run, method);
+  });
+}
+
+/** @param naive the figures of training without a guard: changes are also told as differences from it, seed by seed */
+function summary(domain, method, naive) {
+  const all = figures(domain, method);
+  const pairs = all.flatMap((one, i) => (one && naive[i] ? [[one, naive[i]]] : []));
+  if (pairs.length === 0) return undefined;
+  const of = (key) => pairs.map(([one]) => one[key]);
+  const less = (key) => pairs.map(([one, other]) => one[key] - other[key]);
   return {
-    ...{ domain, method, label: METHODS[method].label, seeds: figures.length },
-    ...{ gain: -mean(of('domain')), gainError: standardError(of('domain')) },
-    ...{ loss: mean(of('general')), lossError: standardError(of('general')) },
-    ...{ tokensPerSecond: mean(of('tokensPerSecond')), peakRssBytes: Math.max(...of('peakRssBytes')) },
+    ...{ domain, method, label: METHODS[method].label, seeds: pairs.length },
+    ...{
+      gain: -mean(of('domain')),
+      gainError: standardError(of('domain')),
+      gainPairedError: standardError(less('domain')),
+    },
+    ...{
+      loss: mean(of('general')),
+      lossError: standardError(of('general')),
+      lossPairedError: standardError(less('general')),
+    },
+    // The machine may have had other work beside one of the runs.
+    ...{ tokensPerSecond: Math.max(...of('tokensPerSecond')), peakRssBytes: Math.max(...of('peakRssBytes')) },
   };
 }
 
@@ -142,13 +206,75 @@ function print(domain, rows) {
   }
 }
 
+/** Domain gain over general loss, with standard errors, the front of what no other method beats on both, and the way of the LR. */
+function picture(title, rows) {
+  const point = ({ loss, gain }) => ({ x: loss, y: gain });
+  const arms = ({ loss, gain, lossError = 0, gainError = 0 }) => [
+    [
+      { x: loss - lossError, y: gain },
+      { x: loss + lossError, y: gain },
+    ],
+    [
+      { x: loss, y: gain - gainError },
+      { x: loss, y: gain + gainError },
+    ],
+  ];
+  const byLr = rows
+    .filter(({ method }) => METHODS[method].isLr)
+    .map(point)
+    .sort((a, b) => a.x - b.x);
+  const unbeaten = paretoFront(rows.map(({ label, loss, gain }) => ({ label, domain: -gain, general: loss })));
+  const front = rows
+    .filter(({ label }) => unbeaten.has(label))
+    .map(point)
+    .sort((a, b) => a.x - b.x);
+  const [width, height] = [1000, 640];
+  const chart = lineChart({
+    id: 'front',
+    description: `${title}: domain gain against general loss by method`,
+    xLabel: 'general text: loss, bits per byte (left is better); bars: standard errors over seeds',
+    yLabel: 'domain: gain, bits per byte (up is better)',
+    series: [
+      { label: '', color: 6, points: [{ x: 0, y: 0 }, ...byLr], expected: true },
+      { label: '', color: 6, points: front },
+      ...rows.flatMap((row) => arms(row).map((points) => ({ label: '', color: METHODS[row.method].color, points }))),
+      ...rows.map((row) => ({ label: row.label, color: METHODS[row.method].color, points: [point(row)], dots: true })),
+    ],
+    labelsAtEnds: true,
+    x: { nice: true },
+    width,
+    height,
+  });
+  return standalone(
+    [
+      `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width + 32} ${height + 52}" width="${width + 32}" height="${height + 52}" role="img">`,
+      `<title>${escapeXml(title)}</title><style></style><rect width="100%" height="100%" style="fill:var(--page)"/>`,
+      `<text x="16" y="26" style="font-size:14px;font-weight:650">${escapeXml(title)}</text>`,
+      chart.replace('<svg ', `<svg x="16" y="40" width="${width}" height="${height}" `),
+      '</svg>',
+    ].join(''),
+  );
+}
+
 const methods = options.methods?.split(',') ?? Object.keys(METHODS);
 const unknown = methods.find((name) => !METHODS[name]);
 if (unknown) throw new Error(`no method ${unknown}; expected some of ${Object.keys(METHODS).join(', ')}`);
+const domains = options.domains.split(',');
+// Seed by seed, so that what was interrupted can be read.
+for (let seed = 1; seed <= numSeeds; seed++)
+  for (const domain of domains) for (const method of methods) if (!METHODS[method].of) runOf(domain, method, seed);
 const results = [];
-for (const domain of options.domains.split(',')) {
-  const rows = methods.map((method) => summary(domain, method)).filter((row) => row !== undefined);
+for (const domain of domains) {
+  const naive = figures(domain, 'none');
+  const rows = methods.map((method) => summary(domain, method, naive)).filter((row) => row !== undefined);
   print(domain, rows);
   results.push(...rows);
 }
-if (options.save) fs.writeFileSync(path.join(here, 'results.json'), `${JSON.stringify(results, undefined, 1)}\n`);
+if (options.save) {
+  fs.writeFileSync(path.resolve(here, `${options.save}.json`), `${JSON.stringify(results, undefined, 1)}\n`);
+  for (const domain of domains) {
+    const title = `${path.basename(options.model)}, ${domain} domain: what is learned and what is forgotten`;
+    const rows = results.filter((row) => row.domain === domain);
+    fs.writeFileSync(path.resolve(here, `${options.save}-${domain}.svg`), `${picture(title, rows)}\n`);
+  }
+}
