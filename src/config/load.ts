@@ -176,24 +176,24 @@ function resolveAlarms(given: AlarmsInFile | undefined, problems: Problem[]): Al
   return alarms;
 }
 
-/** Methods of the native engine alone, by their keys. */
-const NATIVE_ONLY = [
-  ['training', 'lora'],
-  ['training', 'selectTokens'],
-  ['guard', 'ewc'],
-  ['guard', 'l2'],
-  ['guard', 'distill'],
-] as const;
+/** Methods of the native engine alone: keys, or a value that one may have. */
+const NATIVE_ONLY: readonly { path: readonly string[]; value?: string }[] = [
+  { path: ['training', 'selectTokens'] },
+  { path: ['guard', 'distill'] },
+  { path: ['guard', 'l2', 'toward'], value: 'init' },
+];
 
 function resolveEngine(file: ConfigFile, problems: Problem[]): Config['engine'] {
   const { engine = 'native' } = file;
   if (engine === 'native') return { name: 'native' };
-  for (const [section, key] of NATIVE_ONLY)
-    if ((file[section] as Record<string, unknown> | undefined)?.[key] !== undefined)
+  for (const { path: keys, value } of NATIVE_ONLY) {
+    const found = keys.reduce<unknown>((node, key) => (node as Record<string, unknown> | undefined)?.[key], file);
+    if (value === undefined ? found !== undefined : found === value)
       problems.push({
-        path: [section, key],
+        path: [...keys],
         message: 'the engine torch does not do this yet: take engine: native, or leave it out',
       });
+  }
   return { name: 'torch', gpus: engine === 'torch' ? 1 : (engine.torch.gpus ?? 1) };
 }
 

@@ -266,11 +266,11 @@ def test_what_cannot_be_trained_is_refused_in_words(whole, tmp_path):
     order.write_bytes(order.read_bytes()[:-1] + b"\x07")
     assert "order-00000.bin: was edited or is damaged (SHA-256" in refused(damaged)["message"]
     assert "cannot be divided among 3 ranks" in refused(copy_job(whole, "three"), ranks=3)["message"]
-    adapted = make_job(tmp_path, FAMILIES["llama"], 4, lora=dict(rank=2, alpha=4, rsLora=False, embeddings=False))
-    assert refused(adapted) == {
+    drawn = make_job(tmp_path, FAMILIES["llama"], 4, guard=dict(l2=dict(toward="init", strength=1)))
+    assert refused(drawn) == {
         "type": "fatal",
         "kind": "ConfigError",
-        "message": "the engine torch does not do this yet: lora. Take engine: native.",
+        "message": "the engine torch does not do this yet: guard.l2.toward: init. Take engine: native.",
     }
     diverged = make_job(tmp_path / "diverged", FAMILIES["llama"], 6, schedule=[1e18] * 6)
     assert "is not a number" in refused(diverged)["message"]

@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.tensor import DTensor
+from transformers.pytorch_utils import Conv1D
 
+from .adapters import adapted, is_of_adapter, merged, write_peft
 from .errors import ConfigError, DataError
 from .job import Job
 from .model import TrainedModel, source_config
@@ -70,32 +72,29 @@ class Average:
     def __init__(self, model: TrainedModel, decay: float) -> None:
         self.decay = decay
         self.model = model
-        self.values = {name: _local(p).detach().clone() for name, p in self._trained()}
-
-    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
-        return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        self.values = {name: local(p).detach().clone() for name, p in self.model.trained().items()}
 
     @torch.no_grad()
     def update(self) -> None:
-        for name, parameter in self._trained():
-            self.values[name].lerp_(_local(parameter), 1 - self.decay)
+        for name, parameter in self.model.trained().items():
+            self.values[name].lerp_(local(parameter), 1 - self.decay)
 
     @torch.no_grad()
     def exchange(self) -> None:
         """Average and weights change places."""
-        for name, parameter in self._trained():
-            weights = _local(parameter)
+        for name, parameter in self.model.trained().items():
+            weights = local(parameter)
             before = weights.clone()
             weights.copy_(self.values[name])
             self.values[name].copy_(before)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Laid out as the weights, so that another number of ranks can read it."""
-        placed = dict(self._trained())
+        placed = self.model.trained()
         return {name: _like(value, placed[name]) for name, value in self.values.items()}
 
 
-def _local(parameter: torch.Tensor) -> torch.Tensor:
+def local(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
@@ -108,7 +107,9 @@ def _like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
 
 
 def _trainer_state(model: TrainedModel, optimizer: torch.optim.Optimizer, average: Average | None) -> dict[str, Any]:
-    weights, moments = get_state_dict(model, optimizer)
+    """What is frozen follows from the job. Loading goes into these tensors themselves, but for the optimizer's."""
+    weights = {name: parameter.detach() for name, parameter in model.trained().items()}
+    moments = get_optimizer_state_dict(model, optimizer)
     return {"model": weights, "optimizer": moments, **({"ema": average.state()} if average else {})}
 
 
@@ -130,6 +131,8 @@ def save_checkpoint(
         (temporary / "trainer").mkdir(parents=True)
     ranks.wait()
     _write_model(job, ranks, model, temporary, progress, {})
+    if "lora" in job.data:
+        _write_adapters(job, ranks, model, temporary / "adapter")
     if average and progress.step == job.num_steps:
         average.exchange()
         _write_model(job, ranks, model, temporary / "ema", progress, {"ema": average.decay})
@@ -159,10 +162,18 @@ def _write_model(
 ) -> None:
     dtype = torch.bfloat16 if job.data["precision"] == "bf16" else torch.float32
     state: dict[str, torch.Tensor] = {}
+    adapters = adapted(model.model)
     for name, value in model.model.state_dict().items():
-        whole = value.full_tensor() if isinstance(value, DTensor) else value
+        if is_of_adapter(name):
+            continue
+        weight = _whole(value)
+        module = name.removesuffix(".weight")
+        if module in adapters:
+            linear, adapter = adapters[module]
+            factors = {kind: _whole(p) for kind, p in adapter.named_parameters()}
+            weight = merged(weight, factors, adapter, isinstance(linear, Conv1D))
         if ranks.is_first:
-            state[name] = whole.detach().to(dtype).cpu().contiguous()
+            state[name] = weight.to(dtype).cpu().contiguous()
     if not ranks.is_first:
         return
     model.model.save_pretrained(folder, state_dict=state)
@@ -186,6 +197,23 @@ def _write_model(
         **extra,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_adapters(job: Job, ranks: Ranks, model: TrainedModel, folder: Path) -> None:
+    factors = {
+        name: {kind: _whole(p) for kind, p in adapter.named_parameters()}
+        for name, (_, adapter) in adapted(model.model).items()
+    }
+    trained = {p for name, p in model.trained().items() if not is_of_adapter(name)}
+    # PEFT keeps copies of what is saved whole, and so no ties: a tied head is a module of its own there.
+    named = model.model.named_parameters(remove_duplicate=False)
+    whole = {name: _whole(p) for name, p in named if p in trained}
+    if ranks.is_first:
+        write_peft(folder, model.model, factors, whole, job.data["lora"], job.data["model"])
+
+
+def _whole(value: torch.Tensor) -> torch.Tensor:
+    return (value.full_tensor() if isinstance(value, DTensor) else value).detach()
 
 
 def _sync(folder: Path) -> None:
@@ -239,8 +267,8 @@ def restore_checkpoint(
         )
     saved = _trainer_state(model, optimizer, average)
     dcp.load(saved, checkpoint_id=str(folder / "trainer" / "distributed"))
-    set_state_dict(model, optimizer, model_state_dict=saved["model"], optim_state_dict=saved["optimizer"])
+    set_optimizer_state_dict(model, optimizer, saved["optimizer"])
     if average:
         for name, value in saved["ema"].items():
-            average.values[name].copy_(_local(value))
+            average.values[name].copy_(local(value))
     return Progress(state["step"], state["tokens"])

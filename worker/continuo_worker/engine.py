@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from . import PROTOCOL_VERSION
+from .adapters import is_of_adapter
 from .checkpoint import (
     Average,
     Progress,
@@ -32,12 +33,13 @@ from .errors import ConfigError, NonFiniteError, UserError
 from .evaluate import score_set
 from .job import Job, Sequence
 from .model import load_model
+from .penalty import Penalty
 from .protocol import EXIT_FINISHED, EXIT_STOPPED, Control, LineLog, send
 from .ranks import Ranks
 
 # Of job.json; a method that is not in here would silently not be applied.
 KNOWN_KEYS = set(
-    "formatVersion fingerprint model precision seed numSteps batch optimizer freeze ema routers phases shards packing order "
+    "formatVersion fingerprint model precision seed numSteps batch optimizer lora freeze ema routers guard phases shards packing order "
     "numOrderedSteps heldOutElsewhere schedule checkpoint evaluation digests record recordAtEnd name".split()
 )
 ON_DIVERGENCE = (
@@ -69,6 +71,8 @@ class Training:
         self.model = load_model(self.job.data, ranks, recompute)
         self.optimizer = self._make_optimizer()
         self.average = Average(self.model, self.job.data["ema"]) if "ema" in self.job.data else None
+        has_penalty = {"ewc", "l2"} & self.job.data.get("guard", {}).keys()
+        self.penalty = Penalty(self.job, self.model, ranks) if has_penalty else None
         self.progress = Progress(0, 0)
         self.metrics, self.events = (
             (LineLog(self.run_folder / name) if ranks.is_first else None) for name in ("metrics.jsonl", "events.jsonl")
@@ -86,7 +90,11 @@ class Training:
 
     def _check(self) -> None:
         data, world = self.job.data, self.ranks.world
+        guard = data.get("guard", {})
         unknown = sorted(set(data) - KNOWN_KEYS)
+        unknown += [f"guard.{key}" for key in sorted(set(guard) - {"ewc", "l2"})]
+        if guard.get("l2", {}).get("toward") == "init":
+            unknown.append("guard.l2.toward: init")
         if unknown:
             raise ConfigError(f"the engine torch does not do this yet: {', '.join(unknown)}. Take engine: native.")
         for batch in [self.job.batch, *(self.job.batch_at(p["firstStep"]) for p in data["phases"])]:
@@ -106,14 +114,14 @@ class Training:
             )
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
-        """Matrices decay, vectors do not; embeddings may have a share of the LR of their own."""
+        """Matrices decay, vectors do not; embeddings and adapters may have a share of the LR of their own."""
         settings = self.job.data["optimizer"]
         tables = self.model.embeddings()
+        of_adapters = self.job.data.get("lora", {}).get("lrFactor", 1)
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-        for parameter in self.model.parameters():
-            if not parameter.requires_grad:
-                continue
-            factor = settings.get("embeddingLrFactor", 1) if parameter in tables else 1
+        for name, parameter in self.model.trained().items():
+            of_tables = settings.get("embeddingLrFactor", 1) if parameter in tables else 1
+            factor = of_adapters if is_of_adapter(name) else of_tables
             decay = settings["weightDecay"] if parameter.ndim > 1 else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
         if not groups:
@@ -259,7 +267,7 @@ class Training:
         norm = self._grad_norm()
         lr = job.lr_at(step)
         self._check_finite(step, loss, norm, lr)
-        self._update(lr, norm)
+        penalty = self._update(lr, norm)
         self.progress = Progress(step + 1, self.progress.tokens + num_targets)
         seconds = time.perf_counter() - start
         return {
@@ -268,6 +276,7 @@ class Training:
             "lossByCorpus": {c: float(s / n) for c, (s, n) in zip(corpora, sums.tolist(), strict=True) if n > 0},
             "lr": lr,
             "gradNorm": norm,
+            **({"penalty": penalty} if self.penalty else {}),
             "tokens": self.progress.tokens,
             "tokensPerSecond": num_targets / seconds,
             "stepMs": seconds * 1000,
@@ -293,19 +302,22 @@ class Training:
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
     @torch.no_grad()
-    def _update(self, lr: float, norm: float) -> None:
+    def _update(self, lr: float, norm: float) -> float:
+        """The penalty's gradient comes after clipping, which is the data's alone. Returns the penalty before the step, nats."""
         clip = self.job.data["optimizer"]["clipNorm"]
         scale = min(1.0, clip / (norm + 1e-6)) if clip > 0 else 1.0
         if scale < 1:
             for parameter in self.model.parameters():
                 if parameter.grad is not None:
                     parameter.grad.mul_(scale)
+        penalty = self.penalty.add() if self.penalty else 0.0
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
             self.average.update()
+        return penalty
 
     def _newest(self) -> str:
         checkpoints = list_checkpoints(self.run_folder)

@@ -2,17 +2,20 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import safe_open
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from .adapters import add_adapters, draw, is_of_adapter, read_adapters
 from .errors import ConfigError
 from .loss import fused_cross_entropy
 from .ranks import Ranks
@@ -49,9 +52,10 @@ class TrainedModel(nn.Module):
         return fused_cross_entropy(hidden, head.weight, head.bias, targets, weights, self.softcap)
 
     def embeddings(self) -> set[nn.Parameter]:
-        """Tables of tokens and positions, and the output matrix."""
-        tables = [module for module in self.model.modules() if isinstance(module, nn.Embedding)]
-        return {module.weight for module in [*tables, self.model.get_output_embeddings()]}
+        return _embeddings(self.model)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
 
 def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool) -> TrainedModel:
@@ -66,17 +70,24 @@ def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool) -> TrainedMod
     whole = None
     if ranks.is_first:
         whole = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False, **options)
+        _choose_trained(whole, job)
+        if lora := job.get("lora"):
+            draw(whole, job["seed"], stored_names(whole, folder))
+            if "from" in lora:
+                read_adapters(whole, Path(lora["from"]))
     if ranks.world == 1 and job["precision"] == "f32":
         model = TrainedModel(whole.to(ranks.device))
     else:
-        model = _sharded(whole, config, options, ranks, job["precision"])
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
+        _choose_trained(empty, job)
+        model = _sharded(whole, empty, ranks, job["precision"])
     _without_dropout(model.model)
     if recompute:
         model.model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    _freeze(model.model, job.get("freeze", []))
     if ranks.uses_gpu:
-        for block in _blocks(model.model):
+        for block in _blocks(model.model).values():
             block.compile()
     return model
 
@@ -95,23 +106,49 @@ def _check(config: Any, job: dict[str, Any], folder: str) -> None:
         )
 
 
-def _blocks(model: PreTrainedModel) -> list[nn.Module]:
+def _blocks(model: PreTrainedModel) -> dict[str, nn.Module]:
     names = set(model._no_split_modules or [])
-    return [module for module in model.modules() if type(module).__name__.removeprefix("FSDP") in names]
+    return {name: m for name, m in model.named_modules() if type(m).__name__.removeprefix("FSDP") in names}
 
 
-def _sharded(
-    whole: PreTrainedModel | None, config: Any, options: dict[str, Any], ranks: Ranks, precision: str
-) -> TrainedModel:
+def _embeddings(model: PreTrainedModel) -> set[nn.Parameter]:
+    """Tables of tokens and positions, and the output matrix."""
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    return {module.weight for module in [*tables, model.get_output_embeddings()]}
+
+
+def _choose_trained(model: PreTrainedModel, job: dict[str, Any]) -> None:
+    """Puts adapters in and freezes what is not trained."""
+    if lora := job.get("lora"):
+        trained = _embeddings(model) if lora["embeddings"] else set()
+        add_adapters(_blocks(model), lora)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(is_of_adapter(name) or parameter in trained)
+    _freeze(model, job.get("freeze", []), stored_names(model, job["model"]))
+
+
+def stored_names(model: PreTrainedModel, folder: str) -> Callable[[str], str]:
+    """What a tensor is called in the model's folder, by its name in transformers: OpenAI's GPT-2 lacks the prefix."""
+    stored: set[str] = set()
+    for file in Path(folder).glob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            stored.update(tensors.keys())
+    prefix = f"{model.base_model_prefix}."
+
+    def stored_name(name: str) -> str:
+        return name if name in stored or name.removeprefix(prefix) not in stored else name.removeprefix(prefix)
+
+    return stored_name
+
+
+def _sharded(whole: PreTrainedModel | None, empty: PreTrainedModel, ranks: Ranks, precision: str) -> TrainedModel:
     """Rank 0 has read the weights; the others begin without any, so that no machine holds the model more than once."""
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
     model = TrainedModel(empty)
     mesh = init_device_mesh(ranks.device.type, (ranks.world,))
     policy = MixedPrecisionPolicy()
     if precision == "bf16":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    for block in _blocks(empty):
+    for block in _blocks(empty).values():
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
     model.to_empty(device=ranks.device)
@@ -141,10 +178,14 @@ def _without_dropout(model: PreTrainedModel) -> None:
             module.attention_dropout = 0.0
 
 
-def _freeze(model: PreTrainedModel, patterns: list[str]) -> None:
+def _freeze(model: PreTrainedModel, patterns: list[str], stored_name: Callable[[str], str]) -> None:
     """As src/nn/freeze.ts reads them: the last pattern that fits decides, a leading ! takes back."""
     rules = [(not p.startswith("!"), re.compile(_to_regexp(p.removeprefix("!")) + r"(\..*)?$")) for p in patterns]
-    for name, parameter in model.named_parameters():
+    names = {stored_name(name): parameter for name, parameter in model.named_parameters()}
+    for given, (_, pattern) in zip(patterns, rules, strict=True):
+        if not any(pattern.match(name) for name in names):
+            raise ConfigError(f'training.freeze: no tensor of this model fits "{given}"; one is {min(names)}.')
+    for name, parameter in names.items():
         fitting = [freezes for freezes, pattern in rules if pattern.match(name)]
         if fitting and fitting[-1]:
             parameter.requires_grad_(False)

@@ -1,0 +1,165 @@
+"""What holds a model to what it was, on the PyTorch engine (worker/) as on the native one: adapters, freezing, penalties.
+
+Needs the built dist/ and the packages of requirements.txt. Run by .ci/run, or: pytest test/python
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+import transformers as hf
+from harness import make_model
+from safetensors.torch import load_file, save_file
+from test_torch_engine import ENVIRONMENT, FAMILIES, copy_job, evaluation, largest_difference, make_job, metrics, train_native
+
+STEPS = 20
+# As without guards. What was measured is a thousand times less: sums of f32 in another order, and no step whose gradients are all rounding.
+TOLERANCE = 1e-4
+# Imports of torch and transformers cost more than these jobs: a process trains several.
+TRAIN = """
+import sys
+from pathlib import Path
+from continuo_worker.engine import Training
+from continuo_worker.ranks import Ranks
+ranks = Ranks()
+for folder in sys.argv[1:]:
+    assert Training(Path(folder), ranks, False, False).run() == 0
+"""
+
+
+def train_all(folder: Path, runs: list[Path], ranks: int = 0) -> None:
+    """ranks 0: a process by itself, without torchrun."""
+    script = folder / "train.py"
+    script.write_text(f"import torch; torch.set_num_threads(1){TRAIN}")
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks else []
+    command = [sys.executable, *launch, str(script), *(str(run / "job") for run in runs)]
+    # stdin as a pipe that stays open.
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as process:
+        errors = process.stderr.read()
+        assert process.wait() == 0, errors
+
+
+def lora(**more) -> dict:
+    return {"rank": 4, "alpha": 8, "rsLora": False, "embeddings": False, "lrFactor": 3, **more}
+
+
+FROZEN = ["model.embed_tokens", "model.layers.{0..0}", "*.k_proj.weight", "!model.layers.0.mlp"]
+JOBS = {
+    # A tied table, trained whole.
+    "lora": ("llama", dict(lora=lora(embeddings=True, targets=["q_proj", "v_proj", "up_proj"]))),
+    # Matrices stored transposed, with biases.
+    "dora": ("gpt2", dict(lora=lora(dora=True))),
+    # Stored head by head.
+    "rslora": ("gpt-neox", dict(lora=lora(rsLora=True, rank=9))),
+    # Begins with another run's adapter.
+    "gone on with": ("qwen3", dict(lora=lora(dora=True, embeddings=True, **{"from": ""}), ema=0.9)),
+    # What is frozen has no penalty.
+    "ewc": ("llama", dict(guard={"ewc": {"strength": 3, "fisher": ""}}, freeze=FROZEN)),
+    "l2": ("gpt2", dict(guard={"l2": {"toward": "base", "strength": 3}})),
+}
+ON_TWO_RANKS = ["gone on with", "ewc"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, dict[str, Path]]:
+    """By job: `native`, `torch`, and of some `two`, trained by two ranks."""
+    folder = tmp_path_factory.mktemp("guards")
+    source = make_job(folder / "source", FAMILIES["qwen3"], 4, lora=lora(dora=True, embeddings=True))
+    train_native(source)
+    JOBS["gone on with"][1]["lora"]["from"] = str(source / "checkpoints/step-00000004/adapter")
+    make_model(folder / "llama", FAMILIES["llama"])
+    JOBS["ewc"][1]["guard"]["ewc"]["fisher"] = fisher_of(folder / "llama", folder / "fisher.safetensors")
+    found = {name: {"native": make_job(folder / name, FAMILIES[f], STEPS, **job)} for name, (f, job) in JOBS.items()}
+    for name, by_engine in found.items():
+        by_engine["torch"] = copy_job(by_engine["native"], "torch")
+        if name in ON_TWO_RANKS:
+            by_engine["two"] = copy_job(by_engine["native"], "two")
+        train_native(by_engine["native"])
+    train_all(folder, [run["torch"] for run in found.values()])
+    train_all(folder, [found[name]["two"] for name in ON_TWO_RANKS], ranks=2)
+    return found
+
+
+def fisher_of(model: Path, file: Path) -> str:
+    """Numbers in its place: what they are is nothing to the engines."""
+    generator = torch.Generator().manual_seed(5)
+    tensors = load_file(model / "model.safetensors")
+    save_file({n: torch.rand(t.shape, generator=generator).bfloat16() for n, t in tensors.items()}, file)
+    return str(file)
+
+
+def last(run: Path) -> Path:
+    return run / f"checkpoints/step-{STEPS:08d}"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_same_job_gives_the_same_losses(name, runs):
+    run, native = runs[name]["torch"], runs[name]["native"]
+    ours, theirs = metrics(run), metrics(native)
+    print(f"{name}: largest difference of loss {largest_difference(ours, theirs):.1e}")
+    assert largest_difference(ours, theirs) < TOLERANCE
+    assert theirs[-1]["loss"] < theirs[0]["loss"] - 0.02
+    for x, y in zip(ours, theirs, strict=True):
+        assert x.keys() >= y.keys()
+        assert x["gradNorm"] == pytest.approx(y["gradNorm"], rel=1e-3)
+    for kind in {"sets", "ema"} & evaluation(native, STEPS).keys():
+        scores = [evaluation(r, STEPS)[kind]["domain"]["bitsPerByte"] for r in (run, native)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["lora", "dora", "rslora", "gone on with"])
+def test_adapters_are_pefts(name, runs):
+    run, native = last(runs[name]["torch"]), last(runs[name]["native"])
+    configs = [json.loads((r / "adapter/adapter_config.json").read_text()) for r in (run, native)]
+    assert configs[0] == configs[1]
+    tensors = [load_file(r / "adapter/adapter_model.safetensors") for r in (run, native)]
+    assert tensors[0].keys() == tensors[1].keys()
+    for key, value in tensors[0].items():
+        # A weight whose gradient is nearly nothing may go either way, by up to a step's LR.
+        assert torch.allclose(value, tensors[1][key], atol=1e-3), key
+    base = hf.AutoModelForCausalLM.from_pretrained(configs[0]["base_model_name_or_path"])
+    adapted = peft.PeftModel.from_pretrained(base, run / "adapter").eval()
+    merged = hf.AutoModelForCausalLM.from_pretrained(run).eval()
+    inputs = torch.arange(2, 34).unsqueeze(0)
+    assert torch.allclose(adapted(inputs).logits, merged(inputs).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ewc", "l2"])
+def test_penalties(name, runs):
+    ours, theirs = ([line["penalty"] for line in metrics(runs[name][engine])] for engine in ("torch", "native"))
+    assert theirs[0] == 0 and theirs[-1] > 0.01
+    # Sums of squares of small differences.
+    assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_what_is_frozen_stays(runs):
+    run = runs["ewc"]["torch"]
+    before, after = load_file(run.parent / "model/model.safetensors"), load_file(last(run) / "model.safetensors")
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert moved >= {"model.layers.0.mlp.up_proj.weight", "model.layers.1.self_attn.q_proj.weight", "model.norm.weight"}
+    assert not moved & {"model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"}
+    assert not any("k_proj" in name for name in moved)
+
+
+def test_two_ranks_train_as_one_and_one_goes_on_for_them(runs, tmp_path):
+    for name in ON_TWO_RANKS:
+        run, two = runs[name]["torch"], runs[name]["two"]
+        for key in {"loss", "penalty"} & metrics(run)[0].keys():
+            assert largest_difference(metrics(two), metrics(run), key) < 1e-5
+        # As if it had been killed before the last checkpoint.
+        for file in (last(two), two / f"evals/step-{STEPS:08d}.json"):
+            file.rename(file.with_name("gone"))
+    train_all(tmp_path, [runs[name]["two"] for name in ON_TWO_RANKS])
+    for name in ON_TWO_RANKS:
+        run, two = runs[name]["torch"], runs[name]["two"]
+        lines = (two / "metrics.jsonl").read_text().splitlines()
+        assert len(lines) == STEPS + STEPS // 2
+        assert largest_difference(metrics(two), metrics(run)) < 1e-5
+        for kind in {"sets", "ema"} & evaluation(run, STEPS).keys():
+            a, b = (evaluation(r, STEPS)[kind]["domain"]["bitsPerByte"] for r in (two, run))
+            assert abs(a - b) < 1e-5
