@@ -104,7 +104,8 @@ function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Con
   for (const corpus of corpora)
     for (const score of ['bitsPerByte', 'ifd'] as const) checkScore(corpus, score, model, problems);
   const trainable = corpora.filter(({ role }) => role !== 'evaluation').map((corpus) => corpus.name);
-  if (file.mixing) problems.push(...mixingProblems(file.mixing, trainable));
+  const select = file.training?.selectTokens;
+  if (file.mixing) problems.push(...mixingProblems(file.mixing, trainable, select !== undefined));
   if (file.training?.lora !== undefined && model.kind === 'new')
     problems.push({
       path: ['training', 'lora'],
@@ -127,7 +128,6 @@ function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Con
       message:
         "adapters leave all of the model's own weights as they are already: take this key out, or training.lora; training.lora.targets chooses what is adapted",
     });
-  const select = file.training?.selectTokens;
   const config: Config = {
     file: configFile,
     folder,

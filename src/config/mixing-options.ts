@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { count, map, oneOf, positive, shareBelowOne, text } from './fields.ts';
 
-export const MIXING_METHODS = ['odm', 'ado', 'velocitune', 'ppl-change', 'doge'] as const;
+export const MIXING_METHODS = ['odm', 'ado', 'velocitune', 'ppl-change', 'doge', 'doremi'] as const;
 export type MixingMethod = (typeof MIXING_METHODS)[number];
 
 export interface MixingConfig {
@@ -43,15 +43,16 @@ export const mixingSchema = map({
 
 /** Keys that one method alone, or some, take. */
 const TAKEN_BY: Readonly<Partial<Record<keyof MixingConfig, readonly MixingMethod[]>>> = {
-  rate: ['velocitune', 'ppl-change', 'doge'],
+  rate: ['velocitune', 'ppl-change', 'doge', 'doremi'],
   targets: ['velocitune'],
   toward: ['doge'],
 };
 
-/** What is wrong with keys that are each well formed. @param corpora those that are trained on */
+/** What is wrong with keys that are each well formed. @param corpora those that are trained on @param hasReference for their tokens */
 export function mixingProblems(
   mixing: MixingConfig,
   corpora: readonly string[],
+  hasReference: boolean,
 ): { path: (string | number)[]; message: string }[] {
   const problems: { path: (string | number)[]; message: string }[] = [];
   for (const [key, methods] of Object.entries(TAKEN_BY))
@@ -71,6 +72,12 @@ export function mixingProblems(
         path: mixing.targets ? ['mixing', 'targets', name] : ['mixing', 'toward', i],
         message: `expected a corpus that is trained on (${corpora.join(', ')}), found "${name}"`,
       });
+  if (mixing.method === 'doremi' && !hasReference)
+    problems.push({
+      path: ['mixing', 'method'],
+      message:
+        'doremi compares losses with those of a reference model, but there is none: give training.selectTokens, such as { reference: runs/earlier/checkpoints/step-00000500, keep: 1 }; `continuo mix --method doremi` trains one and finds shares before the run',
+    });
   if (corpora.length < 2)
     problems.push({
       path: ['mixing'],

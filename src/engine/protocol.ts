@@ -33,6 +33,8 @@ export interface StepMetrics {
   distillKl?: number;
   /** Means over the tokens that bore loss, nats; only with training.selectTokens. `loss` and `lossByCorpus` are of all tokens. */
   selected?: SelectionMetrics;
+  /** Likewise: of each corpus, mean over all of its tokens of what they lose more than the reference, of those that lose less 0, nats. */
+  excessByCorpus?: Record<string, number>;
   /** Inner products of the corpora's mean gradients, at steps where they are compared. */
   gradients?: { corpora: string[]; dots: number[][] };
   /** Only of a model with experts. */

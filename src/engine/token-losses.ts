@@ -14,7 +14,7 @@ export class TokenLosses {
   constructor(job: Job, decoder: Decoder) {
     const distill = job.guard?.distill;
     this.distillation = distill && new Distillation(distill, job, decoder);
-    this.selection = job.selectTokens && new TokenSelection(job.selectTokens, decoder);
+    this.selection = job.selectTokens && new TokenSelection(job.selectTokens, job, decoder);
   }
 
   /** How many of a step's tokens bear loss. @param passes its sequences, as they are cut into passes */
@@ -32,17 +32,17 @@ export class TokenLosses {
     const taught = this.distillation?.teach(batch, sequences, numTargets);
     const extras: TrainExtras = {
       teacher: taught?.rows,
-      select: this.selection?.chooser(batch, weights, 1 / numKept),
+      select: this.selection?.chooser(batch, sequences, weights, 1 / numKept),
     };
     return { weights, extras, done: () => taught?.done() };
   }
 
   /** Of the step, once all its passes are done. */
-  takeMetrics(): Pick<StepMetrics, 'distillKl' | 'selected'> {
+  takeMetrics(): Pick<StepMetrics, 'distillKl' | 'selected' | 'excessByCorpus'> {
     const kl = this.distillation?.takeMean();
     return {
       ...(kl === undefined ? {} : { distillKl: kl }),
-      ...(this.selection && { selected: this.selection.takeMeans() }),
+      ...this.selection?.takeMeans(),
     };
   }
 }

@@ -4,7 +4,8 @@ import * as path from 'node:path';
 import { DataError } from '../base/errors.ts';
 import { openModel } from '../checkpoint/index.ts';
 import { type Batch, type Decoder, loadFrozen, sequenceOf } from '../nn/index.ts';
-import type { Job } from '../shards/index.ts';
+import type { Job, Sequence } from '../shards/index.ts';
+import type { StepMetrics } from './protocol.ts';
 import { SequenceCache } from './sequence-cache.ts';
 
 type Settings = NonNullable<Job['selectTokens']>;
@@ -18,13 +19,16 @@ export interface SelectionMetrics {
 
 export class TokenSelection {
   private readonly settings: Settings;
+  private readonly shards: Job['shards'];
   private readonly model: Decoder;
   private readonly caches = new Map<number, SequenceCache>();
   private reference: Decoder | undefined;
   private sums = { loss: 0, excess: 0, numTokens: 0 };
+  private readonly byCorpus = new Map<string, { excess: number; numTokens: number }>();
 
-  constructor(settings: Settings, model: Decoder) {
+  constructor(settings: Settings, { shards }: Job, model: Decoder) {
     this.settings = settings;
+    this.shards = shards;
     this.model = model;
   }
 
@@ -34,11 +38,17 @@ export class TokenSelection {
   }
 
   /** What chooses the tokens of a pass, once their losses are known: sets the weights of those kept to `each`, of all others to 0. */
-  chooser(batch: Batch, weights: Float32Array, each: number): (losses: Float32Array) => void {
+  chooser(
+    batch: Batch,
+    sequences: readonly Sequence[],
+    weights: Float32Array,
+    each: number,
+  ): (losses: Float32Array) => void {
     const known = this.referenceLosses(batch);
     return (losses) => {
       const excess = losses.map((loss, row) => loss - known[row]!);
       const rows = [...batch.targets.keys()].filter((row) => batch.targets[row]! >= 0);
+      for (const row of rows) this.count(sequences, batch.seqLen, row, excess[row]!);
       weights.fill(0);
       for (const row of highest(rows, excess, this.numKept(rows.length))) {
         weights[row] = each;
@@ -49,11 +59,25 @@ export class TokenSelection {
     };
   }
 
+  private count(sequences: readonly Sequence[], seqLen: number, row: number, excess: number): void {
+    const { corpus } = this.shards[sequences[Math.floor(row / seqLen)]!.shard[row % seqLen]!]!;
+    const sum = this.byCorpus.get(corpus) ?? { excess: 0, numTokens: 0 };
+    this.byCorpus.set(corpus, sum);
+    // Token by token, as DoReMi does: where the reference is the worse one there is nothing to catch up with.
+    sum.excess += Math.max(0, excess);
+    sum.numTokens++;
+  }
+
   /** Since the last call. */
-  takeMeans(): SelectionMetrics {
+  takeMeans(): Required<Pick<StepMetrics, 'selected' | 'excessByCorpus'>> {
     const { loss, excess, numTokens } = this.sums;
+    const byCorpus = Array.from(this.byCorpus, ([corpus, sum]) => [corpus, sum.excess / sum.numTokens]);
     this.sums = { loss: 0, excess: 0, numTokens: 0 };
-    return { loss: loss / numTokens, excess: excess / numTokens };
+    this.byCorpus.clear();
+    return {
+      selected: { loss: loss / numTokens, excess: excess / numTokens },
+      excessByCorpus: Object.fromEntries(byCorpus),
+    };
   }
 
   private referenceLosses(batch: Batch): Float32Array {

@@ -66,9 +66,12 @@ function historyOf(
 ): MixHistory & { shares: readonly Float64Array[] } {
   const { metrics, evals, schedule } = readRun(runFolder);
   const none = new Float64Array(0);
+  const columnsOf = (byCorpus: Record<string, Float64Array>) =>
+    names.map((name) => byCorpus[name]?.subarray(0, step) ?? none);
   return {
     ...{ step, since },
-    losses: names.map((name) => metrics.lossByCorpus[name]?.subarray(0, step) ?? none),
+    losses: columnsOf(metrics.lossByCorpus),
+    excess: columnsOf(metrics.excessByCorpus),
     shares: names.map((name) => Float64Array.from(blends, (blend) => blend[name] ?? 0)),
     lrs: schedule ?? none,
     heldOut: evals
@@ -97,4 +100,5 @@ const MISSING = {
   losses: 'no corpus has a loss yet',
   heldOut: 'held-out text was not measured twice yet',
   gradients: 'no gradients were compared',
+  excess: 'no corpus was compared with the reference yet',
 } as const;

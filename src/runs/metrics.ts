@@ -24,18 +24,23 @@ export function readMetrics(file: string): Metrics {
     if (gradients.at(-1) && gradients.at(-1)!.step >= step) gradients = gradients.filter((one) => one.step < step);
     if (line.gradients !== null && typeof line.gradients === 'object')
       gradients.push({ step, ...(line.gradients as Omit<Metrics['gradients'][number], 'step'>) });
-    const byCorpus = line.lossByCorpus;
-    if (byCorpus !== null && typeof byCorpus === 'object')
-      for (const [corpus, loss] of Object.entries(byCorpus)) column(`${CORPUS_PREFIX}${corpus}`).set(step, loss);
+    for (const [key, prefix] of BY_CORPUS) {
+      const byCorpus = line[key];
+      if (byCorpus !== null && typeof byCorpus === 'object')
+        for (const [corpus, value] of Object.entries(byCorpus)) column(`${prefix}${corpus}`).set(step, value);
+    }
   });
   const take = (name: string): Float64Array => column(name).toArray(numSteps);
-  const corpora = [...columns.keys()]
-    .filter((name) => name.startsWith(CORPUS_PREFIX))
-    .map((name) => name.slice(CORPUS_PREFIX.length));
+  const takeAll = (prefix: string): Record<string, Float64Array> =>
+    Object.fromEntries(
+      [...columns.keys()]
+        .filter((name) => name.startsWith(prefix))
+        .map((name) => [name.slice(prefix.length), take(name)]),
+    );
   return {
     numSteps,
     loss: take('loss'),
-    lossByCorpus: Object.fromEntries(corpora.map((corpus) => [corpus, take(`${CORPUS_PREFIX}${corpus}`)])),
+    ...(Object.fromEntries(BY_CORPUS.map(([key, prefix]) => [key, takeAll(prefix)])) as ByCorpus),
     lr: take('lr'),
     gradNorm: take('gradNorm'),
     tokens: take('tokens'),
@@ -49,7 +54,12 @@ export function readMetrics(file: string): Metrics {
 }
 
 const NUMBERS = ['loss', 'lr', 'gradNorm', 'tokens', 'tokensPerSecond', 'stepMs', 'rssBytes', 'distillKl'] as const;
-const CORPUS_PREFIX = 'corpus:';
+/** Names of columns that there is one of for each corpus begin so. */
+const BY_CORPUS = [
+  ['lossByCorpus', 'loss of '],
+  ['excessByCorpus', 'excess of '],
+] as const;
+type ByCorpus = Pick<Metrics, (typeof BY_CORPUS)[number][0]>;
 
 /** A growing array of numbers; NaN where nothing was set. */
 class Column {

@@ -57,6 +57,8 @@ export interface Metrics {
   numSteps: number;
   loss: Float64Array;
   lossByCorpus: Record<string, Float64Array>;
+  /** Of each corpus, mean of what its tokens lose more than the reference model's, nats; empty without training.selectTokens. */
+  excessByCorpus: Record<string, Float64Array>;
   lr: Float64Array;
   gradNorm: Float64Array;
   /** Tokens trained on so far, this step included. */

@@ -31,7 +31,7 @@ function history(
     losses: losses.map((f) => Float64Array.from({ length: step }, (_, t) => f(t))),
     shares: names.map((name) => new Float64Array(step).fill(planned[name])),
     lrs: new Float64Array(STEPS).fill(1e-4),
-    ...{ heldOut: [], gradients: [] },
+    ...{ excess: [], heldOut: [], gradients: [] },
     ...more,
   };
 }

@@ -4,6 +4,7 @@ import { normalizeWeights } from '../blends.ts';
 import type { Blend } from '../types.ts';
 import { ado } from './ado.ts';
 import { doge } from './doge.ts';
+import { doremi } from './doremi.ts';
 import { odm } from './odm.ts';
 import { pplChange } from './ppl-change.ts';
 import type { Mixer, MixHistory, MixSetting } from './types.ts';
@@ -35,8 +36,8 @@ export interface PlanMixing {
 export interface MixMethod {
   title: string;
   source: string;
-  /** What it looks at: the losses of training, held-out text, or gradients. */
-  reads: 'losses' | 'heldOut' | 'gradients';
+  /** What it looks at: the losses of training, held-out text, gradients, or losses above those of a reference model. */
+  reads: 'losses' | 'heldOut' | 'gradients' | 'excess';
   mixer: Mixer<unknown>;
 }
 
@@ -70,6 +71,12 @@ export const MIX_METHODS: Readonly<Record<MixingMethod, MixMethod>> = {
     source: 'Fan et al. 2023, arXiv 2310.15393',
     reads: 'gradients',
     mixer: doge as Mixer<unknown>,
+  },
+  doremi: {
+    title: 'each corpus by how far its loss still is above that of the reference model',
+    source: 'Xie et al. 2023, arXiv 2305.10429',
+    reads: 'excess',
+    mixer: doremi as Mixer<unknown>,
   },
 };
 

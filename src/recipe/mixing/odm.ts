@@ -3,7 +3,7 @@
 //
 // There each iteration draws one corpus at random and its reward is divided by the probability of that draw. Here every step holds all
 // corpora in their exact shares, so the expectation of that estimate is known and is taken in its place: the loss of each step, once.
-import { type Mixer, meanBetween } from './types.ts';
+import { latestMeans, type Mixer } from './types.ts';
 
 /** The code's scale: losses of 0 to 10 nats become rewards of 0 to 1. */
 const NATS_A_REWARD = 10;
@@ -11,28 +11,22 @@ const NATS_A_REWARD = 10;
 export interface OdmState {
   /** Sum of rewards over all steps. */
   rewards: number[];
-  /** Mean loss of the corpus when it was last drawn; NaN is written as null. */
+  /** Mean loss of the corpus when it was last drawn; null: it never was. */
   last: (number | null)[];
 }
 
-export const odm: Mixer<OdmState> = ({ corpora }, { step, since, losses }, _weights, state) => {
-  const means = losses.map((ofCorpus, k) => {
-    const mean = meanBetween(ofCorpus, since, step);
-    return Number.isFinite(mean) ? mean : (state?.last[k] ?? Number.NaN);
-  });
-  const known = means.filter(Number.isFinite);
-  if (known.length === 0) return undefined;
-  // A corpus that was never drawn is taken for an average one.
-  const average = known.reduce((sum, x) => sum + x, 0) / known.length;
-  const rewards = means.map(
-    (mean, k) => (state?.rewards[k] ?? 0) + ((step - since) * (Number.isFinite(mean) ? mean : average)) / NATS_A_REWARD,
-  );
+export const odm: Mixer<OdmState> = ({ corpora }, history, _weights, state) => {
+  const { step, since, losses } = history;
+  const latest = latestMeans(losses, history, state?.last);
+  if (!latest) return undefined;
+  const { means, last } = latest;
+  const rewards = means.map((mean, k) => (state?.rewards[k] ?? 0) + ((step - since) * mean) / NATS_A_REWARD);
   const explored = exploration(corpora.length, step);
   const most = Math.max(...rewards);
   const powers = rewards.map((reward) => Math.exp((reward - most) * explored));
   const sum = powers.reduce((total, power) => total + power, 0);
   const weights = powers.map((power) => ((1 - corpora.length * explored) * power) / sum + explored);
-  return { weights, state: { rewards, last: means.map((mean) => (Number.isFinite(mean) ? mean : null)) } };
+  return { weights, state: { rewards, last } };
 };
 
 /** Share that every one of K corpora keeps after t steps; also the exponent's scale. */

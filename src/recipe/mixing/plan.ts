@@ -13,12 +13,13 @@ import { DEFAULT_GAIN } from './velocitune.ts';
 const NUM_DECISIONS = 20;
 const WARMUP_SHARE = 0.1;
 /** As in ADO's code. */
-const FLOOR = 0.01;
-/** doge: 1 / mu of its code; velocitune: as in the paper. */
+export const FLOOR = 0.01;
+/** doge: 1 / mu of its code; velocitune, doremi: as in the paper. */
 const RATES: Readonly<Partial<Record<MixingMethod, { rate: number; source: string }>>> = {
   'ppl-change': { rate: DEFAULT_MIXTURE_RATE, source: 'assumption' },
   velocitune: { rate: 1, source: 'Luo et al. 2025' },
   doge: { rate: 20, source: 'Olivia-fsm/DoGE, mu 0.05' },
+  doremi: { rate: 1, source: 'Xie et al. 2023' },
 };
 
 /** What the planner knows by then. */

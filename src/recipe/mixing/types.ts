@@ -8,6 +8,8 @@ export interface MixHistory {
   since: number;
   /** Mean training loss, nats a token, of each corpus at each step; NaN where a step drew nothing of it. */
   losses: readonly ArrayLike<number>[];
+  /** Mean of what each corpus' tokens lose more than a reference model does, nats, likewise; empty where there is no reference. */
+  excess: readonly ArrayLike<number>[];
   /** Share of each corpus at each step. */
   shares: readonly ArrayLike<number>[];
   /** Of all steps. */
@@ -63,4 +65,24 @@ export function meanBetween(values: ArrayLike<number>, from: number, to: number)
     count++;
   }
   return count > 0 ? sum / count : Number.NaN;
+}
+
+/**
+ * By corpus, the mean since the last decision; of one that was not drawn since then its last one, of one that never was the average.
+ * Undefined where nothing is known of any.
+ * @param last of the decision before
+ */
+export function latestMeans(
+  columns: readonly ArrayLike<number>[],
+  { since, step }: Pick<MixHistory, 'since' | 'step'>,
+  last: readonly (number | null)[] | undefined,
+): { means: number[]; last: (number | null)[] } | undefined {
+  const latest = columns.map((column, k) => {
+    const mean = meanBetween(column, since, step);
+    return Number.isFinite(mean) ? mean : (last?.[k] ?? null);
+  });
+  const known = latest.filter((mean) => mean !== null);
+  if (known.length === 0) return undefined;
+  const average = known.reduce((sum, mean) => sum + mean, 0) / known.length;
+  return { means: latest.map((mean) => mean ?? average), last: latest };
 }
