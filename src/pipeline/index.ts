@@ -34,6 +34,7 @@ export {
 export { type MineRequest, type MineResult, mine } from './mine.ts';
 export { type MixtureRequest, type MixtureResult, nextMixture } from './mixture.ts';
 export { type PerturbRequest, perturbModel } from './perturb.ts';
+export { type DoremiRequest, type MixOfProxy, mixByDoremi } from './probes/doremi.ts';
 export { type FindRequest, type FindResult, find } from './probes/find.ts';
 export { type MixOfProbes, type MixRequest, mixByProbes } from './probes/mix.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';

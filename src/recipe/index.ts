@@ -39,6 +39,7 @@ export {
   minRuns,
   type PlanMixing,
   priorsOf,
+  proxyMixing,
   type RegMixResult,
   type RegMixRun,
 } from './mixing/index.ts';

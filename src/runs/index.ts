@@ -14,7 +14,7 @@ export { type DoctorReport, doctor } from './doctor.ts';
 export { forecastRun, type RunForecast, reportedForecast, type SetForecast } from './forecast.ts';
 export { type CurvePoint, curve, MAX_CURVE_POINTS, median, quantile } from './metrics.ts';
 export { readRun } from './read-run.ts';
-export { hasDecidedShares, type SharesFrom, sharesOverTime } from './shares.ts';
+export { hasDecidedShares, meanShares, type SharesFrom, sharesOverTime } from './shares.ts';
 export { type LabelledRun, paretoFront, type SetDifference, setDifferences } from './side-by-side.ts';
 export { type StabilityGap, stabilityGaps } from './stability.ts';
 export { bestText, change, roleScore, summarise } from './summarise.ts';

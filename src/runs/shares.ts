@@ -18,6 +18,18 @@ export function sharesOverTime({ events }: Pick<Run, 'events'>): SharesFrom[] {
   return shares;
 }
 
+/** By corpus, over the steps from `from` to before `to`. */
+export function meanShares(run: Pick<Run, 'events'>, from: number, to: number): Record<string, number> {
+  const shares = sharesOverTime(run);
+  const means: Record<string, number> = {};
+  for (const [i, { step, blend }] of shares.entries()) {
+    const length = Math.max(0, Math.min(to, shares[i + 1]?.step ?? to) - Math.max(from, step));
+    for (const [name, share] of Object.entries(blend))
+      means[name] = (means[name] ?? 0) + (share * length) / (to - from);
+  }
+  return means;
+}
+
 /** Some of its shares were decided while it went on. */
 export function hasDecidedShares({ events }: Pick<Run, 'events'>): boolean {
   return events.some(({ type, blend }) => type === 'amendment' && blend !== undefined);

@@ -2,8 +2,12 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { highest } from '../../src/engine/token-selection.ts';
-import type { JobOptions } from '../../src/shards/index.ts';
+import { openModel } from '../../src/checkpoint/index.ts';
+import { toBatch } from '../../src/engine/index.ts';
+import { highest, TokenSelection } from '../../src/engine/token-selection.ts';
+import { referenceKernels } from '../../src/kernels/index.ts';
+import { loadDecoder } from '../../src/nn/index.ts';
+import { type JobOptions, openJob } from '../../src/shards/index.ts';
 import {
   killEngines,
   makeRun,
@@ -145,6 +149,35 @@ describe('chosen tokens', () => {
     const [all, plain] = await Promise.all([makeRun(world, chosen(world.model, 1)), makeRun(world, SHORT)]);
     for (const run of [all, plain]) expect((await runEngine(run)).code).toBe(0);
     expect(sameState(all, plain)).toEqual(SAME);
+  });
+
+  test('what a corpus exceeds the reference by counts token by token, and nothing below it', async () => {
+    const reference = await writeTinyModel(path.join(world.root, 'shallow'), { num_hidden_layers: 1 });
+    const run = await makeRun(world, chosen(reference));
+    const reader = openJob(path.join(run, 'job'));
+    const { job } = reader;
+    const sequences = Array.from({ length: 4 }, (_, i) => reader.sequence(i));
+    const batch = toBatch(sequences);
+    const load = (folder: string) => loadDecoder(openModel(folder), 'f32', referenceKernels);
+    const [model, other] = [load(world.model), load(reference)];
+    const [losses, known] = [model.scoreBatch(batch), other.scoreBatch(batch)];
+    const selection = new TokenSelection(job.selectTokens!, job, model);
+    selection.chooser(batch, sequences, new Float32Array(losses.length), 1)(losses);
+    const { excessByCorpus } = selection.takeMeans();
+    expect(Object.keys(excessByCorpus).sort()).toEqual(['domain', 'general']);
+    for (const [corpus, excess] of Object.entries(excessByCorpus)) {
+      const rows = [...losses.keys()].filter((row) => {
+        const { shard, targets } = sequences[Math.floor(row / 64)]!;
+        return targets[row % 64]! >= 0 && job.shards[shard[row % 64]!]!.corpus === corpus;
+      });
+      const differences = rows.map((row) => losses[row]! - known[row]!);
+      expect(Math.min(...differences)).toBeLessThan(0);
+      const expected = differences.reduce((sum, x) => sum + Math.max(0, x), 0) / rows.length;
+      // Sequences are scored by themselves there, all at once here: f32 sums of another order.
+      expect(excess).toBeCloseTo(expected, 5);
+    }
+    expect(selection.takeMeans().excessByCorpus).toEqual({});
+    reader.close();
   });
 
   test('a reference of another vocabulary is refused', async () => {

@@ -21,11 +21,14 @@ import {
   sameState,
   startEngine,
   type World,
+  writeTinyModel,
 } from '../engine/fixtures.ts';
 
 let world: World;
+let reference: string;
 beforeAll(async () => {
   world = await makeWorld('mixing');
+  reference = await writeTinyModel(path.join(world.root, 'reference'), { num_hidden_layers: 1 });
 });
 afterEach(killEngines);
 afterAll(() => fs.rmSync(world.root, { recursive: true, force: true }));
@@ -51,6 +54,7 @@ const planOf = (method: PlanMixing['method'], rate: number) =>
 test.each([
   ['doge', 2e3],
   ['velocitune', 1],
+  ['doremi', 5],
 ] as const)(
   '%s: killed between decisions and started again, the same shares and the same bits',
   async (method, rate) => {
@@ -59,6 +63,7 @@ test.each([
       ...{ numSteps: 20, numOrderedSteps: EVERY, precision: 'bf16' as const, checkpoint: { everySteps: 4, keep: 2 } },
       evaluation: { ...measured(world), everySteps: EVERY },
       ...(method === 'doge' && { gradientDots: { everySteps: EVERY } }),
+      ...(method === 'doremi' && { selectTokens: { model: reference, keep: 1, cache: path.join(world.root, 'said') } }),
     };
     const [whole, killed] = [await makeRun(world, options), await makeRun(world, options)];
     const supervise = (run: string) =>

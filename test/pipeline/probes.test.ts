@@ -2,7 +2,9 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type FindResult, find, planRun, run } from '../../src/pipeline/index.ts';
+import { type FindResult, find, mixByDoremi, planRun, run } from '../../src/pipeline/index.ts';
+import type { Plan } from '../../src/recipe/index.ts';
+import { readRun, sharesOverTime } from '../../src/runs/index.ts';
 import { writeCorpus, writeTinyModel } from '../engine/fixtures.ts';
 import { makeProject, type Project, startCli } from './fixtures.ts';
 
@@ -27,6 +29,8 @@ const BASE = { recipe: { preset: 'reuse-dont-retrain', peakLr: 2e-3 }, budget: {
 const LRS = [5e-4, 2e-3, 8e-3];
 const STEPS = 8;
 const TOKENS = STEPS * 256;
+/** What a probe leaves in its folder no longer than it is needed. */
+const LARGE = ['checkpoints', 'job', 'model'];
 
 function finished(result: FindResult) {
   if (!result.finished) throw new Error('stopped');
@@ -185,6 +189,84 @@ describe('find-mix', () => {
     await expect(find(p.config, { kind: 'mix' }, QUIET)).rejects.toThrow(
       /--find-mix: expected domain and general text/,
     );
+  });
+});
+
+describe('doremi', () => {
+  const STEPS = 20;
+  const search = async (p: Project, rounds = 1) => {
+    const lines: string[] = [];
+    const options = { ...QUIET, log: (line: string) => lines.push(line) };
+    const result = await mixByDoremi(p.config, { rounds, tokens: STEPS * 256, tolerance: 0 }, options);
+    if (!result.finished) throw new Error('stopped');
+    return { result, probes: lines.filter((line) => line.startsWith('Probe')) };
+  };
+
+  test('finds shares by a reference and a proxy, and measures them; a round more goes on from there', async () => {
+    const p = await project({ recipe: { preset: 'rewarm-replay', replay: 0.25, peakLr: 2e-3 } });
+    const args = ['mix', '--method', 'doremi', '--probe-tokens', String(STEPS * 256), '--threads', '1'];
+    // Killed while the proxy decides: that goes on, and the reference stays as it is.
+    const killed = startCli(p, ...args);
+    const decides = () =>
+      cached(p, 'probe-').some((name) =>
+        fs.existsSync(path.join(p.root, '.continuo-cache', name, 'job', 'amendments.jsonl')),
+      );
+    while (!fs.existsSync(path.join(p.root, '.continuo-cache')) || !decides())
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    killed.kill('SIGKILL');
+    expect((await killed.ended).signal).toBe('SIGKILL');
+    const { result, probes } = await search(p);
+    expect(probes).toEqual([
+      expect.stringMatching(/^Probe 2 of 3: shares that are decided, first domain 75 %, general 25 %/),
+      expect.stringMatching(/^Probe 3 of 3: domain \d/),
+    ]);
+    const { corpora, sets, numRounds } = result;
+    expect(corpora.reduce((sum, { found }) => sum + found, 0)).toBeCloseTo(1, 5);
+    expect(corpora[0]!.found).not.toBeCloseTo(corpora[0]!.planned, 3);
+    // Both are learned: the proxy is behind at its half, and at its end nearly where the reference ended.
+    for (const { excess } of corpora) expect(excess).toBeGreaterThan(0);
+    expect(sets.map(({ name }) => name)).toEqual(['domain', 'general']);
+    for (const { base, planned, found } of sets) for (const after of [planned, found]) expect(after).toBeLessThan(base);
+    expect([numRounds, result.exceeds]).toEqual([1, undefined]);
+    // The proxy's shares are decided at each of its last ten steps, and its text is not the reference's.
+    const folders = cached(p, 'probe-').map((name) => path.join(p.root, '.continuo-cache', name));
+    const plans = folders.map((folder) => JSON.parse(fs.readFileSync(path.join(folder, 'plan.json'), 'utf8')) as Plan);
+    expect(plans.map(({ seed }) => seed).sort()).toEqual([3, 3, 4]);
+    const proxy = folders[plans.findIndex(({ mixing }) => mixing)]!;
+    const shares = sharesOverTime(readRun(proxy));
+    expect(shares.map(({ step }) => step)).toEqual([0, ...Array.from({ length: 10 }, (_, i) => 10 + i)]);
+    const mean = shares.slice(1).reduce((sum, { blend }) => sum + blend.domain! / 10, 0);
+    expect(corpora[0]!.found).toBeCloseTo(mean, 9);
+    // Large things are gone: the reference, and what it said.
+    for (const folder of folders) expect(fs.readdirSync(folder).filter((name) => LARGE.includes(name))).toEqual([]);
+    expect(cached(p, 'said-')).toEqual([]);
+
+    expect(await search(p)).toEqual({ result, probes: [] });
+    const page = await startCli(p, ...args).ended;
+    expect(page.out).toContain(`phases: [{ blend: { domain: ${corpora[0]!.found.toFixed(4)}, general: `);
+    const more = await search(p, 2);
+    // The run that measured the first round's shares is made again for its model, which had not been kept.
+    expect(more.probes.map((line) => line.slice(0, 12))).toEqual(['Probe 3 of 5', 'Probe 4 of 5', 'Probe 5 of 5']);
+    expect(more.result).toMatchObject({ numRounds: 2, sets: sets.map(({ planned }) => ({ planned })) });
+  }, 120_000);
+
+  test('refuses what it cannot compare', async () => {
+    const p = await project();
+    await expect(mixByDoremi(p.config, { tokens: 19 * 256 }, QUIET)).rejects.toThrow(/at least 20 steps, found 19/);
+    const model = path.join(p.root, 'model');
+    const training = { seqLen: 64, batchTokens: 256, microBatch: 2, precision: 'f32', seed: 3 };
+    p.configure({ ...BASE, model, training: { ...training, selectTokens: { reference: model } } });
+    await expect(mixByDoremi(p.config, {}, QUIET)).rejects.toThrow(
+      /training\.selectTokens: DoReMi compares all tokens/,
+    );
+    const one = await project({
+      recipe: 'naive',
+      corpora: {
+        domain: { path: 'domain.jsonl', role: 'domain', heldOut: { documents: 4 } },
+        exam: { path: 'exam.jsonl', role: 'evaluation' },
+      },
+    });
+    await expect(mixByDoremi(one.config, {}, QUIET)).rejects.toThrow('no shares to find');
   });
 });
 

@@ -3,7 +3,14 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Rng } from '../../src/base/rng.ts';
 import { MIXING_METHODS } from '../../src/config/index.ts';
-import { decideMix, type MixHistory, type MixInputs, makePlan, type PlanMixing } from '../../src/recipe/index.ts';
+import {
+  decideMix,
+  type MixHistory,
+  type MixInputs,
+  makePlan,
+  type PlanMixing,
+  proxyMixing,
+} from '../../src/recipe/index.ts';
 import { fitLaw } from '../../src/recipe/mixing/ado.ts';
 import { withinBounds } from '../../src/recipe/mixing/index.ts';
 import { HANDBOOK, inputs, WEB } from './facts.ts';
@@ -229,6 +236,44 @@ describe('what holds for every method', () => {
   });
 });
 
+describe('doremi', () => {
+  const own = mixing({ method: 'doremi', floor: 0 });
+  const columns = (...means: number[][]) => means.map((ofCorpus) => Float64Array.from(ofCorpus));
+  const decide = (step: number, excess: Float64Array[], more: Partial<MixInputs> = {}) =>
+    decideMix(given(own, history(step, step - 2, [], { excess }), more));
+
+  it('moves shares by exp of the mean excess, and a thousandth of the way to equal ones', () => {
+    const first = decide(2, columns([0.1, 0.3], [0.6, 0.6], [Number.NaN, 0.4]));
+    const powers = [0.45 * Math.exp(0.2), 0.45 * Math.exp(0.6), 0.1 * Math.exp(0.4)];
+    const sum = powers.reduce((x, y) => x + y, 0);
+    expectShares(sharesOf(first), (k) => 0.999 * (powers[k]! / sum) + 0.001 / 3, 5);
+    // What is not drawn keeps its excess, and shares go on from where they are.
+    const nothing = [Number.NaN, Number.NaN];
+    const next = decide(4, columns([...nothing, 0, 0], [...nothing, ...nothing], [...nothing, 0, 0.2]), {
+      state: first.state,
+    });
+    const moved = sharesOf(first).map((share, k) => share * Math.exp([0, 0.6, 0.1][k]!));
+    const total = moved.reduce((x, y) => x + y, 0);
+    expectShares(sharesOf(next), (k) => 0.999 * (moved[k]! / total) + 0.001 / 3, 5);
+  });
+
+  it('takes what was never drawn for average; equal excess moves nothing but the smoothing', () => {
+    const decision = decide(2, columns([1, 1], [1, 1], [Number.NaN, Number.NaN]));
+    expectShares(sharesOf(decision), (k) => 0.999 * Object.values(planned)[k]! + 0.001 / 3, 5);
+    expect(decision.isNew).toBe(true);
+    expect(decide(2, []).isNew).toBe(false);
+  });
+
+  it('decides for a proxy from its half on, at each step where that has sequences enough', () => {
+    expect(proxyMixing(200, 64, 3)).toMatchObject({ method: 'doremi', everySteps: 1, firstStep: 100, rate: 1 });
+    expect(proxyMixing(200, 8, 3)).toMatchObject({ everySteps: 3, firstStep: 102, minReplay: 0 });
+    // Never fewer than ten decisions, never more than two hundred.
+    expect(proxyMixing(30, 4, 3)).toMatchObject({ everySteps: 1, firstStep: 15 });
+    expect(proxyMixing(2000, 64, 3)).toMatchObject({ everySteps: 5, firstStep: 1000 });
+    expect(() => proxyMixing(19, 64, 3)).toThrow('--probe-tokens: DoReMi finds shares in at least 20 steps, found 19');
+  });
+});
+
 describe('the plan', () => {
   const planOf = (more: string) =>
     makePlan(inputs([HANDBOOK, WEB], `budget: { steps: 1000 }\nevaluate: { every: 100 }\n${more}`));
@@ -239,6 +284,8 @@ describe('the plan', () => {
     expect(plan.mixing!.mostTokens).toMatchObject({ web: 80e6 });
     expect(plan.reasons.find(({ what }) => what === 'mixing')?.source).toContain('Albalak');
     expect(planOf('mixing: { method: velocitune }').mixing).toMatchObject({ everySteps: 100, firstStep: 100, rate: 1 });
+    const reference = 'training: { selectTokens: { reference: owner/other, keep: 1 } }';
+    expect(planOf(`mixing: { method: doremi }\n${reference}`).mixing).toMatchObject({ method: 'doremi', rate: 1 });
     expect(planOf('mixing: { method: doge, every: 30, warmup: 70 }').mixing).toMatchObject({ firstStep: 90, rate: 20 });
   });
 
@@ -253,6 +300,9 @@ describe('the plan', () => {
     );
     expect(() => planOf('mixing: { method: velocitune, targets: { wbe: 1 } }')).toThrow(
       /:\d+:\d+: mixing\.targets\.wbe/,
+    );
+    expect(() => planOf('mixing: { method: doremi }')).toThrow(
+      /:\d+:\d+: mixing\.method: doremi compares losses with those of a reference model, but there is none/,
     );
     expect(() => planOf('mixing: { method: dogg }')).toThrow(/mixing\.method.*one of odm, ado/);
     expect(() => makePlan(inputs([HANDBOOK], 'budget: { steps: 100 }\nmixing: { method: odm }'))).toThrow(

@@ -2,22 +2,12 @@
 // at hand, and how far the base is from each corpus is what the shares depend on; to search with a smaller one, name it in a second file.
 import { ConfigError } from '../../base/errors.ts';
 import { formatCount } from '../../base/units.ts';
-import {
-  DEFAULT_TOLERANCE,
-  drawMixtures,
-  findMixture,
-  formatShare,
-  minRuns,
-  normalizeWeights,
-  type Plan,
-  priorsOf,
-  probePlan,
-  probeSteps,
-} from '../../recipe/index.ts';
+import { DEFAULT_TOLERANCE, drawMixtures, findMixture, minRuns, probeSteps } from '../../recipe/index.ts';
 import { refuseErrors } from '../run.ts';
 import { prepare } from '../stages.ts';
 import type { PipelineOptions } from '../types.ts';
 import { runSeries } from './series.ts';
+import { mixedCorpora, probeWithShares } from './shares.ts';
 
 export interface MixRequest {
   /** Short runs; the first has the planned shares. */
@@ -30,6 +20,7 @@ export interface MixRequest {
 
 export interface MixOfProbes {
   finished: true;
+  method: 'regmix';
   corpora: { name: string; planned: number; found: number }[];
   /** Bits per byte: of the base, as the regression expects them of both mixtures, and how well it ranks runs that it has not seen. */
   sets: { name: 'domain' | 'general'; base: number; planned: number; found: number; rankCorrelation: number }[];
@@ -46,23 +37,18 @@ export async function mixByProbes(
   const prepared = await prepare(configFile, options, { ignoresFound: true });
   const { plan } = prepared;
   refuseErrors(plan);
-  const corpora = plan.corpora.filter(({ name }) => plan.phases.some(({ blend }) => (blend[name] ?? 0) > 0));
-  if (corpora.length < 2) throw new ConfigError('corpora: one is trained on, so there are no shares to find.');
-  const count = probes ?? 2 * minRuns(corpora.length);
-  if (count < minRuns(corpora.length))
+  const { names, planned } = mixedCorpora(plan);
+  const count = probes ?? 2 * minRuns(names.length);
+  if (count < minRuns(names.length))
     throw new ConfigError(
-      `--probes: expected at least ${minRuns(corpora.length)} for ${corpora.length} corpora, found ${count}.`,
+      `--probes: expected at least ${minRuns(names.length)} for ${names.length} corpora, found ${count}.`,
     );
   const numSteps = probeSteps(plan, tokens);
-  const mixtures = drawMixtures(priorsOf(corpora, plan.phases), count, plan.seed);
+  const mixtures = drawMixtures(planned, count, plan.seed);
   options.log?.(
     `${count} probes of ${numSteps} steps: ${formatCount(count * numSteps * plan.tokensPerStep)} tokens (the run itself: ${formatCount(plan.totalTokens)}). Interrupted, the same command goes on.`,
   );
-  const series = mixtures.map((mixture) => {
-    const blend = normalizeWeights(Object.fromEntries(corpora.map(({ name }, k) => [name, mixture[k]!])));
-    const label = Object.entries(blend).map(([name, share]) => `${name} ${formatShare(share)}`);
-    return { label: label.join(', '), plan: withBlend(probePlan(plan, { name: 'mix', numSteps }), blend) };
-  });
+  const series = mixtures.map((mixture) => probeWithShares(plan, names, mixture, numSteps));
   const results = await runSeries(prepared, series, options);
   if (!results) return { finished: false };
   const { base } = results[0]!;
@@ -78,7 +64,8 @@ export async function mixByProbes(
   });
   return {
     finished: true,
-    corpora: corpora.map(({ name }, k) => ({ name, planned: mixtures[0]![k]!, found: found.mixture[k]! })),
+    method: 'regmix',
+    corpora: names.map((name, k) => ({ name, planned: mixtures[0]![k]!, found: found.mixture[k]! })),
     sets: [base.domain, ...general].map((bits, i) => ({
       name: i === 0 ? 'domain' : 'general',
       base: bits,
@@ -88,10 +75,4 @@ export async function mixByProbes(
     })),
     ...{ numProbes: sound.length, numSteps },
   };
-}
-
-/** The same shares in every phase. */
-function withBlend(plan: Plan, blend: Record<string, number>): Plan {
-  const phases = plan.phases.map(({ blendTo: _moves, ...phase }) => ({ ...phase, blend }));
-  return { ...plan, phases };
 }

@@ -11,6 +11,6 @@ export {
   priorsOf,
   withinBounds,
 } from './decide.ts';
-export { planMixing } from './plan.ts';
+export { planMixing, proxyMixing } from './plan.ts';
 export { drawMixtures, findMixture, minRuns, type RegMixResult, type RegMixRun } from './regmix.ts';
 export type { MixHistory } from './types.ts';

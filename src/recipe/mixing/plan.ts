@@ -13,7 +13,7 @@ import { DEFAULT_GAIN } from './velocitune.ts';
 const NUM_DECISIONS = 20;
 const WARMUP_SHARE = 0.1;
 /** As in ADO's code. */
-export const FLOOR = 0.01;
+const FLOOR = 0.01;
 /** doge: 1 / mu of its code; velocitune, doremi: as in the paper. */
 const RATES: Readonly<Partial<Record<MixingMethod, { rate: number; source: string }>>> = {
   'ppl-change': { rate: DEFAULT_MIXTURE_RATE, source: 'assumption' },
@@ -127,5 +127,35 @@ export function planMixing(
     ...(mixing.minReplay !== undefined && { minReplay: mixing.minReplay }),
     ...(targets && { targets }),
     ...(toward && { toward }),
+  };
+}
+
+/** Sequences of each corpus that a decision of a DoReMi proxy rests on, on average; decisions of a proxy, at least and at most. Assumptions. */
+const SEQUENCES_A_DECISION = 8;
+const PROXY_DECISIONS = { least: 10, most: 200 };
+/**
+ * Of a proxy's steps, before the first decision. The paper decides from the first of 200,000 steps on. Of thirty, the first ten show what
+ * any text teaches within a few sequences (how frequent its tokens are): noise had the largest excess there (docs/LOG.md, 2026-11-22).
+ */
+const PROXY_WARMUP = 0.5;
+
+/**
+ * How a proxy of DoReMi finds shares: a decision a step, as in the paper, where a step has enough sequences to know each corpus' excess by.
+ * @throws ConfigError for a proxy that is too short
+ */
+export function proxyMixing(numSteps: number, sequencesPerStep: number, numCorpora: number): PlanMixing {
+  const { least, most } = PROXY_DECISIONS;
+  const decided = Math.floor((1 - PROXY_WARMUP) * numSteps);
+  if (decided < least)
+    throw new ConfigError(
+      `--probe-tokens: DoReMi finds shares in at least ${Math.ceil(least / (1 - PROXY_WARMUP))} steps, found ${numSteps}. Raise it, or lower training.batchTokens.`,
+    );
+  const wanted = Math.max((SEQUENCES_A_DECISION * numCorpora) / sequencesPerStep, decided / most);
+  const everySteps = Math.min(Math.ceil(wanted), Math.floor(decided / least));
+  return {
+    ...{ method: 'doremi', everySteps, firstStep: everySteps * Math.ceil((numSteps - decided) / everySteps) },
+    ...{ floor: FLOOR, rate: RATES.doremi!.rate },
+    // General text is a corpus like the others here, and what there is of a corpus is no matter of so short a run.
+    ...{ minReplay: 0, mostTokens: {} },
   };
 }
