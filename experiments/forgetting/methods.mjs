@@ -15,6 +15,7 @@ const FAMILIES = [
     6,
     {
       none: { label: 'none', isLr: true, config: keepsEma },
+      'lr-2': lr('half of the LR', 1 / 2),
       'lr-3': lr('a third of the LR', 1 / 3),
     },
   ],
@@ -44,9 +45,10 @@ const FAMILIES = [
     3,
     {
       ewc: { label: 'EWC', config: { guard: { ewc: {} } } },
-      'ewc-lwf': { label: 'EWC and LwF', config: { guard: { ewc: {}, distill: { on: 'new' } } } },
+      'ewc-replay': { label: 'EWC, replay 25 %', config: { ...quarter, guard: { ewc: {} } } },
       'ewc-wise-75': { label: 'EWC, WiSE-FT 0.75', ...wise('ewc', 0.75) },
       'ewc-wise-50': { label: 'EWC, WiSE-FT 0.5', ...wise('ewc', 0.5) },
+      'ewc-replay-wise': { label: 'EWC, replay 25 %, WiSE-FT 0.75', ...wise('ewc-replay', 0.75) },
       l2: { label: 'L2-SP', config: { guard: { l2: { toward: 'base' } } } },
     },
   ],

@@ -72,11 +72,12 @@ export const guardSchema = map({
   }).optional(),
 });
 
-/** @param resolve from the file's folder */
+/** @param guard false: none, not even what the recipe would take @param resolve from the file's folder */
 export function resolveGuard(
-  guard: GuardConfig | undefined,
+  guard: GuardConfig | false | undefined,
   resolve: (path: string) => string,
 ): GuardConfig | undefined {
+  if (guard === false) return {};
   if (!guard?.ewc?.previous) return guard;
   return { ...guard, ewc: { ...guard.ewc, previous: resolve(guard.ewc.previous) } };
 }

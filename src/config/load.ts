@@ -147,7 +147,7 @@ function resolve(file: ConfigFile, configFile: string, problems: Problem[]): Con
         reference: resolveTrainedModel(select.reference, folder, ['training', 'selectTokens', 'reference'], problems),
       },
     },
-    guard: resolveGuard(file.guard as GuardConfig | undefined, (one) => resolvePath(one, folder)),
+    guard: resolveGuard(file.guard as GuardConfig | false | undefined, (one) => resolvePath(one, folder)),
     evaluate: {
       everySteps: file.evaluate?.every,
       tokensPerSet: file.evaluate?.tokens,

@@ -190,7 +190,7 @@ export function schemaFor(value: Record<string, unknown>) {
       clip: notNegative.optional(),
       threads: whole.optional(),
     }).optional(),
-    guard: guardSchema.optional(),
+    guard: value.guard === false ? z.literal(false) : guardSchema.optional(),
     evaluate: map({
       every: atLeastOneStep.optional(),
       tokens: count('tokens').optional(),

@@ -4,7 +4,7 @@ import { ConfigError } from '../base/errors.ts';
 import { formatCount } from '../base/units.ts';
 import type { Config, DistillOn, EwcConfig, FisherPer, L2Config } from '../config/index.ts';
 import { chosen, FROM_FILE, formatShare } from './learning-rates.ts';
-import type { Reason } from './types.ts';
+import type { PlanInputs, Reason } from './types.ts';
 
 /** General text that the model wrote itself, as a row of the plan. */
 export function explainGenerated({ corpora }: Config): Reason[] {
@@ -36,9 +36,48 @@ const L2_STRENGTH = 0.01;
 /** Assumption: of a Fisher of ten rounds ago 60 % are left. */
 const FISHER_DECAY = 0.95;
 
+/** Measuring what to guard shall stay small beside the run. Assumption. */
+const MAX_FISHER_SHARE = 0.1;
+
+/**
+ * The guards of a preset that has EWC of its own, where continuo.yaml names none.
+ * @param fits whether the run with EWC has room in the memory
+ */
+export function usualGuard(
+  { config, corpora }: Pick<PlanInputs, 'config' | 'corpora'>,
+  { seqLen, totalTokens }: { seqLen: number; totalTokens: number },
+  fits: () => boolean,
+  reasons: Reason[],
+): Config['guard'] {
+  const fisherTokens = FISHER_SEQUENCES * seqLen;
+  const { lora, freeze, expand } = config.training;
+  const objections: [applies: () => boolean, why: string][] = [
+    [() => config.model.kind === 'new', 'the model knows nothing yet'],
+    [() => Boolean(lora || freeze || expand), 'most weights stay as they are'],
+    [() => config.engine.name !== 'native', `the engine ${config.engine.name} does not do it yet`],
+    [() => !corpora.some(({ role }) => role === 'general'), 'it weighs weights by general text, and there is none'],
+    [
+      () => fisherTokens > MAX_FISHER_SHARE * totalTokens,
+      `its Fisher takes ${formatCount(fisherTokens)} tokens, more than ${formatShare(MAX_FISHER_SHARE)} of the run`,
+    ],
+    [() => !fits(), 'its 4 bytes a parameter do not fit into the memory'],
+  ];
+  const against = objections.find(([applies]) => applies())?.[1];
+  reasons.push({
+    what: 'guard',
+    value: against === undefined ? 'EWC' : 'none',
+    why:
+      against === undefined
+        ? 'kept most of what the run learned and lost about half as much, at the same speed; guard: false takes it out'
+        : `EWC is left out: ${against}`,
+    source: 'experiments/forgetting',
+  });
+  return against === undefined ? { ewc: {} } : undefined;
+}
+
 /** @param run its sequences' length, and all its tokens */
 export function planGuard(
-  { guard }: Config,
+  guard: Config['guard'],
   run: { seqLen: number; totalTokens: number; sequencesPerStep: number },
   reasons: Reason[],
 ): GuardPlan | undefined {
@@ -133,8 +172,10 @@ export function weightDecayUnder(guard: Config['guard']): { value: number; why: 
   };
 }
 
+export type Penalty = 'alike' | 'fisher' | undefined;
+
 /** What of a guard takes memory for each weight. */
-export function penaltyOf(guard: GuardPlan | undefined): 'alike' | 'fisher' | undefined {
+export function penaltyOf(guard: GuardPlan | undefined): Penalty {
   if (guard?.ewc) return 'fisher';
   return guard?.l2 && 'alike';
 }

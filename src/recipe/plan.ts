@@ -9,7 +9,7 @@ import { planAlarms } from './alarms.ts';
 import { type BlendCorpus, splitWhole } from './blends.ts';
 import { estimateCost, workOfLengths } from './cost.ts';
 import { FORWARD_SHARE, heldOutTokens, numEvaluations } from './evaluation.ts';
-import { explainGenerated, penaltyOf, planGuard, weightDecayUnder } from './guards.ts';
+import { explainGenerated, type Penalty, penaltyOf, planGuard, usualGuard, weightDecayUnder } from './guards.ts';
 import { bothSources, chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemory, type MemoryEstimate } from './memory.ts';
 import { planMixing } from './mixing/index.ts';
@@ -122,15 +122,13 @@ export function makePlan(given: PlanInputs): Plan {
   );
   const lora = planLora(config.training.lora, inputs.adapter, schedule.peakLr, reasons);
   reasons.push(...explainGenerated(config));
-  const guard = planGuard(config, { seqLen, totalTokens, sequencesPerStep }, reasons);
-  const penalty = penaltyOf(guard);
   const { ema } = config.training;
   const freeze = inputs.expansion?.freeze ?? config.training.freeze;
   const distill = planDistill(config, corpora, reasons);
   const selectTokens = planSelection(config, reasons);
   const beside = modelsBeside(distill, selectTokens);
   /** Of the phase that needs most. */
-  const memoryOf = (sequencesPerMicroBatch: number, recompute: boolean) =>
+  const memoryWith = (held: Penalty, sequencesPerMicroBatch: number, recompute: boolean) =>
     lengths
       .map((length) => cutSteps({ seqLen, sequencesPerStep, sequencesPerMicroBatch }, length))
       .map(({ sequencesPerMicroBatch: batch, seqLen }) =>
@@ -143,12 +141,20 @@ export function makePlan(given: PlanInputs): Plan {
             freeze,
             ema: ema !== undefined,
             recompute,
-            penalty,
+            penalty: held,
             ...beside,
           }),
         ),
       )
       .reduce((most, one) => (one.totalBytes > most.totalBytes ? one : most));
+  const guardConfig =
+    config.guard === undefined && design.guardsByEwc
+      ? usualGuard(inputs, { seqLen, totalTokens }, () => fitsMemory(inputs, memoryWith('fisher', 1, true)), reasons)
+      : config.guard;
+  const guard = planGuard(guardConfig, { seqLen, totalTokens, sequencesPerStep }, reasons);
+  const penalty = penaltyOf(guard);
+  const memoryOf = (sequencesPerMicroBatch: number, recompute: boolean) =>
+    memoryWith(penalty, sequencesPerMicroBatch, recompute);
   const recompute = take(
     chooseRecompute(inputs, (recomputes) => memoryOf(config.training.microBatch ?? 1, recomputes)),
   );
@@ -394,7 +400,6 @@ function designOf({ config, model, shift }: PlanInputs, corpora: readonly BlendC
   return { ...made, phases };
 }
 
-/** What shall be continued one day goes on from before the anneal. */
 /** "lowest domain, at most 2 % of general lost" */
 function describeBest({ of, within }: BestRule): string {
   const guards = Object.entries(within).map(([name, percent]) => `at most ${percent} % of ${name} lost`);
@@ -420,6 +425,7 @@ function planTasks(
   return { tasks: { ...rest, atSteps } };
 }
 
+/** What shall be continued one day goes on from before the anneal. */
 function keepAlways(schedule: Schedule): { always?: number[] } {
   if (schedule.kind !== 'infinite') return {};
   const step = annealStart(schedule);

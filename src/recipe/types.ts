@@ -349,4 +349,6 @@ export interface Design {
   reasons: Reason[];
   /** The result's configuration shall record this run as its pretraining. */
   recordsPretraining: boolean;
+  /** EWC, where continuo.yaml has no guard and nothing speaks against it. */
+  guardsByEwc?: boolean;
 }

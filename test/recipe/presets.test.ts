@@ -33,6 +33,31 @@ describe('domain-adaptation', () => {
     expect(made.schedule.warmupSteps).toBe(Math.max(1, Math.round(0.01 * made.numSteps)));
   });
 
+  it('guards by EWC where nothing speaks against it, and says why not where something does', () => {
+    const facts = (more: string, corpora = [HANDBOOK, WEB], budget = '40M') =>
+      inputs(corpora, `budget: { tokens: ${budget} }\nrecipe: domain-adaptation\n${more}`);
+    const made = makePlan(facts(''));
+    expect(made.guard).toMatchObject({ ewc: { strength: 100, sequences: 128 } });
+    expect(reason(made, 'guard')?.value).toBe('EWC');
+    const without: [PlanInputs, RegExp][] = [
+      [facts('training: { lora: 8 }'), /most weights stay/],
+      [facts('engine: torch'), /torch does not do it yet/],
+      [facts('', [HANDBOOK]), /there is none/],
+      [facts('', [HANDBOOK, WEB], '300k'), /more than 10 % of the run/],
+      [{ ...facts(''), hardware: { memoryBytes: 50e6, source: 'a test' } }, /do not fit/],
+    ];
+    for (const [given, why] of without) {
+      const plain = makePlan(given);
+      expect(plain.guard).toBeUndefined();
+      expect(reason(plain, 'guard')?.why).toMatch(why);
+    }
+    for (const said of ['guard: false', 'guard: {}', 'guard: { l2: { toward: base } }']) {
+      const plain = makePlan(facts(said));
+      expect(plain.guard?.ewc).toBeUndefined();
+      expect(reason(plain, 'guard')).toBeUndefined();
+    }
+  });
+
   it('front-loads general text when asked to', () => {
     const made = plan('{ preset: domain-adaptation, replay: 0.02, frontLoad: { until: 0.1, replay: 0.5 } }', [
       HANDBOOK,

@@ -52,7 +52,7 @@ export const ewcInsteadOfReplay: Pitfall = {
     if (!plan.guard?.ewc || tokens >= MIN_REPLAY * plan.totalTokens) return undefined;
     return {
       message:
-        'EWC guards alone, although there is general text: replay of the same text keeps more, and both together go well.',
+        'EWC guards alone, although there is general text: over a long run replay of it kept more, and both together go well.',
       evidence: `general text: ${formatShare(tokens / plan.totalTokens)} of ${formatCount(plan.totalTokens)} tokens`,
       fix: 'Raise recipe.replay; keep guard.ewc beside it.',
     };

@@ -36,6 +36,7 @@ export const domainAdaptation: Preset<'domain-adaptation'> = {
       minSteps: DEFAULT_MIN_STEPS,
       reasons: [...lr.reasons, ...blends.reasons],
       recordsPretraining: false,
+      guardsByEwc: true,
     };
   },
 };
