@@ -54,7 +54,7 @@ export function usualGuard(
   const objections: [applies: () => boolean, why: string][] = [
     [() => config.model.kind === 'new', 'the model knows nothing yet'],
     [() => Boolean(lora || freeze || expand), 'most weights stay as they are'],
-    [() => config.engine.name !== 'native', `the engine ${config.engine.name} does not do it yet`],
+    [() => config.engine.name !== 'native', 'its Fisher is measured on the processor, and this run is for GPUs'],
     [() => !corpora.some(({ role }) => role === 'general'), 'it weighs weights by general text, and there is none'],
     [
       () => fisherTokens > MAX_FISHER_SHARE * totalTokens,

@@ -41,7 +41,7 @@ describe('domain-adaptation', () => {
     expect(reason(made, 'guard')?.value).toBe('EWC');
     const without: [PlanInputs, RegExp][] = [
       [facts('training: { lora: 8 }'), /most weights stay/],
-      [facts('engine: torch'), /torch does not do it yet/],
+      [facts('engine: torch'), /this run is for GPUs/],
       [facts('', [HANDBOOK]), /there is none/],
       [facts('', [HANDBOOK, WEB], '300k'), /more than 10 % of the run/],
       [{ ...facts(''), hardware: { memoryBytes: 50e6, source: 'a test' } }, /do not fit/],
