@@ -18,6 +18,7 @@ import { evalWritingCommand } from './eval-writing.ts';
 import { generateCommand } from './generate.ts';
 import { initCommand } from './init.ts';
 import { inspectCommand } from './inspect.ts';
+import { launchCommand } from './launch.ts';
 import { lintCommand } from './lint.ts';
 import { mergeCommand } from './merge.ts';
 import { mineCommand } from './mine.ts';
@@ -46,6 +47,7 @@ const COMMANDS = [
   mixCommand,
   lintCommand,
   runCommand,
+  launchCommand,
   trainCommand,
   evalCommand,
   probesCommand,

@@ -1,5 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { formatSeconds } from '../base/units.ts';
+import { LAUNCH_TARGETS, type LaunchTarget } from '../config/index.ts';
 import { forecastText, headline, memoryText } from '../report/index.ts';
 import { bestText, readRun, reportedForecast } from '../runs/index.ts';
 import {
@@ -23,11 +24,17 @@ export function runCommand(output: Output): Command {
     'continuo run continuo.yaml',
   )
     .argument('[config]', 'the configuration', 'continuo.yaml')
-    .addOption(strictOption());
+    .addOption(strictOption())
+    .addOption(
+      new Option('--launch <where>', 'run the PyTorch engine elsewhere, and follow it (docs/launching.md)').choices([
+        ...LAUNCH_TARGETS,
+      ]),
+    );
   return withOptions(command, 'threads', 'fresh', 'measure', 'profile', 'json', 'quiet').action(
-    async (config: string, options: CommonOptions & { strict?: boolean }) => {
+    async (config: string, options: CommonOptions & { strict?: boolean; launch?: LaunchTarget }) => {
       const { run, stoppedHint } = await import('../pipeline/index.ts');
-      const result = await run(config, { ...pipelineOptions(options, output), strict: options.strict });
+      const { strict, launch } = options;
+      const result = await run(config, { ...pipelineOptions(options, output), strict, launch });
       const stopped = result.summary.status === 'stopped';
       if (options.json) output.print(json(result));
       else {

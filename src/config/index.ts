@@ -20,6 +20,17 @@ export {
   type L2Config,
   type L2Target,
 } from './guard-options.ts';
+export {
+  type KubernetesOptions,
+  LAUNCH_TARGETS,
+  type LaunchConfig,
+  type LaunchTarget,
+  type RayOptions,
+  type SkypilotOptions,
+  type SlurmOptions,
+  type SshOptions,
+  withTargets,
+} from './launch-options.ts';
 export { loadConfig, parseConfig } from './load.ts';
 export { MIXING_METHODS, type MixingConfig, type MixingMethod } from './mixing-options.ts';
 export {
@@ -38,6 +49,7 @@ export type {
   Config,
   CorpusConfig,
   CorpusRole,
+  EngineConfig,
   GeneratedConfig,
   GivenLoraConfig,
   HeldOutConfig,

@@ -8,6 +8,7 @@ import { type AlarmsConfig, type AlarmsInFile, alarmsWithoutAddress, expandAlarm
 import { type CleanInFile, expandClean } from './clean-options.ts';
 import { type DecontaminateConfig, type DedupInFile, expandDecontaminate, expandDedup } from './dedup-options.ts';
 import { checkGuard, type GuardConfig, resolveGuard } from './guard-options.ts';
+import { defaultLaunch } from './launch-options.ts';
 import { mixingProblems } from './mixing-options.ts';
 import { locate, type Problem, problemsOf, refuse } from './problems.ts';
 import { FOUND_NAMES, type PresetName, type RecipeConfig } from './recipe-options.ts';
@@ -194,7 +195,14 @@ function resolveEngine(file: ConfigFile, problems: Problem[]): Config['engine'] 
         message: 'the engine torch does not do this yet: take engine: native, or leave it out',
       });
   }
-  return { name: 'torch', gpus: engine === 'torch' ? 1 : (engine.torch.gpus ?? 1) };
+  const { gpus = 1, nodes = 1, launch = defaultLaunch() } = engine === 'torch' ? {} : engine.torch;
+  const { hosts } = launch.ssh ?? {};
+  if (hosts && hosts.length !== nodes)
+    problems.push({
+      path: ['engine', 'torch', 'launch', 'ssh', 'hosts'],
+      message: `expected as many hosts as there are nodes (${nodes}), found ${hosts.length}`,
+    });
+  return { name: 'torch', gpus, nodes, launch };
 }
 
 function resolveTasks(given: ConfigFile['evaluate'], folder: string, problems: Problem[]): Config['evaluate']['tasks'] {

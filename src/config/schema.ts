@@ -7,6 +7,7 @@ import { cleanSchema } from './clean-options.ts';
 import { decontaminateSchema, dedupSchema } from './dedup-options.ts';
 import { count, map, notNegative, number, oneOf, positive, share, text, truth, whole } from './fields.ts';
 import { guardSchema } from './guard-options.ts';
+import { engineSchema } from './launch-options.ts';
 import { mixingSchema } from './mixing-options.ts';
 import { PLANNED_PRESETS, PRESET_NAMES, type PresetName, RECIPE_OPTIONS } from './recipe-options.ts';
 import { PACKINGS } from './types.ts';
@@ -217,11 +218,7 @@ export function schemaFor(value: Record<string, unknown>) {
       }).optional(),
     }).optional(),
     alarms: alarmsSchema(value.alarms).optional(),
-    engine: z
-      .union([z.enum(['native', 'torch']), map({ torch: map({ gpus: whole.optional() }) })], {
-        error: 'native, torch, or { torch: { gpus: 8 } }',
-      })
-      .optional(),
+    engine: engineSchema(value.engine).optional(),
     output: text('a folder').optional(),
   });
 }

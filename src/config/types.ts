@@ -5,6 +5,7 @@ import type { AlarmsConfig } from './alarm-options.ts';
 import type { CleanStepConfig } from './clean-options.ts';
 import type { DecontaminateConfig, DedupConfig } from './dedup-options.ts';
 import type { GuardConfig } from './guard-options.ts';
+import type { LaunchConfig } from './launch-options.ts';
 import type { MixingConfig } from './mixing-options.ts';
 import type { RecipeConfig } from './recipe-options.ts';
 
@@ -201,8 +202,8 @@ export interface BestRule {
 
 export type EngineConfig =
   | { name: 'native' }
-  /** `gpus`: processes on this machine, one a GPU. */
-  | { name: 'torch'; gpus: number };
+  /** `gpus`: processes on each of `nodes` machines, one a GPU. */
+  | { name: 'torch'; gpus: number; nodes: number; launch: LaunchConfig };
 
 export interface Config {
   /** The file it came from, absolute. */

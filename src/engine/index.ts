@@ -2,6 +2,17 @@
 export { type BestCheckpoint, bestCheckpoint, tasksFile } from './best.ts';
 export { checkpointName, listCheckpoints } from './checkpoints.ts';
 export { type SetDocuments, type SetScore, scoreSet, toBatch } from './evaluate.ts';
+export {
+  type BatchLaunch,
+  type LaunchFile,
+  type LaunchJob,
+  launchFolder,
+  messagesFile,
+  slurmLaunch,
+  sshProgram,
+  sshScript,
+  workerCopy,
+} from './launch/index.ts';
 export { lockRun } from './lock.ts';
 export type { ProfilePart, StepProfile } from './profile.ts';
 export {
@@ -20,6 +31,7 @@ export {
   type EngineControl,
   type EngineProgram,
   type Fatal,
+  fatalError,
   type SuperviseOptions,
   type SuperviseResult,
   superviseEngine,
@@ -32,5 +44,6 @@ export {
   type TorchEnvironment,
   torchProgram,
   torchPython,
+  workerFolder,
 } from './torch-engine.ts';
 export { writingFile } from './writing.ts';

@@ -106,7 +106,7 @@ export async function superviseEngine(options: SuperviseOptions): Promise<Superv
       return { status: 'stopped', ...state, numRestarts };
     if (ended.code === EXIT_FATAL && ended.fatal) {
       if (options.onFatal?.(ended.fatal)) continue;
-      throw toError(ended.fatal);
+      throw fatalError(ended.fatal);
     }
     crashes = highest > highestBefore ? 1 : crashes + 1;
     const how = ended.signal ? `was killed by ${ended.signal}` : `ended with code ${ended.code}`;
@@ -124,7 +124,8 @@ export async function superviseEngine(options: SuperviseOptions): Promise<Superv
   }
 }
 
-function toError(fatal: Fatal): Error {
+/** As the engine said it. */
+export function fatalError(fatal: Fatal): Error {
   switch (fatal.kind) {
     case 'ConfigError':
       return new ConfigError(fatal.message);
@@ -258,7 +259,7 @@ function runOnce(
       // A launcher such as torchrun ends with 1 whatever its processes ended with: what they said counts.
       const code = given === 1 && fatal ? EXIT_FATAL : given === 1 && hasStopped ? EXIT_STOPPED : given;
       if (failure) reject(failure);
-      else if (fatal && code !== EXIT_FATAL) reject(toError(fatal));
+      else if (fatal && code !== EXIT_FATAL) reject(fatalError(fatal));
       else resolve({ code, signal, fatal, stderr, interrupted: interrupts > 0, restart });
     });
   });

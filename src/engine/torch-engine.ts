@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { ConfigError, EngineError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { packageRoot } from '../base/package.ts';
+import { torchrunArgs } from './launch/index.ts';
 import { PROTOCOL_VERSION } from './protocol.ts';
 import type { EngineProgram } from './supervisor.ts';
 
@@ -77,10 +78,8 @@ function workerEnvironment(): NodeJS.ProcessEnv {
 
 /** @param numRanks processes on this machine; with 1 there is no torchrun in between */
 export function torchProgram(python: string, numRanks: number): EngineProgram {
-  const launcher =
-    numRanks > 1
-      ? ['-m', 'torch.distributed.run', '--standalone', `--nproc-per-node=${numRanks}`, '--max-restarts=0']
-      : [];
+  const torchrun = () => torchrunArgs({ nodes: 1, gpus: numRanks, rendezvous: { kind: 'alone' } });
+  const launcher = numRanks > 1 ? ['-m', 'torch.distributed.run', ...torchrun()] : [];
   return {
     command: python,
     args: [...launcher, '-m', 'continuo_worker'],

@@ -21,6 +21,7 @@ export {
   type ProbesRequest,
   type ProbesResult,
 } from './knowledge.ts';
+export { type LaunchWritten, writeLaunch } from './launch.ts';
 export { type LongContextRequest, type LongContextResult, longContext } from './long-context.ts';
 export { type Looked, type LookRequest, lookAt, type SeenDocument } from './look.ts';
 export {

@@ -93,12 +93,12 @@ export class RunAlarms {
 
   /**
    * The engine begins, or begins again, after `step` steps: what is recorded up to there is taken in. An alarm among it that a crash, or
-   * limits that were set later, kept from being recorded is noted; to act is too late.
+   * limits that were set later, kept from being recorded is noted; to act is too late. `done`: what is noted.
    */
-  begin(step: number): void {
+  begin(step: number, done = 'heard only when the run went on'): void {
     this.watch = this.newWatch();
     for (const alarm of alarmsOf(this.runFolder, this.watch, step))
-      if (!this.known.has(keyOf(alarm))) this.record(alarm, { done: ['heard only when the run went on'] });
+      if (!this.known.has(keyOf(alarm))) this.record(alarm, { done: [done] });
   }
 
   /** What the engine is told after a step or a measurement. */

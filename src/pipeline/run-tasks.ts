@@ -72,10 +72,18 @@ export class RunTasks {
   async atPause(step: number, checkpoint: string): Promise<void> {
     const cores = os.availableParallelism();
     if (!(this.plan.evaluation.tasks!.beside ?? cores >= CORES_FOR_BOTH)) return this.measure(step, checkpoint);
+    this.besideTraining(step, checkpoint);
+  }
+
+  /** Takes hold of the checkpoint and measures it when those before it are measured. */
+  besideTraining(step: number, checkpoint: string): void {
+    const cores = os.availableParallelism();
     // The run may remove the checkpoint before it is measured.
     const copy = path.join(this.runFolder, 'evals', `pending-${checkpointName(step)}`);
-    linkModel(checkpoint, copy);
+    const linked = new Promise<void>((resolve) => resolve(linkModel(checkpoint, copy)));
+    linked.catch(() => {});
     this.beside = this.beside
+      .then(() => linked)
       .then(() => this.measure(step, copy, Math.max(1, Math.floor(cores * SHARE_BESIDE))))
       .catch((error: Error) => this.options.log?.(`warning: step ${step} could not be measured: ${error.message}`))
       .finally(() => fs.rmSync(copy, { recursive: true, force: true }));

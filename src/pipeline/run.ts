@@ -6,6 +6,7 @@ import { fileStamp, readJson, writeFileAtomic, writeJsonAtomic } from '../base/f
 import { fingerprint } from '../base/hash.ts';
 import { Progress } from '../base/progress.ts';
 import { formatCount, formatSeconds } from '../base/units.ts';
+import { loadConfig } from '../config/index.ts';
 import {
   type EngineMessage,
   listCheckpoints,
@@ -20,6 +21,7 @@ import { forecastRun, type RunSummary, readRun, summarise } from '../runs/index.
 import { compileJob, type JobOptions, type OrderStatistics, readJob } from '../shards/index.ts';
 import { modelDigest } from './facts.ts';
 import { prepareGuard } from './fisher.ts';
+import { attendedProgram, followBatch, type Launched, launchOf, prepareLaunch, refuseSeveralNodes } from './launch.ts';
 import { mixWhileTraining } from './mixing.ts';
 import { RunAlarms } from './run-alarms.ts';
 import { RunTasks } from './run-tasks.ts';
@@ -34,6 +36,10 @@ export async function run(
   options: PipelineOptions = {},
   overrides: Overrides = {},
 ): Promise<RunResult> {
+  // Known to be wrong before the corpora are read.
+  const given = loadConfig(configFile);
+  if (options.launch) launchOf(given, options.launch);
+  else refuseSeveralNodes(given.engine);
   const prepared = await prepare(configFile, options, overrides);
   const { runFolder, stages } = prepared;
   if (options.fresh) moveAside(runFolder, options);
@@ -45,7 +51,9 @@ export async function run(
   const resources = { threads: options.threads ?? training.threads, recompute: training.recompute };
   const { status, profile } = await stages.run('training', async () => {
     const before = listCheckpoints(runFolder).at(-1)?.step;
-    const value = await train(path.join(runFolder, 'job'), plan, { ...options, ...resources });
+    const { launch, log } = options;
+    const elsewhere = launch && prepareLaunch(prepared.config, launch, runFolder, plan, log);
+    const value = await train(path.join(runFolder, 'job'), plan, { ...options, ...resources }, elsewhere);
     return { value, reused: before === plan.numSteps };
   });
   await stages.run('report', async () => ({ value: writeReport(runFolder), reused: false }));
@@ -74,7 +82,9 @@ export async function trainJob(folder: string, options: PipelineOptions = {}): P
     throw new ConfigError(
       `${absolute}: neither a run folder nor a job folder (no job.json). \`continuo run\` compiles jobs.`,
     );
-  const { status, profile } = await train(jobFolder, readJson<Plan>(path.join(runFolder, 'plan.json')), options);
+  const plan = readJson<Plan>(path.join(runFolder, 'plan.json'));
+  if (plan.engine) refuseSeveralNodes(plan.engine);
+  const { status, profile } = await train(jobFolder, plan, options);
   return { folder: runFolder, ...outcome(runFolder, status), profile };
 }
 
@@ -109,7 +119,8 @@ async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise
   // Neither changes a bit of the result: a run may go on with another number of threads, or in less memory.
   // Nor do alarms, until one acts; and whoever is told by one may want to set others before going on.
   const training = { ...given.training, threads: undefined, recompute: undefined };
-  const asked = { ...given, training, alarms: undefined };
+  // Nor does the number of ranks, but for the order of sums; a run goes on with others, or elsewhere.
+  const asked = { ...given, training, alarms: undefined, engine: { name: given.engine.name } };
   const inputs = fingerprint({
     asked,
     roles: listed.map(({ name, role, weight }) => ({ name, role, weight })),
@@ -125,7 +136,7 @@ async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise
   const planFile = path.join(runFolder, 'plan.json');
   if (fs.existsSync(inputsFile) && fs.existsSync(planFile)) {
     const before = readJson<{ fingerprint: string }>(inputsFile).fingerprint;
-    if (before === inputs) return { value: withAlarms(planFile, plan.alarms), reused: true };
+    if (before === inputs) return { value: withCurrent(planFile, plan), reused: true };
     if (listCheckpoints(runFolder).length > 0)
       throw new ConfigError(
         `${runFolder}: this run was begun with other settings or other data (fingerprint ${before}, now ${inputs}). Its checkpoints are kept. ` +
@@ -141,11 +152,12 @@ async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise
   return { value: plan, reused: false };
 }
 
-/** What a run is watched for may change while it goes on. */
-function withAlarms(planFile: string, alarms: Plan['alarms']): Plan {
-  const { alarms: before, ...kept } = readJson<Plan>(planFile);
-  const plan: Plan = { ...kept, ...(alarms && { alarms }) };
-  if (fingerprint({ alarms }) !== fingerprint({ alarms: before })) writeJsonAtomic(planFile, plan);
+/** What a run is watched for, and where it runs, may change while it goes on. */
+function withCurrent(planFile: string, { alarms, engine }: Plan): Plan {
+  const { alarms: alarmsBefore, engine: engineBefore, ...kept } = readJson<Plan>(planFile);
+  const plan: Plan = { ...kept, ...(engine && { engine }), ...(alarms && { alarms }) };
+  const changed = fingerprint({ alarms, engine }) !== fingerprint({ alarms: alarmsBefore, engine: engineBefore });
+  if (changed) writeJsonAtomic(planFile, plan);
   return plan;
 }
 
@@ -178,7 +190,7 @@ export async function compile(
     ...(prepared.reference !== undefined && { reference: [prepared.reference, modelDigest(prepared.reference)] }),
     corpora: corpora.map((c) => [c.folder, c.manifest.fingerprint]),
   };
-  const { alarms: _, ...decided } = plan;
+  const { alarms: _, engine: __, ...decided } = plan;
   const inputs = { fingerprint: fingerprint({ plan: decided, ...data }) };
   if (
     fs.existsSync(path.join(job, 'job.json')) &&
@@ -294,6 +306,7 @@ export async function train(
   jobFolder: string,
   plan: Plan,
   options: PipelineOptions,
+  elsewhere?: Launched,
 ): Promise<{ status: Status; profile: StepProfile | undefined }> {
   const runFolder = path.dirname(path.resolve(jobFolder));
   const alarms = plan.alarms && new RunAlarms(runFolder, plan, options);
@@ -301,11 +314,13 @@ export async function train(
   // Before anything is spent, so that a task that cannot be measured is known at once.
   await tasks?.measure(0, readJob(jobFolder).model);
   const follow = followTraining(plan, runFolder, options);
+  const attended = elsewhere ? attendedProgram(elsewhere) : engineOf(plan);
+  if (elsewhere && !attended) return followElsewhere(elsewhere, plan, follow, { tasks, alarms }, options);
   let profile: StepProfile | undefined;
   try {
     const { status, checkpoint } = await superviseEngine({
       jobFolder,
-      engine: engineOf(plan),
+      engine: attended,
       threads: options.threads,
       recompute: options.recompute ?? plan.recompute,
       profileSteps: options.profileSteps,
@@ -331,6 +346,32 @@ export async function train(
     if (status === 'finished') await tasks?.measure(plan.numSteps, checkpoint!);
     await alarms?.finish();
     return { status, profile };
+  } finally {
+    follow.finish();
+  }
+}
+
+/** The job of a queue, which waits for nobody: tasks are measured beside it, alarms recorded. */
+async function followElsewhere(
+  elsewhere: Launched,
+  plan: Plan,
+  follow: ReturnType<typeof followTraining>,
+  { tasks, alarms }: { tasks?: RunTasks; alarms?: RunAlarms },
+  options: PipelineOptions,
+): Promise<{ status: Status; profile: undefined }> {
+  const hear = (step: number) => alarms?.begin(step, 'not acted on: the job of a queue waits for nobody');
+  try {
+    const { status, checkpoint } = await followBatch(elsewhere, options, (message) => {
+      follow(message);
+      if (message.type === 'paused') tasks?.besideTraining(message.step, message.folder);
+      // What came before it is recorded by then.
+      if (message.type === 'eval' || message.type === 'finished') hear(message.step);
+    });
+    follow.finish();
+    await tasks?.finish();
+    if (status === 'finished') await tasks?.measure(plan.numSteps, checkpoint!);
+    await alarms?.finish();
+    return { status, profile: undefined };
   } finally {
     follow.finish();
   }

@@ -1,4 +1,5 @@
 // What the pipeline takes and gives: the functions that commands call.
+import type { LaunchTarget } from '../config/index.ts';
 import type { StepProfile } from '../engine/index.ts';
 import type { Cluster, Plan } from '../recipe/index.ts';
 import type { RunSummary } from '../runs/index.ts';
@@ -23,6 +24,8 @@ export interface PipelineOptions {
   pricePerHour?: number;
   /** Training steps to trace. */
   profileSteps?: number;
+  /** Where the PyTorch engine is to run; absent: on this machine. */
+  launch?: LaunchTarget;
   /** One line for people. */
   log?: (line: string) => void;
 }

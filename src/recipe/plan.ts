@@ -322,7 +322,7 @@ export function makePlan(given: PlanInputs): Plan {
     ...(ema === undefined ? {} : { ema }),
     ...((guard || distill) && { guard: { ...guard, ...(distill && { distill }) } }),
     ...(selectTokens && { selectTokens }),
-    ...(config.engine.name === 'torch' && { engine: config.engine }),
+    ...engineOf(config),
     schedule,
     phases,
     ...(mixing && { mixing }),
@@ -401,6 +401,12 @@ function designOf({ config, model, shift }: PlanInputs, corpora: readonly BlendC
 }
 
 /** "lowest domain, at most 2 % of general lost" */
+function engineOf({ engine }: Config): Pick<Plan, 'engine'> {
+  if (engine.name === 'native') return {};
+  const { name, gpus, nodes } = engine;
+  return { engine: { name, gpus, ...(nodes > 1 && { nodes }) } };
+}
+
 function describeBest({ of, within }: BestRule): string {
   const guards = Object.entries(within).map(([name, percent]) => `at most ${percent} % of ${name} lost`);
   return [`best ${of}`, ...guards].join(', ');

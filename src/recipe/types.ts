@@ -266,8 +266,8 @@ export interface Plan {
   guard?: GuardPlan;
   /** Of each forward pass, the share `keep` of the tokens with the highest excess loss over the reference bears loss; absent: all do. */
   selectTokens?: { reference: string; keep: number };
-  /** PyTorch's, with a process for each of so many GPUs; absent: the native one. */
-  engine?: { name: 'torch'; gpus: number };
+  /** PyTorch's, with a process for each of so many GPUs on each of `nodes` machines (absent: one); absent: the native one. */
+  engine?: { name: 'torch'; gpus: number; nodes?: number };
   schedule: Schedule;
   phases: PlanPhase[];
   /** Shares are decided while the run goes on, and the phases' blends are where they begin; absent: they are as planned. */

@@ -1,4 +1,4 @@
-"""Usage: python -m continuo_worker JOB_FOLDER [--threads N] [--recompute] [--attended], alone or under torchrun."""
+"""Usage: python -m continuo_worker JOB_FOLDER [--threads N] [--recompute] [--attended | --unattended FILE], alone or under torchrun."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from .engine import Training
 from .errors import NonFiniteError, UserError
-from .protocol import EXIT_FATAL, send
+from .protocol import EXIT_FATAL, send, speak_to
 from .ranks import Ranks
 
 
@@ -21,12 +21,18 @@ def main() -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--attended", action="store_true", help="wait for an answer after each step and measurement")
+    parser.add_argument("--unattended", type=Path, metavar="FILE", help="say it to FILE; nobody answers, nothing is read")
     options = parser.parse_args()
+    if options.unattended and not speak_to(options.unattended):
+        return EXIT_FATAL
     if options.threads:
         torch.set_num_threads(options.threads)
     logging.disable_progress_bar()
     try:
-        code = Training(options.job_folder.resolve(), Ranks(), options.recompute, options.attended).run()
+        training = Training(
+            options.job_folder.resolve(), Ranks(), options.recompute, options.attended, options.unattended is not None
+        )
+        code = training.run()
         dist.destroy_process_group()
         return code
     except UserError as error:

@@ -53,11 +53,13 @@ class Interrupted(Exception):
 
 
 class Training:
-    def __init__(self, job_folder: Path, ranks: Ranks, recompute: bool, attended: bool) -> None:
+    def __init__(self, job_folder: Path, ranks: Ranks, recompute: bool, attended: bool, unattended: bool) -> None:
+        """`attended`: somebody judges every step. `unattended`: nobody is there at all, whatever the job would ask."""
         self.ranks = ranks
         self.attended = attended
+        self.unattended = unattended
         self.run_folder = job_folder.parent
-        self.control = Control(reads_stdin=ranks.is_first)
+        self.control = Control(reads_stdin=ranks.is_first and not unattended, patient=unattended)
         self.say(
             type="hello",
             protocol=PROTOCOL_VERSION,
@@ -191,7 +193,7 @@ class Training:
         step = self.progress.step
         if self.job.is_ordered(step):
             return True
-        self._tell({"type": "orderWanted", "step": step}, waits=True)
+        self._tell({"type": "orderWanted", "step": step}, waits=not self.unattended)
         if self.stopping():
             return False
         if not self.job.is_ordered(step):
@@ -203,7 +205,8 @@ class Training:
     def pause(self) -> None:
         if self.is_pause_due() and not self.stopping():
             folder = self.run_folder / "checkpoints" / name_of(self.progress.step)
-            self._tell({"type": "paused", "step": self.progress.step, "folder": str(folder)}, waits=True)
+            message = {"type": "paused", "step": self.progress.step, "folder": str(folder)}
+            self._tell(message, waits=not self.unattended)
 
     def _tell(self, message: dict[str, Any], waits: bool) -> None:
         """Says what was recorded; where somebody attends the run, waits for what is to be done about it."""

@@ -22,11 +22,24 @@ def send(message: dict[str, object]) -> None:
         os._exit(EXIT_STOPPED)
 
 
+def speak_to(file: Path) -> bool:
+    """Sends messages to the end of a file instead of stdout. False where torchrun starts this again after a fatal one, which would repeat."""
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and file.exists():
+        last = file.read_text().rstrip("\n").rpartition("\n")[2]
+        with contextlib.suppress(ValueError):
+            if json.loads(last).get("type") == "fatal":
+                return False
+    os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), 1)
+    return True
+
+
 class Control:
     """Signals of this process and, on rank 0, the parent's lines: continue, checkpoint, stop."""
 
-    def __init__(self, reads_stdin: bool) -> None:
+    def __init__(self, reads_stdin: bool, patient: bool) -> None:
+        """`patient`: a second signal says no more than the first. Slurm signals torchrun and the ranks, and torchrun the ranks again."""
         self.stop_requested = False
+        self._patient = patient
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
@@ -34,7 +47,7 @@ class Control:
             threading.Thread(target=self._read, daemon=True).start()
 
     def _on_signal(self, *_: object) -> None:
-        if self.stop_requested:
+        if self.stop_requested and not self._patient:
             os._exit(EXIT_STOPPED)
         self.stop_requested = True
 

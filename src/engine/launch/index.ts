@@ -1,0 +1,5 @@
+// The door of the launchers.
+export { slurmLaunch } from './slurm.ts';
+export { sshProgram, sshScript } from './ssh.ts';
+export { SHUTDOWN_SECONDS, type TorchrunOptions, torchrunArgs } from './torchrun.ts';
+export { type BatchLaunch, type LaunchFile, type LaunchJob, launchFolder, messagesFile, workerCopy } from './types.ts';
