@@ -93,7 +93,7 @@ function ofProxy({ corpora, sets, numRounds, numSteps, converged, exceeds }: Mix
       sets.map(({ name, base, planned, found }) => [name, base.toFixed(4), planned.toFixed(4), found.toFixed(4)]),
     ),
     [
-      `From ${numRounds} ${numRounds === 1 ? 'round' : 'rounds'} of ${numSteps} steps${converged ? '; the last one moved no share by more than 0.1 %' : ''}. Shares are the mean over a proxy's steps of where it was behind the run with the planned shares, token by token.`,
+      `From ${numRounds} ${numRounds === 1 ? 'round' : 'rounds'} of ${numSteps} steps${converged ? '; the last one moved no share by more than 0.1 %' : ''}. Shares are the mean over the second half of a proxy, which gave most to what it was behind its reference in, token by token.`,
       'They are meant to leave no corpus behind, general text being one of them; no held-out text was looked at to find them, and in short runs they lie near the planned ones.',
       ...(exceeds === undefined
         ? []

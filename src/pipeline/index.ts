@@ -37,7 +37,7 @@ export { type MixtureRequest, type MixtureResult, nextMixture } from './mixture.
 export { type PerturbRequest, perturbModel } from './perturb.ts';
 export { type DoremiRequest, type MixOfProxy, mixByDoremi } from './probes/doremi.ts';
 export { type FindRequest, type FindResult, find } from './probes/find.ts';
-export { type MixOfProbes, type MixRequest, mixByProbes } from './probes/mix.ts';
+export { type MixOfProbes, type MixRequest, mixByProbes } from './probes/regmix.ts';
 export { run, stoppedHint, type TrainResult, trainJob } from './run.ts';
 export { type SelectRequest, type SelectResult, select } from './select.ts';
 export { type ServeRequest, serve } from './serve.ts';

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type FindResult, find, mixByDoremi, planRun, run } from '../../src/pipeline/index.ts';
 import type { Plan } from '../../src/recipe/index.ts';
 import { readRun, sharesOverTime } from '../../src/runs/index.ts';
+import { runInProcess } from '../cli/in-process.ts';
 import { writeCorpus, writeTinyModel } from '../engine/fixtures.ts';
 import { makeProject, type Project, startCli } from './fixtures.ts';
 
@@ -26,6 +27,7 @@ async function project(changes: Record<string, unknown> = {}): Promise<Project> 
 }
 
 const BASE = { recipe: { preset: 'reuse-dont-retrain', peakLr: 2e-3 }, budget: { steps: 24 } };
+const TRAINING = { seqLen: 64, batchTokens: 256, microBatch: 2, precision: 'f32', seed: 3 };
 const LRS = [5e-4, 2e-3, 8e-3];
 const STEPS = 8;
 const TOKENS = STEPS * 256;
@@ -105,8 +107,12 @@ describe('find-lr', () => {
     expect(plan.schedule.peakLr).toBe(finding.best);
     expect((await run(p.config, QUIET)).summary.status).toBe('finished');
     // Another batch was not probed.
-    const training = { seqLen: 64, batchTokens: 512, microBatch: 2, precision: 'f32', seed: 3 };
-    p.configure({ ...BASE, model, training, recipe: { preset: 'reuse-dont-retrain', peakLr: 'found' } });
+    p.configure({
+      ...BASE,
+      model,
+      training: { ...TRAINING, batchTokens: 512 },
+      recipe: { preset: 'reuse-dont-retrain', peakLr: 'found' },
+    });
     await expect(planRun(p.config, QUIET)).rejects.toThrow(/nothing is found yet .*--find-lr/);
   });
 });
@@ -194,7 +200,11 @@ describe('find-mix', () => {
 
 describe('doremi', () => {
   const STEPS = 20;
-  const search = async (p: Project, rounds = 1) => {
+  let p: Project;
+  beforeAll(async () => {
+    p = await project({ recipe: { preset: 'rewarm-replay', replay: 0.25, peakLr: 2e-3 } });
+  });
+  const search = async (rounds = 1) => {
     const lines: string[] = [];
     const options = { ...QUIET, log: (line: string) => lines.push(line) };
     const result = await mixByDoremi(p.config, { rounds, tokens: STEPS * 256, tolerance: 0 }, options);
@@ -203,7 +213,6 @@ describe('doremi', () => {
   };
 
   test('finds shares by a reference and a proxy, and measures them; a round more goes on from there', async () => {
-    const p = await project({ recipe: { preset: 'rewarm-replay', replay: 0.25, peakLr: 2e-3 } });
     const args = ['mix', '--method', 'doremi', '--probe-tokens', String(STEPS * 256), '--threads', '1'];
     // Killed while the proxy decides: that goes on, and the reference stays as it is.
     const killed = startCli(p, ...args);
@@ -215,7 +224,7 @@ describe('doremi', () => {
       await new Promise((resolve) => setTimeout(resolve, 5));
     killed.kill('SIGKILL');
     expect((await killed.ended).signal).toBe('SIGKILL');
-    const { result, probes } = await search(p);
+    const { result, probes } = await search();
     expect(probes).toEqual([
       expect.stringMatching(/^Probe 2 of 3: shares that are decided, first domain 75 %, general 25 %/),
       expect.stringMatching(/^Probe 3 of 3: domain \d/),
@@ -241,32 +250,32 @@ describe('doremi', () => {
     for (const folder of folders) expect(fs.readdirSync(folder).filter((name) => LARGE.includes(name))).toEqual([]);
     expect(cached(p, 'said-')).toEqual([]);
 
-    expect(await search(p)).toEqual({ result, probes: [] });
-    const page = await startCli(p, ...args).ended;
+    expect(await search()).toEqual({ result, probes: [] });
+    const page = await runInProcess([...args, p.config]);
     expect(page.out).toContain(`phases: [{ blend: { domain: ${corpora[0]!.found.toFixed(4)}, general: `);
-    const more = await search(p, 2);
+    const more = await search(2);
     // The run that measured the first round's shares is made again for its model, which had not been kept.
     expect(more.probes.map((line) => line.slice(0, 12))).toEqual(['Probe 3 of 5', 'Probe 4 of 5', 'Probe 5 of 5']);
     expect(more.result).toMatchObject({ numRounds: 2, sets: sets.map(({ planned }) => ({ planned })) });
   }, 120_000);
 
   test('refuses what it cannot compare', async () => {
-    const p = await project();
-    await expect(mixByDoremi(p.config, { tokens: 19 * 256 }, QUIET)).rejects.toThrow(/at least 20 steps, found 19/);
     const model = path.join(p.root, 'model');
-    const training = { seqLen: 64, batchTokens: 256, microBatch: 2, precision: 'f32', seed: 3 };
-    p.configure({ ...BASE, model, training: { ...training, selectTokens: { reference: model } } });
-    await expect(mixByDoremi(p.config, {}, QUIET)).rejects.toThrow(
+    const options = { ...QUIET, measure: false };
+    p.configure({ ...BASE, model, training: { ...TRAINING, selectTokens: { reference: model } } });
+    await expect(mixByDoremi(p.config, {}, options)).rejects.toThrow(
       /training\.selectTokens: DoReMi compares all tokens/,
     );
-    const one = await project({
+    p.configure({ ...BASE, model, engine: 'torch' });
+    await expect(mixByDoremi(p.config, {}, options)).rejects.toThrow(/engine: DoReMi compares tokens/);
+    const domain = { path: 'domain.jsonl', role: 'domain', heldOut: { documents: 4 } };
+    p.configure({
+      ...BASE,
+      model,
       recipe: 'naive',
-      corpora: {
-        domain: { path: 'domain.jsonl', role: 'domain', heldOut: { documents: 4 } },
-        exam: { path: 'exam.jsonl', role: 'evaluation' },
-      },
+      corpora: { domain, exam: { path: 'exam.jsonl', role: 'evaluation' } },
     });
-    await expect(mixByDoremi(one.config, {}, QUIET)).rejects.toThrow('no shares to find');
+    await expect(mixByDoremi(p.config, {}, options)).rejects.toThrow('no shares to find');
   });
 });
 

@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { ConfigError, DataError } from '../../src/base/errors.ts';
-import { compareRuns, curve, judge, median, quantile, readRun, summarise } from '../../src/runs/index.ts';
+import { compareRuns, curve, judge, meanShares, median, quantile, readRun, summarise } from '../../src/runs/index.ts';
 import { temporaryFolder, writeRunFolder } from './fixture.ts';
 
 const root = temporaryFolder();
@@ -172,6 +172,14 @@ describe('curves', () => {
     expect(quantile([10, 20, 30], 1)).toBe(30);
     expect(median([Number.NaN])).toBeUndefined();
   });
+});
+
+test('shares over a stretch of steps count by the steps that they hold for', () => {
+  const decided = (step: number, a: number) => ({ time: '', type: 'amendment' as const, step, blend: { a, b: 1 - a } });
+  // Step 6 was announced again after a resume.
+  const events = [{ ...decided(0, 1), type: 'phase' as const }, decided(4, 0.5), decided(6, 0.9), decided(6, 0)];
+  expect(meanShares({ events }, 0, 8)).toEqual({ a: 0.625, b: 0.375 });
+  expect(meanShares({ events }, 5, 7)).toEqual({ a: 0.25, b: 0.75 });
 });
 
 describe('comparison', () => {

@@ -34,7 +34,7 @@ export interface MixOfProxy {
   exceeds?: number;
 }
 
-/** Xie et al. 2023, section 2: rounds end when no share moves by more. */
+/** Rounds end when no share moves by more: Xie et al. 2023, iterated DoReMi (from memory, unverified). */
 const CONVERGED = 1e-3;
 
 /** @throws ConfigError for fewer than two corpora, runs that are too short or diverge, and plans that choose tokens by a reference already */
