@@ -56,6 +56,7 @@ export interface AlarmConfig {
 export interface AlarmsConfig {
   /** Alarms that are off, and those with settings of their own; the others are as by default. */
   off: AlarmName[];
+  /** `true` stands here as an alarm without settings: it was asked for by name. */
   own: Partial<Record<AlarmName, AlarmConfig>>;
   /** Where `webhook` posts: an address, or env:NAME for one in the environment. */
   webhook?: string;
@@ -114,8 +115,9 @@ export function expandAlarms(given: AlarmsInFile | undefined): AlarmsConfig | un
   const own: AlarmsConfig['own'] = {};
   for (const name of ALARM_NAMES) {
     const setting = given[name];
-    if (setting === undefined || typeof setting === 'boolean') continue;
-    if (typeof setting === 'string' || Array.isArray(setting)) own[name] = { actions: [setting].flat() };
+    if (setting === undefined || setting === false) continue;
+    if (setting === true) own[name] = {};
+    else if (typeof setting === 'string' || Array.isArray(setting)) own[name] = { actions: [setting].flat() };
     else {
       const limit = setting.above ?? setting.below;
       own[name] = {
@@ -130,6 +132,11 @@ export function expandAlarms(given: AlarmsInFile | undefined): AlarmsConfig | un
     ...(webhook !== undefined && { webhook }),
     ...(prompts && { prompts }),
   };
+}
+
+/** Whether samples of writing were asked for, and are not merely part of the default. */
+export function wantsSamples({ off, own, prompts }: AlarmsConfig): boolean {
+  return !off.includes('writing') && (own.writing !== undefined || prompts !== undefined);
 }
 
 /** Alarms that ask for a webhook, while there is no address. */

@@ -1,5 +1,12 @@
 // The door of the configuration layer.
-export { ALARM_ACTIONS, ALARM_NAMES, type AlarmAction, type AlarmName, type AlarmsConfig } from './alarm-options.ts';
+export {
+  ALARM_ACTIONS,
+  ALARM_NAMES,
+  type AlarmAction,
+  type AlarmName,
+  type AlarmsConfig,
+  wantsSamples,
+} from './alarm-options.ts';
 export {
   CLEAN_LIST_NAMES,
   CLEAN_LISTS,

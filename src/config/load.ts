@@ -4,7 +4,13 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { readText } from '../base/files.ts';
-import { type AlarmsConfig, type AlarmsInFile, alarmsWithoutAddress, expandAlarms } from './alarm-options.ts';
+import {
+  type AlarmsConfig,
+  type AlarmsInFile,
+  alarmsWithoutAddress,
+  expandAlarms,
+  wantsSamples,
+} from './alarm-options.ts';
 import { type CleanInFile, expandClean } from './clean-options.ts';
 import { type DecontaminateConfig, type DedupInFile, expandDecontaminate, expandDedup } from './dedup-options.ts';
 import { checkGuard, type GuardConfig, resolveGuard } from './guard-options.ts';
@@ -184,6 +190,8 @@ const NATIVE_ONLY: readonly { path: readonly string[]; value?: string }[] = [
   { path: ['guard', 'l2', 'toward'], value: 'init' },
 ];
 
+const NOT_ON_TORCH = 'the engine torch does not do this yet: take engine: native, or leave it out';
+
 function resolveEngine(file: ConfigFile, problems: Problem[]): Config['engine'] {
   const { engine = 'native' } = file;
   if (engine === 'native') return { name: 'native' };
@@ -192,9 +200,12 @@ function resolveEngine(file: ConfigFile, problems: Problem[]): Config['engine'] 
     if (value === undefined ? found !== undefined : found === value)
       problems.push({
         path: [...keys],
-        message: 'the engine torch does not do this yet: take engine: native, or leave it out',
+        message: NOT_ON_TORCH,
       });
   }
+  const alarms = expandAlarms(file.alarms as AlarmsInFile | undefined);
+  if (alarms && wantsSamples(alarms))
+    problems.push({ path: ['alarms', alarms.own.writing ? 'writing' : 'prompts'], message: NOT_ON_TORCH });
   const { gpus = 1, nodes = 1, launch = defaultLaunch() } = engine === 'torch' ? {} : engine.torch;
   const { hosts } = launch.ssh ?? {};
   if (hosts && hosts.length !== nodes)

@@ -477,8 +477,9 @@ class Training {
   }
 
   private async write(step: number): Promise<void> {
-    const { samples } = this.reader.job.evaluation;
-    if (!samples) return;
+    const { numSteps, evaluation } = this.reader.job;
+    const { samples } = evaluation;
+    if (!samples || (step !== numSteps && step % samples.everySteps !== 0)) return;
     const tick = async () => {
       await breathe();
       if (stopRequested) throw new Interrupted();

@@ -1,6 +1,7 @@
 // Samples of what a model under training writes: it goes on from fixed prompts, with the weights as they stand.
 import * as path from 'node:path';
 import { type Decoder, GenerationBatch, GREEDY } from '../nn/index.ts';
+import { SAMPLES_AT_ONCE } from '../recipe/index.ts';
 import type { Job } from '../shards/index.ts';
 import type { Tokenizer } from '../tokenizer/index.ts';
 import { checkpointName } from './checkpoints.ts';
@@ -10,9 +11,6 @@ import type { WritingSample } from './protocol.ts';
 export function writingFile(runFolder: string, step: number): string {
   return path.join(runFolder, 'evals', `writing-${checkpointName(step)}.json`);
 }
-
-/** As many as products take row by row: a sample does not depend on those beside it. */
-const NUM_SLOTS = 8;
 
 /**
  * @param tick called between tokens
@@ -26,7 +24,7 @@ export async function writeSamples(
   tick: () => Promise<void>,
 ): Promise<WritingSample[]> {
   const longest = Math.max(...prompts.map(({ tokens }) => tokens.length));
-  const batch = new GenerationBatch(decoder, NUM_SLOTS, longest + maxTokens);
+  const batch = new GenerationBatch(decoder, SAMPLES_AT_ONCE, longest + maxTokens);
   const sequences = prompts.map(({ tokens }, i) =>
     batch.add(Int32Array.from(tokens), { maxTokens, stopTokens, sampling: { ...GREEDY, temperature, seed: seed + i } }),
   );

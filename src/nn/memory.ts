@@ -5,6 +5,7 @@ import { attachAdapters, type LoraSettings } from './adapters.ts';
 import { type Batch, Decoder } from './decoder.ts';
 import { findFamily, mapParameters, type ParameterSpec } from './families/index.ts';
 import { freezeTensors } from './freeze.ts';
+import { KeyValueCache } from './generation/cache.ts';
 import type { TeacherRows } from './ops/cross-entropy.ts';
 import { BufferPool } from './pool.ts';
 import { Teacher } from './teacher.ts';
@@ -25,12 +26,14 @@ export interface TrainingShape {
   penalty?: 'alike' | 'fisher';
   /** A frozen copy of the model is read beside it: its logits, or so many of its likeliest tokens, kept on disk. */
   distill?: { topK?: number };
+  /** At evaluations it writes so many sequences at once, of so many tokens. */
+  writes?: { sequences: number; tokens: number };
 }
 
 export interface TrainingMemory {
   /** Weights, what is left of their masters, gradients, moments, averages. */
   stateBytes: number;
-  /** The pool's, once a step and an evaluation were made. */
+  /** The pool's, once a step and an evaluation were made, and the keys and values of sequences that are written. */
   activationBytes: number;
   /** Elements that are trained: of the model's own weights, or of adapters beside them. */
   numTrained: number;
@@ -65,9 +68,12 @@ export function countMemory(
   decoder.scoreBatch(pass(shape.batch));
   // What is left of a held-out set is scored one by one.
   decoder.scoreBatch(pass(1));
+  const { sequences, tokens } = shape.writes ?? { sequences: 0, tokens: 0 };
+  // Beside the cache, the rows of a step of decoding are few.
+  const cacheBytes = sequences * tokens * KeyValueCache.bytesPerToken(decoder.config, shape.precision);
   return {
     stateBytes: stateBytes(decoder, shape) + (ofTeacher?.own.stateBytes ?? 0),
-    activationBytes: pool.sizeBytes + (ofTeacher?.own.activationBytes ?? 0),
+    activationBytes: pool.sizeBytes + cacheBytes + (ofTeacher?.own.activationBytes ?? 0),
     numTrained: decoder.list().reduce((sum, parameter) => sum + numTrained(parameter), 0),
   };
 }

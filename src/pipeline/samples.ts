@@ -5,12 +5,9 @@ import type { Plan, SamplePlan } from '../recipe/index.ts';
 import type { Job } from '../shards/index.ts';
 import { renderChat } from '../tokenizer/index.ts';
 
-/** Samples of each prompt: a few more say more about chance. */
-const DRAWS = 2;
-
 /** Beginnings of texts; for an instruct model questions, in the form of its template. */
 export function samplesOf(
-  { prompts, maxTokens, temperature }: SamplePlan,
+  { everySteps, prompts, draws, maxTokens, temperature }: SamplePlan,
   plan: Plan,
   model: string,
 ): Job['evaluation']['samples'] {
@@ -30,7 +27,8 @@ export function samplesOf(
     const encoded = texts.map((text) => ({ text, tokens: encode(text).slice(-room) }));
     const length = Math.min(maxTokens, Math.max(1, plan.model.context - 1));
     return {
-      prompts: Array.from({ length: DRAWS }, () => encoded).flat(),
+      everySteps,
+      prompts: Array.from({ length: draws }, () => encoded).flat(),
       maxTokens: length,
       temperature,
       seed: plan.seed,

@@ -16,14 +16,6 @@ export interface AlarmPlan {
   webhook?: string;
 }
 
-/** What the model writes at each measurement. */
-export interface SamplePlan {
-  /** Absent: the built-in ones. */
-  prompts?: string[];
-  maxTokens: number;
-  temperature: number;
-}
-
 interface Default extends AlarmSetting {
   unit: (limit: number) => string;
 }
@@ -44,31 +36,28 @@ const DEFAULTS: Record<AlarmName, Default> = {
   disk: { limit: 2, actions: ['note'], unit: (x) => `room for ${x} checkpoints` },
 };
 
-/** Tokens that show a loop: a piece of twenty, three times. Assumption; more cost time at each measurement. */
-const SAMPLE_TOKENS = 64;
-/** Greedily, small base models go round in loops before any training (experiments/alarms), so that nothing is left to see. */
-const SAMPLE_TEMPERATURE = 0.7;
-
-export interface PlannedAlarms {
-  alarms?: AlarmPlan;
-  samples?: SamplePlan;
-}
-
-/** @param maxEpochs passes over a corpus that the plan itself allows */
+/**
+ * @param maxEpochs passes over a corpus that the plan itself allows
+ * @param measured what else is measured: an alarm on what is not hears nothing
+ */
 export function planAlarms(
   { alarms }: Config,
   { experts }: Pick<ModelFactsForPlan, 'experts'>,
   maxEpochs: number,
-  hasTasks: boolean,
+  measured: { tasks: boolean; samples: boolean },
   reasons: Reason[],
-): PlannedAlarms {
+): AlarmPlan | undefined {
   if (!alarms) {
     reasons.push({ what: 'alarms', value: 'none', why: 'as you set it', source: FROM_FILE });
-    return {};
+    return undefined;
   }
-  const { off, own, webhook, prompts } = alarms;
-  const isIdle = (name: AlarmName) => (name === 'experts' && !experts) || (name === 'tasks' && !hasTasks);
-  const names = ALARM_NAMES.filter((name) => !off.includes(name) && !isIdle(name));
+  const { off, own, webhook } = alarms;
+  const idle: Partial<Record<AlarmName, boolean>> = {
+    experts: !experts,
+    tasks: !measured.tasks,
+    writing: !measured.samples,
+  };
+  const names = ALARM_NAMES.filter((name) => !off.includes(name) && !idle[name]);
   const watch = Object.fromEntries(
     names.map((name): [AlarmName, AlarmSetting] => {
       const { limit, actions } = DEFAULTS[name];
@@ -77,12 +66,7 @@ export function planAlarms(
     }),
   );
   reasons.push(...explainAlarms(watch, own));
-  return {
-    alarms: { watch, ...(webhook !== undefined && { webhook }) },
-    ...(watch.writing && {
-      samples: { ...(prompts && { prompts }), maxTokens: SAMPLE_TOKENS, temperature: SAMPLE_TEMPERATURE },
-    }),
-  };
+  return { watch, ...(webhook !== undefined && { webhook }) };
 }
 
 /** Those as by default in one line, and each that was set. */

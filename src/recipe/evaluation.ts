@@ -9,6 +9,11 @@ export function heldOutTokens(corpora: readonly CorpusFacts[], tokensPerSet: num
   return corpora.reduce((sum, { heldOut }) => sum + Math.min(heldOut.numTokens, tokensPerSet), 0);
 }
 
+/** How often the model's writing is sampled: before the first step, on the way, and after the last. */
+export function numSamplings({ numSteps, evaluation: { samples } }: Pick<Plan, 'numSteps' | 'evaluation'>): number {
+  return samples ? 1 + Math.ceil(numSteps / samples.everySteps) : 0;
+}
+
 /** Measurements of a run: before the first step, on the way, and after the last. */
 export function numEvaluations({ numSteps, evaluation }: Pick<Plan, 'numSteps' | 'evaluation'>): number {
   return 1 + Math.ceil(numSteps / evaluation.everySteps);

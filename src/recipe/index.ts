@@ -1,10 +1,10 @@
 // The door of the recipe layer: facts in, plan out.
 export { type Advice, type AdviceAnswer, type AdviceReason, adviseModel } from './advisor.ts';
-export type { AlarmPlan, AlarmSetting, SamplePlan } from './alarms.ts';
+export type { AlarmPlan, AlarmSetting } from './alarms.ts';
 export { type BlendCorpus, normalizeWeights, type PhaseDemand, resolveBlends, splitWhole } from './blends.ts';
 export { type CostEstimate, clusterSpeed, type GpuCost } from './cost.ts';
 export { diffPlans, explainDiff, type PlanChange } from './diff.ts';
-export { FORWARD_SHARE, numEvaluations } from './evaluation.ts';
+export { FORWARD_SHARE, numEvaluations, numSamplings } from './evaluation.ts';
 export { describePretraining, explainChecks, explainPlan } from './explain.ts';
 export {
   type Forecast,
@@ -69,6 +69,7 @@ export {
   probeTokens,
   withoutFound,
 } from './probes.ts';
+export { SAMPLES_AT_ONCE, type SamplePlan } from './samples.ts';
 export { annealStart, type Decay, lrAt, lrCurve, makeSchedule, type Schedule, switchStep } from './schedules.ts';
 export { assessShift, divergence, judgeShift, type Shift, type ShiftEvidence, type ShiftVerdict } from './shift.ts';
 export { largestCorpora, sketchBlend, sketchLr } from './sketch.ts';

@@ -8,7 +8,7 @@ import { adviseModel } from './advisor.ts';
 import { planAlarms } from './alarms.ts';
 import { type BlendCorpus, splitWhole } from './blends.ts';
 import { estimateCost, workOfLengths } from './cost.ts';
-import { FORWARD_SHARE, heldOutTokens, numEvaluations } from './evaluation.ts';
+import { FORWARD_SHARE, heldOutTokens, numEvaluations, numSamplings } from './evaluation.ts';
 import { explainGenerated, type Penalty, penaltyOf, planGuard, usualGuard, weightDecayUnder } from './guards.ts';
 import { bothSources, chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemory, type MemoryEstimate } from './memory.ts';
@@ -18,6 +18,7 @@ import { findPitfalls } from './pitfalls/index.ts';
 import { PRESETS } from './presets/index.ts';
 import { DEFAULT_MAX_EPOCHS, type Preset } from './presets/preset.ts';
 import { resolveFound } from './probes.ts';
+import { planSamples, type SampleShape, sampleShape, samplingTokens } from './samples.ts';
 import { annealStart, lrAt, makeSchedule, type Schedule } from './schedules.ts';
 import { shiftReasons } from './shift.ts';
 import { modelsBeside, planDistill, planSelection, tokensReadTwice } from './token-losses.ts';
@@ -127,8 +128,14 @@ export function makePlan(given: PlanInputs): Plan {
   const distill = planDistill(config, corpora, reasons);
   const selectTokens = planSelection(config, reasons);
   const beside = modelsBeside(distill, selectTokens);
+  const writesAtMost = sampleShape(config, model);
   /** Of the phase that needs most. */
-  const memoryWith = (held: Penalty, sequencesPerMicroBatch: number, recompute: boolean) =>
+  const memoryWith = (
+    held: Penalty,
+    sequencesPerMicroBatch: number,
+    recompute: boolean,
+    writes: SampleShape | undefined,
+  ) =>
     lengths
       .map((length) => cutSteps({ seqLen, sequencesPerStep, sequencesPerMicroBatch }, length))
       .map(({ sequencesPerMicroBatch: batch, seqLen }) =>
@@ -142,6 +149,7 @@ export function makePlan(given: PlanInputs): Plan {
             ema: ema !== undefined,
             recompute,
             penalty: held,
+            writes,
             ...beside,
           }),
         ),
@@ -149,17 +157,22 @@ export function makePlan(given: PlanInputs): Plan {
       .reduce((most, one) => (one.totalBytes > most.totalBytes ? one : most));
   const guardConfig =
     config.guard === undefined && design.guardsByEwc
-      ? usualGuard(inputs, { seqLen, totalTokens }, () => fitsMemory(inputs, memoryWith('fisher', 1, true)), reasons)
+      ? usualGuard(
+          inputs,
+          { seqLen, totalTokens },
+          () => fitsMemory(inputs, memoryWith('fisher', 1, true, writesAtMost)),
+          reasons,
+        )
       : config.guard;
   const guard = planGuard(guardConfig, { seqLen, totalTokens, sequencesPerStep }, reasons);
   const penalty = penaltyOf(guard);
-  const memoryOf = (sequencesPerMicroBatch: number, recompute: boolean) =>
-    memoryWith(penalty, sequencesPerMicroBatch, recompute);
+  const memoryOf = (sequencesPerMicroBatch: number, recompute: boolean, writes: SampleShape | undefined) =>
+    memoryWith(penalty, sequencesPerMicroBatch, recompute, writes);
   const recompute = take(
-    chooseRecompute(inputs, (recomputes) => memoryOf(config.training.microBatch ?? 1, recomputes)),
+    chooseRecompute(inputs, (recomputes) => memoryOf(config.training.microBatch ?? 1, recomputes, writesAtMost)),
   );
   const sequencesPerMicroBatch = take(
-    chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) => memoryOf(batch, recompute)),
+    chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) => memoryOf(batch, recompute, writesAtMost)),
   );
   const numTrained =
     lora || freeze
@@ -283,15 +296,12 @@ export function makePlan(given: PlanInputs): Plan {
     chosen('seed', config.training.seed, 0, String, 'any; the same seed gives the same run, bit for bit', 'assumption'),
   );
 
-  const { alarms, samples } = planAlarms(
-    config,
-    model,
-    blending.maxEpochs,
-    config.evaluate.tasks !== undefined,
-    reasons,
-  );
+  const sampled = { numSteps, tokensPerStep, evaluateEvery: Math.min(evaluateEvery, numSteps) };
+  const samples = planSamples(config, model, sampled, reasons);
+  const measured = { tasks: config.evaluate.tasks !== undefined, samples: samples !== undefined };
+  const alarms = planAlarms(config, model, blending.maxEpochs, measured, reasons);
   const expected = expectations(phases, corpora, totalTokens);
-  const memory = memoryOf(sequencesPerMicroBatch, recompute);
+  const memory = memoryOf(sequencesPerMicroBatch, recompute, samples && writesAtMost);
   const plan: Plan = {
     formatVersion: 1,
     name: config.name,
@@ -349,7 +359,8 @@ export function makePlan(given: PlanInputs): Plan {
   if (hardware?.tokensPerSecond && !inputs.on) {
     plan.expected.seconds = Math.round(
       (totalTokens * workOfLengths(model, plan) +
-        (numEvaluations(plan) * evalTokens + tokensReadTwice(plan)) * FORWARD_SHARE) /
+        (numEvaluations(plan) * evalTokens + tokensReadTwice(plan)) * FORWARD_SHARE +
+        numSamplings(plan) * samplingTokens(config, model)) /
         hardware.tokensPerSecond,
     );
     const value = `${formatCount(hardware.tokensPerSecond)} tokens/s, ${formatSeconds(plan.expected.seconds)}`;

@@ -3,13 +3,14 @@
 
 import type { BestRule, Config, CorpusRole, Packing, Precision, PresetName, TasksConfig } from '../config/index.ts';
 import type { Advice } from './advisor.ts';
-import type { AlarmPlan, SamplePlan } from './alarms.ts';
+import type { AlarmPlan } from './alarms.ts';
 import type { CostEstimate } from './cost.ts';
 import type { GuardPlan } from './guards.ts';
 import type { Cluster } from './hardware.ts';
 import type { MemoryEstimate } from './memory.ts';
 import type { PlanMixing } from './mixing/index.ts';
 import type { ProbeResults } from './probes.ts';
+import type { SamplePlan, SampleShape } from './samples.ts';
 import type { Schedule, ScheduleDesign } from './schedules.ts';
 import type { Shift } from './shift.ts';
 
@@ -47,6 +48,8 @@ export interface TrainingShape {
   distill?: { topK?: number };
   /** A reference model is read beside it. */
   selectTokens?: boolean;
+  /** At evaluations it writes samples. */
+  writes?: SampleShape;
 }
 
 /** Of a model with experts. */
@@ -285,7 +288,7 @@ export interface Plan {
     tokensPerSet: number;
     /** Besides held-out text: before the first step, after the last, and after those of `atSteps`. */
     tasks?: Omit<TasksConfig, 'everySteps'> & { atSteps: number[] };
-    /** What is written on, each time, as a sample of the model's writing. */
+    /** What is written on, as samples of the model's writing. */
     samples?: SamplePlan;
   };
   /** What the run is watched for; absent: it is not. */

@@ -143,8 +143,14 @@ export interface Job {
     sets: EvalSetRef[];
     /** Steps completed after which the engine makes a checkpoint and waits while somebody else measures it. */
     pauses?: number[];
-    /** What the model goes on writing from at each measurement; prompt i with the seed `seed` + i. */
-    samples?: { prompts: { text: string; tokens: number[] }[]; maxTokens: number; temperature: number; seed: number };
+    /** What the model goes on writing from before the first step, every so many steps, and after the last; prompt i with the seed `seed` + i. */
+    samples?: {
+      everySteps: number;
+      prompts: { text: string; tokens: number[] }[];
+      maxTokens: number;
+      temperature: number;
+      seed: number;
+    };
   };
   /** SHA-256 by file name (order files, schedule, eval order files). */
   digests: Record<string, string>;

@@ -6,6 +6,7 @@ import {
   countMemory,
   type Decoder,
   freezeTensors,
+  KeyValueCache,
   prepareEma,
   prepareTraining,
   Teacher,
@@ -48,6 +49,12 @@ describe.each(['f32', 'bf16'] as const)('%s', (precision) => {
       stateBytes: heldBytes(decoder),
       activationBytes: decoder.activationBytes,
     });
+  });
+
+  test('keys and values of sequences that are written', () => {
+    const cache = new KeyValueCache(tinyDecoder({}, precision).config, precision, 3, 9);
+    const counted = countMemory(tinyConfig(), { ...shape, writes: { sequences: 3, tokens: 9 } });
+    expect(counted.activationBytes - countMemory(tinyConfig(), shape).activationBytes).toBe(cache.sizeBytes);
   });
 
   test('an average of the weights', () => {

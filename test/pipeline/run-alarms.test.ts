@@ -37,8 +37,8 @@ const lrs = ({ runFolder }: Project) => readLines(path.join(runFolder, 'metrics.
 /** Sounds for both corpora at some step; every action is then taken twice. */
 const PASSES = 0.2;
 
-test('a run that is watched as by default ends in the bytes of one that is not, and nothing sounds', async () => {
-  const [watched, plain] = [project(undefined), project(false)];
+test('a run that is watched, its writing too, ends in the bytes of one that is not, and nothing sounds', async () => {
+  const [watched, plain] = [project({ writing: true }), project(false)];
   await run(watched.config, QUIET);
   await run(plain.config, QUIET);
   expect(alarmsIn(watched)).toEqual([]);

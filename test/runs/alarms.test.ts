@@ -24,6 +24,7 @@ function makeWatch(facts: Partial<WatchFacts> = {}): AlarmWatch {
   const watch = Object.fromEntries(Object.entries(LIMITS).map(([name, limit]) => [name, { limit, actions: ['note'] }]));
   return new AlarmWatch(watch, {
     numEvaluations: 11,
+    numSamplings: 11,
     tokensByCorpus: { manual: 100_000, web: 1_000_000 },
     blendOf: () => ({ manual: 0.5, web: 0.5 }),
     ...facts,

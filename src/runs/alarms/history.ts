@@ -4,7 +4,7 @@ import * as path from 'node:path';
 import { readJson } from '../../base/files.ts';
 import { checkpointName, tasksFile, type WritingRecord, writingFile } from '../../engine/index.ts';
 import { readEvalResults } from '../../eval/index.ts';
-import { numEvaluations, type Plan } from '../../recipe/index.ts';
+import { numEvaluations, numSamplings, type Plan } from '../../recipe/index.ts';
 import { AmendedJob, type Job, openShard, readJob } from '../../shards/index.ts';
 import { readDocuments } from '../documents.ts';
 import { readJsonLines } from '../jsonl.ts';
@@ -23,6 +23,7 @@ export function makeWatch(runFolder: string, plan: Plan): AlarmWatch {
   let reference: Bigrams | undefined;
   return new AlarmWatch(plan.alarms?.watch ?? {}, {
     numEvaluations: numEvaluations(plan),
+    numSamplings: numSamplings(plan),
     tokensByCorpus: Object.fromEntries(plan.corpora.map(({ name, numTokens }) => [name, numTokens])),
     // As it was decided while the run went on, by a mixer or an alarm.
     blendOf: (step) => {

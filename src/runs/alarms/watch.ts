@@ -24,8 +24,9 @@ export interface Alarm extends Finding {
 }
 
 export interface WatchFacts {
-  /** Measurements of the whole run. */
+  /** Measurements of the whole run, and how many of them have samples of its writing. */
   numEvaluations: number;
+  numSamplings: number;
   /** Tokens of each corpus to train on. */
   tokensByCorpus: Readonly<Record<string, number>>;
   /** Passes that a corpus is meant to have, where more than the alarm's limit. */
@@ -141,8 +142,8 @@ export class AlarmWatch {
       this.baseWriting = record;
       return [];
     }
-    const { numEvaluations, reference } = this.facts;
-    const found = worseWriting(this.baseWriting.samples, record.samples, reference?.(), numEvaluations);
+    const { numSamplings, reference } = this.facts;
+    const found = worseWriting(this.baseWriting.samples, record.samples, reference?.(), numSamplings);
     return this.settle('writing', record.step, found);
   }
 

@@ -15,7 +15,7 @@ const MIN_SURPRISE = 1;
 /** By so many more of the samples. Assumption. */
 const MIN_SHARE = 0.25;
 
-/** @param numLooks evaluations of the whole run */
+/** @param numLooks samplings of the whole run */
 export function worseWriting(
   base: readonly WritingSample[],
   now: readonly WritingSample[],
