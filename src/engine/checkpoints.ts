@@ -157,7 +157,8 @@ export function keepCheckpoint(runFolder: string, step: number): void {
 
 const KEEP = path.join('trainer', 'keep');
 
-function isKept(folder: string): boolean {
+/** Whether the checkpoint in a folder is marked as one that is never removed. */
+export function isKept(folder: string): boolean {
   return fs.existsSync(path.join(folder, KEEP));
 }
 

@@ -1,6 +1,6 @@
 // The door of the engines.
 export { type BestCheckpoint, bestCheckpoint, tasksFile } from './best.ts';
-export { checkpointName, listCheckpoints } from './checkpoints.ts';
+export { checkpointName, isKept, listCheckpoints } from './checkpoints.ts';
 export { type SetDocuments, type SetScore, scoreSet, toBatch } from './evaluate.ts';
 export {
   type BatchLaunch,

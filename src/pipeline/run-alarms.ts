@@ -7,7 +7,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, isUserError } from '../base/errors.ts';
 import { fileStamp, writeAll } from '../base/files.ts';
 import type { AlarmAction } from '../config/index.ts';
-import { type Answer, type Attended, type EngineControl, type Fatal, listCheckpoints } from '../engine/index.ts';
+import {
+  type Answer,
+  type Attended,
+  checkpointName,
+  type EngineControl,
+  type Fatal,
+  isKept,
+  listCheckpoints,
+} from '../engine/index.ts';
 import type { Plan } from '../recipe/index.ts';
 import { type Alarm, type AlarmWatch, alarmsOf, makeWatch, measurementsAt, readRun } from '../runs/index.ts';
 import { JobAmender } from '../shards/index.ts';
@@ -20,9 +28,10 @@ const REPLAY = { factor: 2, least: 0.05, most: 0.5 };
 /** Rollbacks so near to each other that the next one would not help either: the run is stopped. */
 const MAX_ROLLBACKS = 3;
 const ROLLBACK_STEPS = 100;
-/** How often the disk is looked at, and a pause for its end. */
+/** How often the disk is looked at, a pause for its end, and a checkpoint for being whole. */
 const DISK_MS = 5000;
 const PAUSE_MS = 500;
+const KEPT_MS = 20;
 const WEBHOOK_MS = 10_000;
 
 /** A line of events.jsonl. */
@@ -57,7 +66,7 @@ export class RunAlarms {
   private readonly webhook: string | undefined;
   private watch: AlarmWatch;
   private amender: JobAmender | undefined;
-  private lastDiskLook = 0;
+  private lastDiskLook = -Infinity;
   /** Alarms that are recorded, by name, subject and step: a resumed run comes by them again. */
   private readonly known = new Set<string>();
   private readonly rollbacks: number[] = [];
@@ -166,6 +175,7 @@ export class RunAlarms {
       const outcome = this.take(alarm, step, engine);
       if (outcome.skip) {
         const { skip } = outcome;
+        if (alarm.actions.includes('checkpoint')) await this.untilKept(step, engine);
         const to = newestCheckpoint(this.runFolder, skip.first);
         return {
           restart: () => {
@@ -307,16 +317,19 @@ export class RunAlarms {
 
   /** Takes the run back to before the batches, whose place what follows takes. The engine is not running. */
   private rollBack(steps: { first: number; last: number }, alarm: Alarm): void {
-    const stamp = fileStamp();
-    for (const { step, folder } of listCheckpoints(this.runFolder))
-      if (step > steps.first) fs.rmSync(folder, { recursive: true });
-    const evals = path.join(this.runFolder, 'evals');
-    for (const name of fs.existsSync(evals) ? fs.readdirSync(evals) : []) {
-      if (!(Number(/step-(\d+)/.exec(name)?.[1]) > steps.first)) continue;
-      const aside = path.join(this.runFolder, `rolled-back-${stamp}`);
+    const aside = path.join(this.runFolder, `rolled-back-${fileStamp()}`);
+    const moveAside = (from: string) => {
       fs.mkdirSync(aside, { recursive: true });
-      fs.renameSync(path.join(evals, name), path.join(aside, name));
-    }
+      fs.renameSync(from, path.join(aside, path.basename(from)));
+    };
+    for (const { step, folder } of listCheckpoints(this.runFolder))
+      if (step > steps.first) {
+        if (isKept(folder)) moveAside(folder);
+        else fs.rmSync(folder, { recursive: true });
+      }
+    const evals = path.join(this.runFolder, 'evals');
+    for (const name of fs.existsSync(evals) ? fs.readdirSync(evals) : [])
+      if (Number(/step-(\d+)/.exec(name)?.[1]) > steps.first) moveAside(path.join(evals, name));
     this.leaveOut(steps, alarm);
   }
 
@@ -351,6 +364,12 @@ export class RunAlarms {
     );
     while (!gone.aborted && !fs.existsSync(file)) await sleep(PAUSE_MS);
     fs.rmSync(file, { force: true });
+  }
+
+  /** The engine is about to be ended: a checkpoint that was asked for has to be whole by then. */
+  private async untilKept(step: number, { gone }: EngineControl): Promise<void> {
+    const folder = path.join(this.runFolder, 'checkpoints', checkpointName(step));
+    while (step > 0 && !gone.aborted && !isKept(folder)) await sleep(KEPT_MS);
   }
 
   private post(alarm: Alarm, outcome: Outcome): void {

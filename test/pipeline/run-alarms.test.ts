@@ -4,7 +4,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import * as path from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
-import { listCheckpoints } from '../../src/engine/index.ts';
+import { openModel } from '../../src/checkpoint/index.ts';
+import { checkpointName, isKept, listCheckpoints } from '../../src/engine/index.ts';
 import { run } from '../../src/pipeline/index.ts';
 import { finalState, readLines } from '../engine/fixtures.ts';
 import { makeProject, type Project, startCli } from './fixtures.ts';
@@ -34,6 +35,7 @@ interface Event {
 const alarmsIn = ({ runFolder }: Project) =>
   (readLines(path.join(runFolder, 'events.jsonl')) as unknown as Event[]).filter(({ type }) => type === 'alarm');
 const lrs = ({ runFolder }: Project) => readLines(path.join(runFolder, 'metrics.jsonl')).map(({ lr }) => lr as number);
+const isCheckpointName = (name: string) => /^step-\d+$/.test(name);
 /** Sounds for both corpora at some step; every action is then taken twice. */
 const PASSES = 0.2;
 
@@ -102,18 +104,29 @@ test('back to a checkpoint, and the batches left out; after three times the run 
   // Nothing is learned, so that losses are noise, and a hundredth of its standard deviation is soon passed.
   const recipe = { preset: 'from-scratch', peakLr: 1e-9, warmup: 0 };
   const changes = { budget: { steps: 40 }, checkpoints: { every: '4 steps', keep: 2 }, recipe };
-  const [p, plain] = [project({ spike: { above: 0.01, do: 'rollback' } }, changes), project(false, changes)];
+  const [p, plain] = [
+    project({ spike: { above: 0.01, do: ['checkpoint', 'rollback'] } }, changes),
+    project(false, changes),
+  ];
   await run(plain.config, QUIET);
   expect((await run(p.config, QUIET)).summary.status).toBe('stopped');
   const events = alarmsIn(p);
   expect(events.map((event) => event.rolledBackTo === undefined)).toEqual([false, false, false, true]);
-  expect(events[3]!.done).toEqual(['stopped: 3 rollbacks within 100 steps have not helped']);
+  expect(events[3]!.done).toEqual(['checkpoint kept', 'stopped: 3 rollbacks within 100 steps have not helped']);
   const [{ step, rolledBackTo, done }] = events as [Event];
   expect(rolledBackTo! % 4).toBe(0);
   const [, first, last] = /^rolled back to step \d+; the batch(?:es)? of steps? (\d+)(?: to (\d+))? left out$/.exec(
-    done[0]!,
+    done[1]!,
   )!;
   expect([Number(last ?? first), rolledBackTo! < Number(first)]).toEqual([step, true]);
+  // What an alarm had kept is not removed, nor is it where the run went on from.
+  const aside = fs.readdirSync(p.runFolder).filter((name) => name.startsWith('rolled-back-'));
+  expect(aside.sort().map((name) => fs.readdirSync(path.join(p.runFolder, name)).filter(isCheckpointName))).toEqual(
+    events.slice(0, 3).map((event) => [checkpointName(event.step)]),
+  );
+  const kept = path.join(p.runFolder, aside[0]!, checkpointName(step));
+  expect(isKept(kept)).toBe(true);
+  expect(openModel(kept).tensors.size).toBeGreaterThan(0);
   const [amendment] = readLines(path.join(p.runFolder, 'job', 'amendments.jsonl')) as unknown as [
     { fromStep: number; order: { skipped: { numSequences: Record<string, number> }[] } },
   ];
