@@ -128,6 +128,7 @@ class Job:
         self.layers = [Layer(0, self.data.get("numOrderedSteps", self.num_steps), self.data["order"])]
         self.lr_factors: list[tuple[int, float]] = []
         self.amendments: list[dict[str, Any]] = []
+        self._amendment_bytes_read = 0
         self.refresh()
         self._open = lru_cache(maxsize=4)(lambda name: OrderFile(folder / name))
 
@@ -146,11 +147,16 @@ class Job:
     def refresh(self) -> None:
         """Reads what was decided about the job since (amendments.jsonl)."""
         file = self.folder / "amendments.jsonl"
-        if not file.exists():
+        # Asked after every step of a run that is watched.
+        if not file.exists() or file.stat().st_size <= self._amendment_bytes_read:
             return
-        # A line torn by a crash was never acted on.
-        lines = file.read_bytes().split(b"\n")[:-1]
-        for number, line in enumerate(lines[len(self.amendments) :], len(self.amendments) + 1):
+        with file.open("rb") as opened:
+            opened.seek(self._amendment_bytes_read)
+            added = opened.read()
+        # A line torn by a crash was never acted on: whoever writes next removes it.
+        whole = added[: added.rfind(b"\n") + 1]
+        self._amendment_bytes_read += len(whole)
+        for number, line in enumerate(whole.split(b"\n")[:-1], len(self.amendments) + 1):
             amendment = json.loads(line)
             previous = self.amendments[-1]["fingerprint"] if self.amendments else self.data["fingerprint"]
             content = {key: value for key, value in amendment.items() if key != "fingerprint"}
