@@ -38,6 +38,7 @@ export function runFigures(run: Run, forecast?: RunForecast): Figure[] {
     changeFigure(run),
     sharesFigure(run),
     divergenceFigure(run),
+    penaltyFigure(run),
     lrFigure(run),
     gradNormFigure(run),
     speedFigure(run),
@@ -150,6 +151,19 @@ function divergenceFigure(run: Run): Figure | undefined {
     yLabel: 'nats per token',
     columns: [['divergence', run.metrics.distillKl, 4]],
     smooth: true,
+    y: { include: 0 },
+  });
+}
+
+function penaltyFigure(run: Run): Figure | undefined {
+  const { ewc, l2 } = run.job?.guard ?? {};
+  const guards = [...(ewc ? ['guard.ewc'] : []), ...(l2 ? ['guard.l2'] : [])].join(' and ') || 'a guard of the weights';
+  return curvesFigure(run, {
+    title: 'Penalty on the weights',
+    note: `What ${guards} adds to the loss, which is drawn without it: it grows as the weights leave what holds them.`,
+    id: 'penalty',
+    yLabel: 'penalty (nats)',
+    columns: [['penalty', run.metrics.penalty, 5]],
     y: { include: 0 },
   });
 }

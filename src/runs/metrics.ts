@@ -49,11 +49,22 @@ export function readMetrics(file: string): Metrics {
     rssBytes: take('rssBytes'),
     gradients,
     distillKl: take('distillKl'),
+    penalty: take('penalty'),
     numSkippedLines,
   };
 }
 
-const NUMBERS = ['loss', 'lr', 'gradNorm', 'tokens', 'tokensPerSecond', 'stepMs', 'rssBytes', 'distillKl'] as const;
+const NUMBERS = [
+  'loss',
+  'lr',
+  'gradNorm',
+  'tokens',
+  'tokensPerSecond',
+  'stepMs',
+  'rssBytes',
+  'distillKl',
+  'penalty',
+] as const;
 /** Names of columns that there is one of for each corpus begin so. */
 const BY_CORPUS = [
   ['lossByCorpus', 'loss of '],

@@ -70,6 +70,8 @@ export interface Metrics {
   gradients: { step: number; corpora: string[]; dots: number[][] }[];
   /** Divergence from the base of the tokens that are distilled, nats; NaN throughout where none are. */
   distillKl: Float64Array;
+  /** What guards of the weights add to the loss, nats; NaN throughout where there are none. */
+  penalty: Float64Array;
   /** Lines that could not be read (torn by a crash), skipped. */
   numSkippedLines: number;
 }

@@ -87,6 +87,24 @@ describe('the report of a run', () => {
     expect(md).not.toMatch(/NaN|undefined/);
   });
 
+  test('the penalty of a guard is drawn where the run had one', () => {
+    expect(reportOf().html).not.toContain('Penalty on the weights');
+    const { html } = reportOf({}, (folder) => {
+      const file = path.join(folder, 'metrics.jsonl');
+      const steps = fs.readFileSync(file, 'utf8').trimEnd().split('\n');
+      const guarded = steps.map((line, i) => `${line.slice(0, -1)},"penalty":${0.05 * (1 - Math.exp(-i / 80))}}\n`);
+      fs.writeFileSync(file, guarded.join(''));
+      const job = path.join(folder, 'job', 'job.json');
+      const guard = { ewc: { strength: 100, fisher: 'fisher.safetensors' } };
+      fs.writeFileSync(job, JSON.stringify({ ...JSON.parse(fs.readFileSync(job, 'utf8')), guard }));
+    });
+    expect(html).toContain('Penalty on the weights');
+    expect(html).toContain('What guard.ewc adds to the loss');
+    expect(html).toContain('penalty (nats)');
+    expectSound(html);
+    expectNoOverlap(html);
+  });
+
   test('the forecast half-way stands beside what came, in table and chart', () => {
     const { html, md } = reportOf();
     expect(md).toMatch(/## Forecast\n\n\| held-out set \| forecast for step 400 \| 90 % interval \| came \| inside \|/);
