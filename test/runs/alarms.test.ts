@@ -3,8 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { Rng } from '../../src/base/rng.ts';
 import type { AlarmName } from '../../src/config/index.ts';
 import type { WritingRecord } from '../../src/engine/index.ts';
+import type { EvalResults } from '../../src/eval/index.ts';
 import { Bigrams } from '../../src/runs/alarms/bigram.ts';
 import { AlarmWatch, type StepRecord, type WatchFacts } from '../../src/runs/index.ts';
+import { answers, madeResults } from '../eval/results.ts';
 
 const LIMITS: Record<AlarmName, number> = {
   general: 3,
@@ -247,8 +249,93 @@ describe('writing', () => {
     expect(heard(record(100, salad))).toEqual([['writing', 'incoherence']]);
   });
 
+  test('samples in another language than their prompts, where the base kept to it', () => {
+    const sentences = {
+      english:
+        'the river runs through the town, and the people who live there go to the market every morning to buy bread',
+      german:
+        'der Fluss fließt durch die Stadt, und die Leute, die dort wohnen, gehen jeden Morgen auf den Markt und kaufen Brot',
+    };
+    // Tokens alike, so that language alone differs.
+    const written = (step: number, languageOf: (i: number) => keyof typeof sentences): WritingRecord => {
+      const { samples } = record(step, () => [0, 1, 2, 3]);
+      return {
+        step,
+        samples: samples.map((sample, i) => ({
+          ...sample,
+          prompt: `When the sun had set, the people of the village number ${i} went home and`,
+          text: sentences[languageOf(i)],
+        })),
+      };
+    };
+    const base = written(0, () => 'english');
+    expect(
+      heard(
+        written(100, (i) => (i % 3 === 0 ? 'english' : 'german')),
+        base,
+      ),
+    ).toEqual([['writing', 'language']]);
+    // One in five is under a quarter.
+    expect(
+      heard(
+        written(100, (i) => (i % 5 === 0 ? 'german' : 'english')),
+        base,
+      ),
+    ).toEqual([]);
+    // A base that did so before: nothing was lost.
+    const mixed = written(0, (i) => (i % 3 === 0 ? 'english' : 'german'));
+    expect(
+      heard(
+        written(100, (i) => (i % 3 === 0 ? 'english' : 'german')),
+        mixed,
+      ),
+    ).toEqual([]);
+  });
+
   test('nothing written, and answers that no longer end', () => {
     expect(heard(record(100, () => []))).toContainEqual(['writing', 'empty']);
     expect(heard(record(100, prose), record(0, prose, true))).toEqual([['writing', 'endless']]);
+  });
+});
+
+describe('tasks', () => {
+  // Like IFEval: instructions that are followed or not, and a second task that stays.
+  const measured = (numFollowed: number, numKnown = 150) =>
+    madeResults('model', [
+      { task: 'instructions', metric: 'inst_level_strict_acc', scores: answers(200, numFollowed) },
+      { task: 'knowledge', scores: answers(200, numKnown) },
+    ]);
+  const heard = (...results: EvalResults[]) => {
+    const watch = makeWatch();
+    return results.flatMap((result, i) =>
+      watch.measured(100 * i, result).map(({ alarm, subject, step, message }) => [alarm, subject, step, message]),
+    );
+  };
+
+  test('instructions that are no longer followed are heard, at the measurement where it is so, once', () => {
+    const [first, ...rest] = heard(measured(160), measured(158), measured(120), measured(118));
+    expect(first!.slice(0, 3)).toEqual(['tasks', 'instructions', 200]);
+    expect(first![3]).toMatch(/^instructions: inst_level_strict_acc 0\.6, the base's 0\.8: 25 % below, limit 10 %/);
+    expect(rest).toEqual([]);
+  });
+
+  test('a fall within the limit, or one that chance explains, is none', () => {
+    expect(heard(measured(160), measured(150), measured(155))).toEqual([]);
+    const few = (numRight: number) => madeResults('model', [{ task: 'instructions', scores: answers(10, numRight) }]);
+    expect(heard(few(8), few(6))).toEqual([]);
+  });
+
+  test('perplexity falls upwards', () => {
+    const texts = (nats: number) =>
+      madeResults('model', [
+        {
+          task: 'texts',
+          metric: 'word_perplexity',
+          higherIsBetter: false,
+          scores: Array.from({ length: 60 }, (_, i): [number, number] => [-nats * (100 + i), 100 + i]),
+        },
+      ]);
+    expect(heard(texts(2), texts(2.4)).map((alarm) => alarm.slice(0, 3))).toEqual([['tasks', 'texts', 100]]);
+    expect(heard(texts(2), texts(1.5))).toEqual([]);
   });
 });
