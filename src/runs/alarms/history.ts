@@ -84,7 +84,8 @@ export function measurementsAt(
   return alarms;
 }
 
-function countPairs({ shards }: Job): Bigrams {
+/** Pairs of tokens in the held-out text of a job. */
+export function countPairs({ shards }: Job): Bigrams {
   const heldOut = shards.filter(({ split }) => split === 'heldOut');
   const readers = heldOut.map(({ prefix }) => openShard(prefix));
   const bigrams = new Bigrams();

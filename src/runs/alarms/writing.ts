@@ -15,6 +15,17 @@ const MIN_SURPRISE = 1;
 /** By so many more of the samples. Assumption. */
 const MIN_SHARE = 0.25;
 
+/** How a sign of the samples compares with the base's. */
+export interface WritingSign {
+  subject: string;
+  /** How much more there is of it, and what is too much. */
+  value: number;
+  limit: number;
+  /** One-sided: of so much more by chance. */
+  p: number;
+  message: () => string;
+}
+
 /** @param numLooks samplings of the whole run */
 export function worseWriting(
   base: readonly WritingSample[],
@@ -22,11 +33,24 @@ export function worseWriting(
   reference: Bigrams | undefined,
   numLooks: number,
 ): Finding[] {
+  const level = LEVEL / (numLooks * (RATES.length + 2));
+  return writingSigns(base, now, reference).flatMap(({ subject, value, limit, p, message }) =>
+    value >= limit && p < level
+      ? [{ alarm: 'writing', subject, value, limit, severity: value / limit, message: `writing: ${message()}` }]
+      : [],
+  );
+}
+
+/** All signs, whether or not they are worse than they may be. */
+export function writingSigns(
+  base: readonly WritingSample[],
+  now: readonly WritingSample[],
+  reference: Bigrams | undefined,
+): WritingSign[] {
   const pairs = now.flatMap((sample, i) =>
     base[i]?.prompt === sample.prompt ? [{ before: base[i], now: sample }] : [],
   );
   if (pairs.length < 2) return [];
-  const level = LEVEL / (numLooks * (RATES.length + 2));
   const repeated = ({ text }: WritingSample) => textSigns(text).repeated;
   const spoken = pairs.filter((pair) => pair.before.tokens.length > 0 && pair.now.tokens.length > 0);
   const surprise = (sample: WritingSample) => reference!.surprise(sample.lastOfPrompt, sample.tokens);
@@ -36,25 +60,23 @@ export function worseWriting(
       pairs,
       repeated,
       MIN_REPEATED,
-      level,
       (before, after) =>
         `${percentText(after)} of the 4-grams that it writes stood there before, of the base's ${percentText(before)}`,
     ),
-    ...(reference
+    ...(reference && spoken.length > 1
       ? [
           meanRise(
             'incoherence',
             spoken,
             surprise,
             MIN_SURPRISE,
-            level,
             (before, after) =>
               `its words follow each other less ordinarily: ${after.toFixed(2)} nats a token by the pairs of the held-out text, the base's ${before.toFixed(2)}`,
           ),
         ]
       : []),
-    ...RATES.map((rate) => rateRise(rate, pairs, level)),
-  ].filter((finding) => finding !== undefined);
+    ...RATES.map((rate) => rateRise(rate, pairs)),
+  ];
 }
 
 interface Pair {
@@ -66,15 +88,14 @@ function meanRise(
   subject: string,
   pairs: readonly Pair[],
   value: (sample: WritingSample) => number,
-  least: number,
-  level: number,
+  limit: number,
   word: (before: number, now: number) => string,
-): Finding | undefined {
+): WritingSign {
   const [first, second] = [pairs.map(({ before }) => value(before)), pairs.map(({ now }) => value(now))];
   const { difference, p } = pairedDifference(first, second);
-  if (!(difference >= least) || p / 2 >= level) return undefined;
   const mean = (values: readonly number[]) => values.reduce((sum, x) => sum + x, 0) / values.length;
-  return finding(subject, difference, least, `${word(mean(first), mean(second))}; ${pairs.length} samples`);
+  const message = () => `${word(mean(first), mean(second))}; ${pairs.length} samples`;
+  return { subject, value: difference, limit, p: p / 2, message };
 }
 
 const RATES: readonly { subject: string; what: string; holds: (sample: WritingSample) => boolean }[] = [
@@ -88,25 +109,13 @@ function hasLeftLanguage({ prompt, text }: WritingSample): boolean {
   return from !== 'unknown' && to !== 'unknown' && from !== to;
 }
 
-function rateRise(
-  { subject, what, holds }: (typeof RATES)[number],
-  pairs: readonly Pair[],
-  level: number,
-): Finding | undefined {
+function rateRise({ subject, what, holds }: (typeof RATES)[number], pairs: readonly Pair[]): WritingSign {
   const appeared = pairs.filter(({ before, now }) => holds(now) && !holds(before)).length;
   const vanished = pairs.filter(({ before, now }) => holds(before) && !holds(now)).length;
   const value = (appeared - vanished) / pairs.length;
-  if (value < MIN_SHARE || mcnemar(appeared, vanished).midP / 2 >= level) return undefined;
   const share = (of: (pair: Pair) => WritingSample) =>
     percentText(pairs.filter((pair) => holds(of(pair))).length / pairs.length);
-  return finding(
-    subject,
-    value,
-    MIN_SHARE,
-    `${share(({ now }) => now)} of ${pairs.length} samples ${what}, of the base's ${share(({ before }) => before)}`,
-  );
-}
-
-function finding(subject: string, value: number, limit: number, message: string): Finding {
-  return { alarm: 'writing', subject, value, limit, severity: value / limit, message: `writing: ${message}` };
+  const message = () =>
+    `${share(({ now }) => now)} of ${pairs.length} samples ${what}, of the base's ${share(({ before }) => before)}`;
+  return { subject, value, limit: MIN_SHARE, p: mcnemar(appeared, vanished).midP / 2, message };
 }
