@@ -183,10 +183,9 @@ function resolveAlarms(given: AlarmsInFile | undefined, problems: Problem[]): Al
   return alarms;
 }
 
-/** Methods of the native engine alone: keys, or a value that one may have. */
+/** What the native engine alone does: keys, or a value that one may have. */
 const NATIVE_ONLY: readonly { path: readonly string[]; value?: string }[] = [
   { path: ['training', 'selectTokens'] },
-  { path: ['guard', 'distill'] },
   { path: ['guard', 'l2', 'toward'], value: 'init' },
 ];
 

@@ -1,4 +1,4 @@
-"""What holds a model to what it was, on the PyTorch engine (worker/) as on the native one: adapters, freezing, penalties.
+"""What holds a model to what it was, on the PyTorch engine (worker/) as on the native one: adapters, freezing, penalties, distillation.
 
 Needs the built dist/ and the packages of requirements.txt. Run by .ci/run, or: pytest test/python
 """
@@ -12,9 +12,12 @@ import peft
 import pytest
 import torch
 import transformers as hf
-from harness import make_model
+from harness import ROOT, make_model
 from safetensors.torch import load_file, save_file
 from test_torch_engine import ENVIRONMENT, FAMILIES, copy_job, evaluation, largest_difference, make_job, metrics, train_native
+
+sys.path.insert(0, str(ROOT / "worker"))
+from continuo_worker.sequence_cache import SequenceCache  # noqa: E402
 
 STEPS = 20
 # As without guards. What was measured is a thousand times less: sums of f32 in another order, and no step whose gradients are all rounding.
@@ -61,8 +64,12 @@ JOBS = {
     # What is frozen has no penalty.
     "ewc": ("llama", dict(guard={"ewc": {"strength": 3, "fisher": ""}}, freeze=FROZEN)),
     "l2": ("gpt2", dict(guard={"l2": {"toward": "base", "strength": 3}})),
+    "distill": ("llama", dict(guard={"distill": {"corpora": ["general"], "weight": 2, "temperature": 2}})),
+    # The model without its adapters is the teacher; both have logits with a soft cap.
+    "distill, lora": ("gemma2", dict(lora=lora(), guard={"distill": {"corpora": ["domain", "general"], "weight": 1, "temperature": 1}})),
+    "distill, topK": ("gemma2", dict(freeze=["model.layers.0"], guard={"distill": {"corpora": ["domain"], "weight": 2, "temperature": 1.5}})),
 }
-ON_TWO_RANKS = ["gone on with", "ewc"]
+ON_TWO_RANKS = ["gone on with", "ewc", "distill", "distill, lora", "distill, topK"]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +81,7 @@ def runs(tmp_path_factory) -> dict[str, dict[str, Path]]:
     JOBS["gone on with"][1]["lora"]["from"] = str(source / "checkpoints/step-00000004/adapter")
     make_model(folder / "llama", FAMILIES["llama"])
     JOBS["ewc"][1]["guard"]["ewc"]["fisher"] = fisher_of(folder / "llama", folder / "fisher.safetensors")
+    JOBS["distill, topK"][1]["guard"]["distill"]["top"] = {"k": 8, "cache": str(folder / "said")}
     found = {name: {"native": make_job(folder / name, FAMILIES[f], STEPS, **job)} for name, (f, job) in JOBS.items()}
     for name, by_engine in found.items():
         by_engine["torch"] = copy_job(by_engine["native"], "torch")
@@ -135,6 +143,29 @@ def test_penalties(name, runs):
     assert theirs[0] == 0 and theirs[-1] > 0.01
     # Sums of squares of small differences.
     assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["distill", "distill, lora", "distill, topK"])
+def test_distillation(name, runs):
+    ours, theirs = metrics(runs[name]["torch"]), metrics(runs[name]["native"])
+    # The model is its teacher at first; of topK the probabilities were rounded to 8 bits.
+    assert theirs[0]["distillKl"] < (1e-6 if name == "distill, topK" else 1e-9) and theirs[-1]["distillKl"] > 1e-3
+    assert largest_difference(ours, theirs, "distillKl") < 1e-5
+
+
+def test_what_a_teacher_said_is_kept(runs, tmp_path):
+    """Two ranks read what one process has written; a damaged record is none."""
+    files = sorted((runs["distill, topK"]["torch"].parent.parent / "said/torch").iterdir())
+    # One of each sequence length: 8 ids of 2 bytes and 9 probabilities a token.
+    assert {int(file.name.partition("-")[0]) for file in files} == {32 * 34, 64 * 34}
+    assert len(files) == 2
+    size = int(files[0].name.partition("-")[0])
+    content = bytearray(files[0].read_bytes())
+    content[-1] ^= 1
+    (tmp_path / files[0].name).write_bytes(content)
+    cache = SequenceCache(tmp_path, size)
+    found = [cache.read(bytes(content[at : at + 16])) for at in range(0, len(content), 24 + size)]
+    assert len(found) > 1 and found[-1] is None and None not in found[:-1]
 
 
 def test_what_is_frozen_stays(runs):

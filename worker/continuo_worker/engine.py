@@ -29,6 +29,7 @@ from .checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from .distillation import Distillation
 from .errors import ConfigError, NonFiniteError, UserError
 from .evaluate import score_set
 from .job import Job, Sequence
@@ -73,6 +74,8 @@ class Training:
         self.model = load_model(self.job.data, ranks, recompute)
         self.optimizer = self._make_optimizer()
         self.average = Average(self.model, self.job.data["ema"]) if "ema" in self.job.data else None
+        distills = "distill" in self.job.data.get("guard", {})
+        self.distillation = Distillation(self.job, self.model, ranks, self._stack) if distills else None
         has_penalty = {"ewc", "l2"} & self.job.data.get("guard", {}).keys()
         self.penalty = Penalty(self.job, self.model, ranks) if has_penalty else None
         self.progress = Progress(0, 0)
@@ -94,7 +97,7 @@ class Training:
         data, world = self.job.data, self.ranks.world
         guard = data.get("guard", {})
         unknown = sorted(set(data) - KNOWN_KEYS)
-        unknown += [f"guard.{key}" for key in sorted(set(guard) - {"ewc", "l2"})]
+        unknown += [f"guard.{key}" for key in sorted(set(guard) - {"ewc", "l2", "distill"})]
         if guard.get("l2", {}).get("toward") == "init":
             unknown.append("guard.l2.toward: init")
         if unknown:
@@ -262,8 +265,11 @@ class Training:
             micro = sequences[first : first + size]
             if is_sharded:
                 self.model.set_requires_gradient_sync(first + size == len(sequences))
-            total, losses = self.model(*self._batch(micro, weight))
+            teacher = self.distillation.teach(micro, weight) if self.distillation else None
+            total, losses, divergences = self.model(*self._batch(micro, weight), teacher)
             total.backward()
+            if self.distillation:
+                self.distillation.add(divergences)
             _add_losses(sums, losses.cpu().double().view(size, -1), micro, corpora, job)
         self.ranks.sum(sums)
         loss = float(sums[:, 0].sum()) / num_targets
@@ -285,19 +291,22 @@ class Training:
             "stepMs": seconds * 1000,
             "rssBytes": _rss_bytes(),
             "phase": job.phase_at(step)["name"],
+            **(self.distillation.take_mean() if self.distillation else {}),
             **({"deviceBytes": torch.cuda.memory_allocated()} if self.ranks.uses_gpu else {}),
         }
 
     def _batch(self, sequences: list[Sequence], weight: float) -> tuple[torch.Tensor, ...]:
         """Inputs, positions, targets and weights, [sequences, seq_len]."""
-
-        def stack(name: str) -> torch.Tensor:
-            values = torch.from_numpy(np.stack([getattr(sequence, name) for sequence in sequences])).long()
-            return values.to(self.ranks.device, non_blocking=True)
-
-        targets = stack("targets")
+        inputs, positions, targets = self._stack(sequences)
         weights = torch.full(targets.shape, weight, dtype=torch.float32, device=self.ranks.device)
-        return stack("inputs"), stack("positions"), targets, weights
+        return inputs, positions, targets, weights
+
+    def _stack(self, sequences: list[Sequence]) -> list[torch.Tensor]:
+        """Inputs, positions and targets, [sequences, seq_len]."""
+        stacked = (
+            np.stack([getattr(sequence, name) for sequence in sequences]) for name in ("inputs", "positions", "targets")
+        )
+        return [torch.from_numpy(values).long().to(self.ranks.device, non_blocking=True) for values in stacked]
 
     def _grad_norm(self) -> float:
         grads = [p.grad for p in self.model.parameters() if p.grad is not None]

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from .adapters import add_adapters, draw, is_of_adapter, read_adapters
 from .errors import ConfigError
-from .loss import fused_cross_entropy
+from .loss import TeacherRows, fused_cross_entropy
 from .ranks import Ranks
 
 # Configurations whose logits are scaled in a way of the model's own: there the model computes them itself, all at once.
@@ -35,21 +35,33 @@ class TrainedModel(nn.Module):
         self.scales_logits = any(getattr(config, key, None) not in (None, 1, 1.0) for key in OWN_LOGITS)
 
     def forward(
-        self, inputs: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self,
+        inputs: torch.Tensor,
+        positions: torch.Tensor,
+        targets: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
+        teacher: TeacherRows | None = None,
+    ) -> Any:
         """
         All [batch, seq_len]; positions begin at 0 with each document, which is how transformers finds the documents' borders.
-        Returns sum(weights * losses) and the losses, nats, f32 [batch * seq_len].
+        Returns sum(weights * losses), a teacher's divergences added, then the losses and the divergences, nats, f32 [batch * seq_len].
+        Without targets: the final hidden rows, [batch, seq_len, d].
         """
         given = {"input_ids": inputs, "position_ids": positions, "use_cache": False}
+        if targets is None or weights is None:
+            return self.model.base_model(**given).last_hidden_state
         targets, weights = targets.flatten(), weights.flatten()
         if self.scales_logits:
             logits = self.model(**given).logits.float().flatten(0, 1)
             losses = nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="none")
-            return (losses * weights).sum(), losses.detach()
+            return (losses * weights).sum(), losses.detach(), torch.zeros_like(losses)
         hidden = self.model.base_model(**given).last_hidden_state.flatten(0, 1)
+        return fused_cross_entropy(hidden, *self.head(), targets, weights, self.softcap, teacher)
+
+    def head(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The output matrix and its bias. Sharded ones are whole within a pass, and after one without gradients."""
         head = self.model.get_output_embeddings()
-        return fused_cross_entropy(hidden, head.weight, head.bias, targets, weights, self.softcap)
+        return head.weight, head.bias
 
     def embeddings(self) -> set[nn.Parameter]:
         return _embeddings(self.model)
@@ -58,7 +70,14 @@ class TrainedModel(nn.Module):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
 
-def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool) -> TrainedModel:
+def load_frozen(job: dict[str, Any], folder: str, ranks: Ranks) -> TrainedModel:
+    """A model that is only read, in the precision of the passes."""
+    plain = {key: value for key, value in job.items() if key not in ("lora", "freeze")}
+    dtype = torch.bfloat16 if job["precision"] == "bf16" else torch.float32
+    return load_model({**plain, "model": folder}, ranks, False, dtype).requires_grad_(False).eval()
+
+
+def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool, dtype: torch.dtype = torch.float32) -> TrainedModel:
     """Weights as f32; with precision bf16 they are rounded for each pass, and gradients are summed in f32."""
     folder = job["model"]
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -66,7 +85,7 @@ def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool) -> TrainedMod
     # PyTorch's own attention has no soft cap, and transformers would leave it out.
     has_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
     attention = "flex_attention" if ranks.uses_gpu else "eager" if has_cap else "sdpa"
-    options = {"attn_implementation": attention, "dtype": torch.float32}
+    options = {"attn_implementation": attention, "dtype": dtype}
     whole = None
     if ranks.is_first:
         whole = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False, **options)

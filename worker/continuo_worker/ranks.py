@@ -32,6 +32,13 @@ class Ranks:
             dist.all_reduce(values)
         return values
 
+    def max(self, value: int) -> int:
+        """The largest of all ranks."""
+        values = torch.tensor([value])
+        if self.world > 1:
+            dist.all_reduce(values, dist.ReduceOp.MAX)
+        return int(values.item())
+
     def any(self, flag: bool) -> bool:
         """Whether it holds on any rank."""
         return bool(self.sum(torch.tensor([int(flag)])).item())
