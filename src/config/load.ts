@@ -183,25 +183,13 @@ function resolveAlarms(given: AlarmsInFile | undefined, problems: Problem[]): Al
   return alarms;
 }
 
-/** What the native engine alone does: keys, or a value that one may have. */
-const NATIVE_ONLY: readonly { path: readonly string[]; value?: string }[] = [
-  { path: ['training', 'selectTokens'] },
-  { path: ['guard', 'l2', 'toward'], value: 'init' },
-];
-
 const NOT_ON_TORCH = 'the engine torch does not do this yet: take engine: native, or leave it out';
 
 function resolveEngine(file: ConfigFile, problems: Problem[]): Config['engine'] {
   const { engine = 'native' } = file;
   if (engine === 'native') return { name: 'native' };
-  for (const { path: keys, value } of NATIVE_ONLY) {
-    const found = keys.reduce<unknown>((node, key) => (node as Record<string, unknown> | undefined)?.[key], file);
-    if (value === undefined ? found !== undefined : found === value)
-      problems.push({
-        path: [...keys],
-        message: NOT_ON_TORCH,
-      });
-  }
+  if (file.guard && file.guard.l2?.toward === 'init')
+    problems.push({ path: ['guard', 'l2', 'toward'], message: NOT_ON_TORCH });
   const alarms = expandAlarms(file.alarms as AlarmsInFile | undefined);
   if (alarms && wantsSamples(alarms))
     problems.push({ path: ['alarms', alarms.own.writing ? 'writing' : 'prompts'], message: NOT_ON_TORCH });

@@ -1,4 +1,5 @@
-"""What holds a model to what it was, on the PyTorch engine (worker/) as on the native one: adapters, freezing, penalties, distillation.
+"""What holds a model to what it was, on the PyTorch engine (worker/) as on the native one: adapters, freezing, penalties, distillation,
+choice of tokens.
 
 Needs the built dist/ and the packages of requirements.txt. Run by .ci/run, or: pytest test/python
 """
@@ -17,6 +18,9 @@ from safetensors.torch import load_file, save_file
 from test_torch_engine import ENVIRONMENT, FAMILIES, copy_job, evaluation, largest_difference, make_job, metrics, train_native
 
 sys.path.insert(0, str(ROOT / "worker"))
+from continuo_worker.errors import ConfigError  # noqa: E402
+from continuo_worker.job import Job  # noqa: E402
+from continuo_worker.selection import check_passes  # noqa: E402
 from continuo_worker.sequence_cache import SequenceCache  # noqa: E402
 
 STEPS = 20
@@ -68,8 +72,10 @@ JOBS = {
     # The model without its adapters is the teacher; both have logits with a soft cap.
     "distill, lora": ("gemma2", dict(lora=lora(), guard={"distill": {"corpora": ["domain", "general"], "weight": 1, "temperature": 1}})),
     "distill, topK": ("gemma2", dict(freeze=["model.layers.0"], guard={"distill": {"corpora": ["domain"], "weight": 2, "temperature": 1.5}})),
+    # The reference is of another family.
+    "select": ("llama", dict(selectTokens={"keep": 0.6})),
 }
-ON_TWO_RANKS = ["gone on with", "ewc", "distill", "distill, lora", "distill, topK"]
+ON_TWO_RANKS = ["gone on with", "ewc", "distill", "distill, lora", "distill, topK", "select"]
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,8 @@ def runs(tmp_path_factory) -> dict[str, dict[str, Path]]:
     make_model(folder / "llama", FAMILIES["llama"])
     JOBS["ewc"][1]["guard"]["ewc"]["fisher"] = fisher_of(folder / "llama", folder / "fisher.safetensors")
     JOBS["distill, topK"][1]["guard"]["distill"]["top"] = {"k": 8, "cache": str(folder / "said")}
+    make_model(folder / "reference", FAMILIES["gpt2"])
+    JOBS["select"][1]["selectTokens"] |= {"model": str(folder / "reference"), "cache": str(folder / "scored")}
     found = {name: {"native": make_job(folder / name, FAMILIES[f], STEPS, **job)} for name, (f, job) in JOBS.items()}
     for name, by_engine in found.items():
         by_engine["torch"] = copy_job(by_engine["native"], "torch")
@@ -166,6 +174,17 @@ def test_what_a_teacher_said_is_kept(runs, tmp_path):
     cache = SequenceCache(tmp_path, size)
     found = [cache.read(bytes(content[at : at + 16])) for at in range(0, len(content), 24 + size)]
     assert len(found) > 1 and found[-1] is None and None not in found[:-1]
+
+
+def test_choice_of_tokens(runs):
+    ours, theirs = (metrics(runs["select"][engine]) for engine in ("torch", "native"))
+    for key in ("selected", "excessByCorpus"):
+        for x, y in zip(ours, theirs, strict=True):
+            assert x[key] == pytest.approx(y[key], abs=TOLERANCE)
+    assert theirs[0]["selected"]["excess"] > 0
+    # Passes of two sequences, then of four: a quarter of a step's four is none.
+    with pytest.raises(ConfigError, match="into which a rank's 1 cannot be cut"):
+        check_passes(Job(runs["select"]["torch"] / "job"), 4)
 
 
 def test_what_is_frozen_stays(runs):

@@ -31,14 +31,14 @@ class Adapter(nn.Module):
         super().__init__()
         weight = matrix_of(linear)
         (outputs, inputs), rank = weight.shape, settings["rank"]
-        empty = partial(torch.empty, device=weight.device, dtype=torch.float32)
+        zeros = partial(torch.zeros, device=weight.device, dtype=torch.float32)
         self.scale = settings["alpha"] / (math.sqrt(rank) if settings["rsLora"] else rank)
         self.is_on = True
-        self.a = nn.Parameter(empty(rank, inputs))
-        self.b = nn.Parameter(torch.zeros_like(empty(outputs, rank)))
+        self.a = nn.Parameter(zeros(rank, inputs))
+        self.b = nn.Parameter(zeros(outputs, rank))
         self.longer: nn.Parameter | None = None
         if settings.get("dora"):
-            self.longer = nn.Parameter(torch.zeros_like(empty(outputs)))
+            self.longer = nn.Parameter(zeros(outputs))
             # |W|^2 of each row.
             squares = weight.detach().float().square().sum(1)
             self.register_buffer("squares", squares, persistent=False)

@@ -37,11 +37,12 @@ from .model import load_model
 from .penalty import Penalty
 from .protocol import EXIT_FINISHED, EXIT_STOPPED, Control, LineLog, send
 from .ranks import Ranks
+from .selection import TokenSelection
 
 # Of job.json; a method that is not in here would silently not be applied.
 KNOWN_KEYS = set(
-    "formatVersion fingerprint model precision seed numSteps batch optimizer lora freeze ema routers guard phases shards packing order "
-    "numOrderedSteps heldOutElsewhere schedule checkpoint evaluation digests record recordAtEnd name".split()
+    "formatVersion fingerprint model precision seed numSteps batch optimizer lora freeze ema routers guard selectTokens phases shards "
+    "packing order numOrderedSteps heldOutElsewhere schedule checkpoint evaluation digests record recordAtEnd name".split()
 )
 ON_DIVERGENCE = (
     "Most often the LR is too high: lower recipe.peakLr (a third is a good first try) and run under another name; "
@@ -76,6 +77,8 @@ class Training:
         self.average = Average(self.model, self.job.data["ema"]) if "ema" in self.job.data else None
         distills = "distill" in self.job.data.get("guard", {})
         self.distillation = Distillation(self.job, self.model, ranks, self._stack) if distills else None
+        selects = "selectTokens" in self.job.data
+        self.selection = TokenSelection(self.job, self.model, ranks, self._stack) if selects else None
         has_penalty = {"ewc", "l2"} & self.job.data.get("guard", {}).keys()
         self.penalty = Penalty(self.job, self.model, ranks) if has_penalty else None
         self.progress = Progress(0, 0)
@@ -247,8 +250,11 @@ class Training:
     def step(self) -> dict[str, Any]:
         job, step, start = self.job, self.progress.step, time.perf_counter()
         sequences = self._sequences(step)
-        mine = sum(int((sequence.targets >= 0).sum()) for sequence in sequences)
-        num_targets = int(self.ranks.sum(torch.tensor([mine])).item())
+        size = _largest_divisor(len(sequences), job.batch_at(step).sequences_per_micro_batch)
+        passes = [sequences[first : first + size] for first in range(0, len(sequences), size)]
+        counts = [sum(int((sequence.targets >= 0).sum()) for sequence in micro) for micro in passes]
+        kept = [self.selection.num_kept(count) for count in counts] if self.selection else counts
+        num_targets, num_kept = self.ranks.sum(torch.tensor([sum(counts), sum(kept)])).tolist()
         if num_targets == 0:
             raise UserError(
                 f"step {step} has no token that bears loss: its sequences hold no part of an answer. "
@@ -256,17 +262,17 @@ class Training:
             )
         # FSDP averages gradients over the ranks, of which each has its part of the sum.
         is_sharded = isinstance(self.model, FSDPModule)
-        weight = (self.ranks.world if is_sharded else 1) / num_targets
+        share = self.ranks.world if is_sharded else 1
+        each, of_teacher = share / num_kept, share / num_targets
         corpora = sorted({shard.corpus for shard in job.shards})
         sums = torch.zeros(len(corpora), 2, dtype=torch.float64)
-        size = _largest_divisor(len(sequences), job.batch_at(step).sequences_per_micro_batch)
         self.model.train()
-        for first in range(0, len(sequences), size):
-            micro = sequences[first : first + size]
+        for micro in passes:
             if is_sharded:
-                self.model.set_requires_gradient_sync(first + size == len(sequences))
-            teacher = self.distillation.teach(micro, weight) if self.distillation else None
-            total, losses, divergences = self.model(*self._batch(micro, weight), teacher)
+                self.model.set_requires_gradient_sync(micro is passes[-1])
+            teacher = self.distillation.teach(micro, of_teacher) if self.distillation else None
+            choose = self.selection.chooser(micro, each) if self.selection else None
+            total, losses, divergences = self.model(*self._batch(micro, each), teacher, choose)
             total.backward()
             if self.distillation:
                 self.distillation.add(divergences)
@@ -291,6 +297,7 @@ class Training:
             "stepMs": seconds * 1000,
             "rssBytes": _rss_bytes(),
             "phase": job.phase_at(step)["name"],
+            **(self.selection.take_means() if self.selection else {}),
             **(self.distillation.take_mean() if self.distillation else {}),
             **({"deviceBytes": torch.cuda.memory_allocated()} if self.ranks.uses_gpu else {}),
         }

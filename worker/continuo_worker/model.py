@@ -41,11 +41,12 @@ class TrainedModel(nn.Module):
         targets: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
         teacher: TeacherRows | None = None,
+        choose: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> Any:
         """
         All [batch, seq_len]; positions begin at 0 with each document, which is how transformers finds the documents' borders.
         Returns sum(weights * losses), a teacher's divergences added, then the losses and the divergences, nats, f32 [batch * seq_len].
-        Without targets: the final hidden rows, [batch, seq_len, d].
+        `choose` makes weights of the losses. Without targets: the final hidden rows, [batch, seq_len, d].
         """
         given = {"input_ids": inputs, "position_ids": positions, "use_cache": False}
         if targets is None or weights is None:
@@ -56,6 +57,9 @@ class TrainedModel(nn.Module):
             losses = nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="none")
             return (losses * weights).sum(), losses.detach(), torch.zeros_like(losses)
         hidden = self.model.base_model(**given).last_hidden_state.flatten(0, 1)
+        if choose is not None:
+            with torch.no_grad():
+                weights = choose(fused_cross_entropy(hidden, *self.head(), targets, weights, self.softcap)[1])
         return fused_cross_entropy(hidden, *self.head(), targets, weights, self.softcap, teacher)
 
     def head(self) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -144,6 +148,11 @@ def _choose_trained(model: PreTrainedModel, job: dict[str, Any]) -> None:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(is_of_adapter(name) or parameter in trained)
     _freeze(model, job.get("freeze", []), stored_names(model, job["model"]))
+    if job["precision"] == "bf16":
+        for parameter in model.parameters():
+            if not parameter.requires_grad:
+                # Needs no f32 master.
+                parameter.data = parameter.data.bfloat16()
 
 
 def stored_names(model: PreTrainedModel, folder: str) -> Callable[[str], str]:

@@ -52,7 +52,7 @@ class Penalty:
 
 def _part(stored: Any, file: Path, name: str, parameter: torch.Tensor) -> torch.Tensor:
     """This rank's part of a tensor, bf16. @raises DataError where it is of another model"""
-    found = stored.get_slice(name) if name in stored.keys() else None
+    found = stored.get_slice(name) if name in set(stored.keys()) else None
     if found is None or found.get_dtype() != "BF16" or found.get_shape() != list(parameter.shape):
         raise DataError(
             file,
@@ -63,5 +63,6 @@ def _part(stored: Any, file: Path, name: str, parameter: torch.Tensor) -> torch.
     if not isinstance(parameter, DTensor):
         return found[:].to(parameter.device)
     shape, offset = compute_local_shape_and_global_offset(parameter.shape, parameter.device_mesh, parameter.placements)
-    part = found[offset[0] : offset[0] + shape[0]]
-    return part.to(local(parameter).device).view(local(parameter).shape)
+    # A rank may have nothing of a small tensor.
+    part = found[offset[0] : offset[0] + shape[0]] if shape[0] else torch.empty(shape, dtype=torch.bfloat16)
+    return part.to(local(parameter).device)
