@@ -61,6 +61,8 @@ JOBS = {
     "lora": ("llama", dict(lora=lora(embeddings=True, targets=["q_proj", "v_proj", "up_proj"]))),
     # Matrices stored transposed, with biases.
     "dora": ("gpt2", dict(lora=lora(dora=True))),
+    # Frozen weights in 16 bits, magnitudes in 32.
+    "dora, bf16": ("gpt2", dict(lora=lora(dora=True), precision="bf16")),
     # Stored head by head.
     "rslora": ("gpt-neox", dict(lora=lora(rsLora=True, rank=9))),
     # Begins with another run's adapter.
@@ -75,7 +77,7 @@ JOBS = {
     # The reference is of another family.
     "select": ("llama", dict(selectTokens={"keep": 0.6})),
 }
-ON_TWO_RANKS = ["gone on with", "ewc", "distill", "distill, lora", "distill, topK", "select"]
+ON_TWO_RANKS = ["gone on with", "ewc", "distill", "distill, lora", "select"]
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +120,16 @@ def test_the_same_job_gives_the_same_losses(name, runs):
     run, native = runs[name]["torch"], runs[name]["native"]
     ours, theirs = metrics(run), metrics(native)
     print(f"{name}: largest difference of loss {largest_difference(ours, theirs):.1e}")
-    assert largest_difference(ours, theirs) < TOLERANCE
+    # Activations of 8 bits, rounded in other places: a loss is right to some thousandth.
+    is_bf16 = name.endswith("bf16")
+    assert largest_difference(ours, theirs) < (5e-3 if is_bf16 else TOLERANCE)
     assert theirs[-1]["loss"] < theirs[0]["loss"] - 0.02
     for x, y in zip(ours, theirs, strict=True):
         assert x.keys() >= y.keys()
-        assert x["gradNorm"] == pytest.approx(y["gradNorm"], rel=1e-3)
+        assert x["gradNorm"] == pytest.approx(y["gradNorm"], rel=3e-2 if is_bf16 else 1e-3)
     for kind in {"sets", "ema"} & evaluation(native, STEPS).keys():
         scores = [evaluation(r, STEPS)[kind]["domain"]["bitsPerByte"] for r in (run, native)]
-        assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+        assert scores[0] == pytest.approx(scores[1], abs=5e-3 if is_bf16 else 1e-4)
 
 
 @pytest.mark.parametrize("name", ["lora", "dora", "rslora", "gone on with"])
@@ -158,11 +162,12 @@ def test_distillation(name, runs):
     ours, theirs = metrics(runs[name]["torch"]), metrics(runs[name]["native"])
     # The model is its teacher at first; of topK the probabilities were rounded to 8 bits.
     assert theirs[0]["distillKl"] < (1e-6 if name == "distill, topK" else 1e-9) and theirs[-1]["distillKl"] > 1e-3
-    assert largest_difference(ours, theirs, "distillKl") < 1e-5
+    # No value in a step without such text.
+    assert [x.get("distillKl") for x in ours] == pytest.approx([y.get("distillKl") for y in theirs], abs=1e-5)
 
 
 def test_what_a_teacher_said_is_kept(runs, tmp_path):
-    """Two ranks read what one process has written; a damaged record is none."""
+    """In the native engine's format; a damaged record is none."""
     files = sorted((runs["distill, topK"]["torch"].parent.parent / "said/torch").iterdir())
     # One of each sequence length: 8 ids of 2 bytes and 9 probabilities a token.
     assert {int(file.name.partition("-")[0]) for file in files} == {32 * 34, 64 * 34}
@@ -196,19 +201,26 @@ def test_what_is_frozen_stays(runs):
     assert not any("k_proj" in name for name in moved)
 
 
-def test_two_ranks_train_as_one_and_one_goes_on_for_them(runs, tmp_path):
-    for name in ON_TWO_RANKS:
-        run, two = runs[name]["torch"], runs[name]["two"]
-        for key in {"loss", "penalty"} & metrics(run)[0].keys():
-            assert largest_difference(metrics(two), metrics(run), key) < 1e-5
+@pytest.mark.parametrize("name", ON_TWO_RANKS)
+def test_two_ranks_train_as_one(name, runs):
+    run, two = metrics(runs[name]["torch"]), metrics(runs[name]["two"])
+    for key in ("loss", "penalty", "distillKl"):
+        assert [x.get(key) for x in two] == pytest.approx([y.get(key) for y in run], abs=1e-5)
+    for x, y in zip(two, run, strict=True):
+        assert x.get("selected", {}) == pytest.approx(y.get("selected", {}), abs=1e-5)
+
+
+def test_one_rank_goes_on_for_two(runs, tmp_path):
+    names = ["gone on with", "ewc"]
+    for name in names:
+        two = runs[name]["two"]
         # As if it had been killed before the last checkpoint.
         for file in (last(two), two / f"evals/step-{STEPS:08d}.json"):
             file.rename(file.with_name("gone"))
-    train_all(tmp_path, [runs[name]["two"] for name in ON_TWO_RANKS])
-    for name in ON_TWO_RANKS:
+    train_all(tmp_path, [runs[name]["two"] for name in names])
+    for name in names:
         run, two = runs[name]["torch"], runs[name]["two"]
-        lines = (two / "metrics.jsonl").read_text().splitlines()
-        assert len(lines) == STEPS + STEPS // 2
+        assert len((two / "metrics.jsonl").read_text().splitlines()) == STEPS + STEPS // 2
         assert largest_difference(metrics(two), metrics(run)) < 1e-5
         for kind in {"sets", "ema"} & evaluation(run, STEPS).keys():
             a, b = (evaluation(r, STEPS)[kind]["domain"]["bitsPerByte"] for r in (two, run))
