@@ -233,6 +233,11 @@ training: { beta1: 1.5, precision: fp8 }
     expect(parse(`${general}guard: { ewc: { previous: runs/first, per: batch } }\n`).guard).toEqual({
       ewc: { previous: path.join(folder, 'runs/first'), per: 'batch' },
     });
+    expect(refusal(`${general}engine: torch\nguard: { l2: { toward: init } }\n`)).toMatch(
+      /guard\.l2\.toward: the engine torch does not do this yet/,
+    );
+    const adapted = parse(`${general}engine: torch\ntraining: { lora: 8 }\nguard: { distill: { on: all } }\n`);
+    expect(adapted.engine).toEqual({ name: 'torch', gpus: 1 });
     expect(refusal(`${MINIMAL}recipe: from-scratch\n`)).toContain('from-scratch needs model: { new: ... }');
     const fresh = 'model: { new: { hidden: 100, layers: 2, heads: 8, kvHeads: 3, ffn: 64, context: 64, vocab: 300 } }';
     const message = refusal(`${MINIMAL.replace('model: owner/name', fresh)}recipe: naive\n`);

@@ -21,14 +21,14 @@ Stack = Callable[[list[Sequence]], list[torch.Tensor]]
 
 class Distillation:
     def __init__(self, job: Job, model: TrainedModel, ranks: Ranks, stack: Stack) -> None:
-        """To be made before a checkpoint is put into the model. `stack`: inputs, positions and targets of sequences."""
+        """`stack`: inputs, positions and targets of sequences."""
         if model.scales_logits:
             raise ConfigError("guard.distill: this model scales its logits in a way of its own. Take engine: native.")
         self.settings: dict[str, Any] = job.data["guard"]["distill"]
-        self.model, self.ranks, self.stack = model, ranks, stack
+        self.job, self.model, self.ranks, self.stack = job, model, ranks, stack
         lora = job.data.get("lora")
-        # Without its adapters such a model is still what it was; otherwise a copy is read beside it.
-        self.teacher = model if lora and not lora["embeddings"] else load_frozen(job.data, job.data["model"], ranks)
+        # Without its adapters such a model is still what it was; otherwise a copy is read beside it, once it is asked.
+        self.teacher = model if lora and not lora["embeddings"] else None
         taught = (s["split"] == "train" and s["corpus"] in self.settings["corpora"] for s in job.data["shards"])
         # The last one is padding's.
         self.is_taught = np.array([*taught, False])
@@ -60,8 +60,14 @@ class Distillation:
     @torch.no_grad()
     def _hidden(self, sequences: list[Sequence]) -> torch.Tensor:
         """Final rows, [sequences, seq_len, d]."""
-        with without_adapters(self.model.model) if self.teacher is self.model else nullcontext():
-            return self.teacher(*self.stack(sequences)[:2])
+        teacher = self._open()
+        with without_adapters(teacher.model) if teacher is self.model else nullcontext():
+            return teacher(*self.stack(sequences)[:2])
+
+    def _open(self) -> TrainedModel:
+        if self.teacher is None:
+            self.teacher = load_frozen(self.job.data, self.job.data["model"], self.ranks)
+        return self.teacher
 
     def _states(self, sequences: list[Sequence], taught: list[int]) -> TeacherStates | None:
         # All ranks make the pass or none; who has nothing to ask joins with its first sequence.
@@ -71,7 +77,8 @@ class Distillation:
         found = self._hidden([sequences[i] for i in asked])
         hidden = found.new_zeros(len(sequences), *found.shape[1:])
         hidden[asked] = found
-        return TeacherStates(hidden.flatten(0, 1), None if self.teacher is self.model else self.teacher.head())
+        teacher = self._open()
+        return TeacherStates(hidden.flatten(0, 1), None if teacher is self.model else teacher.head())
 
     def _likeliest(self, sequences: list[Sequence], taught: list[int]) -> TopTokens | None:
         k, seq_len = self.settings["top"]["k"], len(sequences[0].inputs)
@@ -104,7 +111,7 @@ class Distillation:
     @torch.no_grad()
     def _top(self, sequence: Sequence, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k likeliest tokens of each row with a target, and their probabilities, the last one that of all others; 0 elsewhere."""
-        logits = capped_logits(self._hidden([sequence])[0], *self.teacher.head(), self.model.softcap)
+        logits = capped_logits(self._hidden([sequence])[0], *self._open().head(), self.model.softcap)
         probs, ids = torch.softmax(logits / self.settings["temperature"], dim=1).topk(k, dim=1)
         rest = (1 - probs.sum(1, keepdim=True)).clamp(min=0)
         bears = torch.from_numpy(sequence.targets >= 0).unsqueeze(1)
