@@ -237,7 +237,7 @@ training: { beta1: 1.5, precision: fp8 }
       /guard\.l2\.toward: the engine torch does not do this yet/,
     );
     const adapted = parse(`${general}engine: torch\ntraining: { lora: 8 }\nguard: { distill: { on: all } }\n`);
-    expect(adapted.engine).toEqual({ name: 'torch', gpus: 1 });
+    expect(adapted.engine).toMatchObject({ name: 'torch', gpus: 1 });
     expect(refusal(`${MINIMAL}recipe: from-scratch\n`)).toContain('from-scratch needs model: { new: ... }');
     const fresh = 'model: { new: { hidden: 100, layers: 2, heads: 8, kvHeads: 3, ffn: 64, context: 64, vocab: 300 } }';
     const message = refusal(`${MINIMAL.replace('model: owner/name', fresh)}recipe: naive\n`);
