@@ -1,4 +1,5 @@
 // Alarms at work in whole runs. Passes over a corpus are known in advance, so an alarm with a low limit on them is sure to sound, at a known step.
+import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -6,8 +7,9 @@ import * as path from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
 import { openModel } from '../../src/checkpoint/index.ts';
 import { checkpointName, isKept, listCheckpoints } from '../../src/engine/index.ts';
-import { run } from '../../src/pipeline/index.ts';
-import { finalState, readLines } from '../engine/fixtures.ts';
+import { readPlan, run } from '../../src/pipeline/index.ts';
+import { alarmsOf, makeWatch, marginsOf } from '../../src/runs/index.ts';
+import { finalState, readLines, temporaryFolder } from '../engine/fixtures.ts';
 import { makeProject, type Project, startCli } from './fixtures.ts';
 
 vi.setConfig({ testTimeout: 180_000 });
@@ -28,6 +30,9 @@ interface Event {
   step: number;
   alarm: string;
   subject?: string;
+  value: number;
+  limit: number;
+  message: string;
   done: string[];
   rolledBackTo?: number;
 }
@@ -49,7 +54,51 @@ test('a run that is watched, its writing too, ends in the bytes of one that is n
     fs.readFileSync(path.join(watched.runFolder, 'evals', 'writing-step-00000032.json'), 'utf8'),
   );
   expect(samples).toHaveLength(32);
+  // How near it came: what was silent stayed under each limit, and a limit put where it came to would have sounded.
+  const plan = readPlan(watched.runFolder);
+  const margins = marginsOf(watched.runFolder, plan);
+  expect(margins.map(({ alarm, subject }) => subject ?? alarm)).toEqual(
+    expect.arrayContaining(['general', 'spike', 'epochs', 'repetition', 'incoherence', 'language']),
+  );
+  for (const { alarm, ratio } of margins) if (alarm !== 'writing') expect(ratio).toBeLessThan(1);
+  const { ratio } = margins.find(({ alarm }) => alarm === 'epochs')!;
+  const under = (limit: number) => ({ ...plan, alarms: { watch: { epochs: { limit, actions: ['note' as const] } } } });
+  const soundsAt = (share: number) =>
+    alarmsOf(watched.runFolder, makeWatch(watched.runFolder, under(share * ratio * plan.alarms!.watch.epochs!.limit)));
+  expect([soundsAt(0.999).length > 0, soundsAt(1.001).length > 0]).toEqual([true, false]);
 });
+
+const smallDisk = mountSmallDisk();
+afterAll(() => {
+  if (!smallDisk) return;
+  execFileSync('umount', [smallDisk]);
+  fs.rmdirSync(smallDisk);
+});
+
+/** A memory disk of 16 MiB; undefined where this user may not mount one. */
+function mountSmallDisk(): string | undefined {
+  const folder = temporaryFolder('small-disk');
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', folder], { stdio: 'ignore' });
+    return folder;
+  } catch {
+    fs.rmdirSync(folder);
+    return undefined;
+  }
+}
+
+test.skipIf(!smallDisk)(
+  'a small disk is heard at the first step, and stops the run (needs permission to mount a tmpfs)',
+  async () => {
+    // Nowhere else would it sound: a checkpoint takes some 0.4 MiB.
+    const p = project({ disk: { below: 60, do: 'stop' } }, { output: smallDisk });
+    expect((await run(p.config, QUIET)).summary.status).toBe('stopped');
+    const [event] = alarmsIn({ ...p, runFolder: path.join(smallDisk!, 'tiny') });
+    expect(event).toMatchObject({ alarm: 'disk', step: 1, limit: 60, done: ['stopped'] });
+    expect(event!.message).toMatch(/are left on the disk, room for [\d.]+ checkpoints of/);
+    expect(event!.value).toBeGreaterThan(2);
+  },
+);
 
 test('LR lowered, replay raised, a checkpoint kept, a webhook called; killed and resumed, the same bytes', async () => {
   const bodies: Record<string, unknown>[] = [];
