@@ -306,13 +306,12 @@ class Training {
   private announcePhase(step: number): void {
     const phase = this.reader.job.phases.find((p) => p.firstStep === step);
     if (phase) this.event('phase', { step, name: phase.name, blend: this.reader.blendAt(step) });
-    const amendment = this.reader.amendmentAt(step);
-    if (amendment)
+    for (const { reason, order, lrFactor } of this.reader.amendmentsAt(step))
       this.event('amendment', {
         step,
-        reason: amendment.reason,
-        ...(amendment.order && { blend: this.reader.blendAt(step) }),
-        ...(amendment.lrFactor !== undefined && { lrFactor: amendment.lrFactor }),
+        reason,
+        ...(order && { blend: this.reader.blendAt(step) }),
+        ...(lrFactor !== undefined && { lrFactor }),
       });
   }
 

@@ -263,7 +263,7 @@ function reasonsTable(run: Run): Table | undefined {
   const reasons = run.plan?.reasons;
   if (!reasons?.length) return undefined;
   return {
-    columns: [{ title: 'number' }, { title: 'value', align: 'right' }, { title: 'why' }, { title: 'source' }],
+    columns: [{ title: 'number' }, { title: 'value' }, { title: 'why' }, { title: 'source' }],
     rows: reasons.map(({ what, value, why, source }) => [what, String(value), why, source]),
   };
 }

@@ -174,6 +174,7 @@ function lrFigure(run: Run): Figure | undefined {
     note: 'As handed to the optimiser, step by step.',
     id: 'lr',
     yLabel: 'learning rate',
+    marks: lrMarks(run),
     columns: [['learning rate', run.metrics.lr, 2]],
     y: { include: 0 },
     formatY: (ticks) => ticks.map(formatLr),
@@ -321,6 +322,7 @@ interface CurvesFigure {
   formatY?: LineChart['formatY'];
   /** Alarms that this curve shows. */
   alarms?: readonly AlarmName[];
+  marks?: LineChart['marks'];
 }
 
 function curvesFigure(run: Run, figure: CurvesFigure): Figure | undefined {
@@ -342,7 +344,7 @@ function curvesFigure(run: Run, figure: CurvesFigure): Figure | undefined {
     xLabel: stepLabel(run),
     yLabel: figure.yLabel,
     series,
-    marks: [...phaseMarks(run), ...alarmMarks(run, figure.alarms)],
+    marks: [...phaseMarks(run), ...alarmMarks(run, figure.alarms), ...(figure.marks ?? [])],
     levels: figure.levels,
     x: { include: 0 },
     y: figure.y,
@@ -371,6 +373,15 @@ function phaseMarks(run: Run): { x: number; label: string }[] {
 }
 
 /** Where alarms of these names sounded; in the first of several at one place the others are named. */
+/** Where an alarm lowered it. */
+function lrMarks(run: Run): { x: number; label: string }[] {
+  return run.events.flatMap(({ type, step, lrFactor }) =>
+    type === 'amendment' && step !== undefined && typeof lrFactor === 'number'
+      ? [{ x: step, label: `times ${Number(lrFactor.toPrecision(2))}` }]
+      : [],
+  );
+}
+
 function alarmMarks(run: Run, names: readonly AlarmName[] = []): { x: number; label: string }[] {
   const at = new Map<number, string[]>();
   for (const { type, step, alarm, subject } of run.events) {

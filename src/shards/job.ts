@@ -278,8 +278,8 @@ export interface JobReader {
   isOrdered(step: number): boolean;
   /** Share of tokens by corpus of a step whose order is decided. */
   blendAt(step: number): Record<string, number>;
-  /** The decision that first holds for this step, made while the job ran. */
-  amendmentAt(step: number): Amendment | undefined;
+  /** The decisions that first hold for this step, made while the job ran: one about the order, one about the LR. */
+  amendmentsAt(step: number): readonly Amendment[];
   /** Reads what was decided since. @throws DataError when it was edited or is damaged */
   refresh(): void;
   /** Identifies all that the first `step` steps were trained by: the job, and what was decided about them while it ran. */
@@ -358,7 +358,7 @@ export function openJob(folder: string): JobReader {
     },
     isOrdered: (step) => amended.layerAt(step) !== undefined,
     blendAt: (step) => amended.blendAt(step),
-    amendmentAt: (step) => amended.amendments.findLast(({ fromStep }) => fromStep === step),
+    amendmentsAt: (step) => amended.amendments.filter(({ fromStep }) => fromStep === step),
     refresh: () => void amended.refresh(),
     fingerprintAt: (step) => amended.fingerprintAt(step),
     close() {

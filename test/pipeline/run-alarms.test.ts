@@ -138,6 +138,12 @@ test('LR lowered, replay raised, a checkpoint kept, a webhook called; killed and
   expect(changed.slice(0, step)).toEqual(usual.slice(0, step));
   expect(changed[step]! / usual[step]!).toBeCloseTo(0.5, 6);
   expect(listCheckpoints(whole.runFolder).map((checkpoint) => checkpoint.step)).toContain(step);
+  // Both decisions are announced, so that the report draws them.
+  const announced = readLines(path.join(whole.runFolder, 'events.jsonl')).filter((event) => event.type === 'amendment');
+  expect(announced).toContainEqual(expect.objectContaining({ step, lrFactor: 0.5 }));
+  expect(announced).toContainEqual(
+    expect.objectContaining({ step, blend: { domain: expect.closeTo(0.6, 6), general: expect.closeTo(0.4, 6) } }),
+  );
 
   const cli = startCli(killed, 'run', 'continuo.yaml', '--threads', '1');
   while (!fs.existsSync(path.join(killed.runFolder, 'checkpoints', `step-${String(step).padStart(8, '0')}`)))

@@ -154,7 +154,7 @@ describe('an amended job', () => {
     ]);
     expect(reader.lrAt(9)).toBe(Math.fround(1e-4));
     expect(reader.lrAt(12)).toBe(lr / 2);
-    expect(reader.amendmentAt(10)?.reason).toBe('general loss above its band');
+    expect(reader.amendmentsAt(10).map(({ reason }) => reason)).toEqual(['general loss above its band']);
     expect([reader.fingerprintAt(10), reader.fingerprintAt(11) === fingerprint]).toEqual([fingerprint, false]);
     const after = orderOf(options.folder);
     expect(after.slice(0, 10)).toEqual(before.slice(0, 10));
