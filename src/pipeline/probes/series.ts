@@ -150,9 +150,7 @@ async function runProbe(
   const { threads, recompute } = prepared.config.training;
   try {
     const resources = { threads: options.threads ?? threads, recompute };
-    // Shares that are decided at every step are no news to anybody.
-    const quieter = { ...options, ...(plan.mixing && { log: undefined }) };
-    const { status } = await train(path.join(folder, 'job'), plan, { ...quieter, ...resources });
+    const { status } = await train(path.join(folder, 'job'), plan, { ...options, ...resources });
     if (status === 'stopped') return undefined;
   } catch (error) {
     if (!isDivergence(error)) throw error;
