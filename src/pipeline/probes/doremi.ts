@@ -108,7 +108,7 @@ function proxyOf({ label, plan }: Probe, model: string, mixing: NonNullable<Plan
 function checkCompared({ selectTokens, engine }: Plan): void {
   if (engine)
     throw new ConfigError(
-      'engine: DoReMi compares tokens with a reference, which torch does not do yet. Take --method regmix, or engine: native for the search.',
+      'engine: DoReMi compares tokens with a reference, a search that has only been tried on the native engine. Take --method regmix, or engine: native for the search.',
     );
   if (selectTokens)
     throw new ConfigError(
