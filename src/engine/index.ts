@@ -4,10 +4,13 @@ export { checkpointName, isKept, listCheckpoints } from './checkpoints.ts';
 export { type SetDocuments, type SetScore, scoreSet, toBatch } from './evaluate.ts';
 export {
   type BatchLaunch,
+  kubernetesLaunch,
   type LaunchFile,
   type LaunchJob,
   launchFolder,
   messagesFile,
+  rayLaunch,
+  skypilotLaunch,
   slurmLaunch,
   sshProgram,
   sshScript,

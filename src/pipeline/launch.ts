@@ -15,14 +15,17 @@ import {
   type EngineProgram,
   environmentFolder,
   fatalError,
+  kubernetesLaunch,
   type LaunchFile,
   type LaunchJob,
   launchFolder,
   listCheckpoints,
   messagesFile,
   pythonOf,
+  rayLaunch,
   requirementsFile,
   type SuperviseResult,
+  skypilotLaunch,
   slurmLaunch,
   sshProgram,
   sshScript,
@@ -99,12 +102,18 @@ function interpreterFor(target: LaunchTarget): string {
 }
 
 function batchLaunch(job: LaunchJob, target: Exclude<LaunchTarget, 'ssh'>): BatchLaunch {
-  const { slurm } = withTargets(job.launch);
+  const { slurm, ray, skypilot, kubernetes } = withTargets(job.launch);
   switch (target) {
     case 'slurm':
       return slurmLaunch(job, slurm);
+    case 'kubernetes':
+      return kubernetesLaunch(job, kubernetes!);
+    case 'ray':
+      return rayLaunch(job, ray);
+    case 'skypilot':
+      return skypilotLaunch(job, skypilot);
     default:
-      throw new ConfigError(`--launch ${target}`);
+      return target satisfies never;
   }
 }
 
@@ -230,6 +239,8 @@ interface Submitted {
 const READ_MS = 500;
 /** Queues ask to be asked seldom. */
 const STATE_MS = 5000;
+/** Queues are out of reach at times; one that does not know the job any more says so each time. */
+const MAX_FAILED = 5;
 /** How long what a job wrote may take to be seen here: NFS keeps what it knows of a file for up to a minute. */
 const LAST_WORDS_MS = 60_000;
 
@@ -256,6 +267,7 @@ export async function followBatch(
     let askAt = performance.now() + stateMs;
     let overSince: number | undefined;
     let last: EngineMessage | undefined;
+    let numFailed = 0;
     for (;;) {
       if (detached.signal.aborted) {
         say(`The job goes on; the same command follows it again. To stop it: ${launch.stop(id)}`);
@@ -275,7 +287,8 @@ export async function followBatch(
       } else if (performance.now() > askAt) {
         if (launch.fetch) await outcome(launch.fetch(id));
         const { stdout, succeeded } = await outcome(launch.state(id));
-        if (launch.isOver(stdout, succeeded)) overSince = performance.now();
+        numFailed = succeeded ? 0 : numFailed + 1;
+        if (succeeded ? launch.isOver(stdout) : numFailed === MAX_FAILED) overSince = performance.now();
         askAt = performance.now() + stateMs;
       }
       await sleep(READ_MS, undefined, { signal: detached.signal }).catch(() => {});
@@ -297,17 +310,18 @@ async function earlier(launch: BatchLaunch, target: LaunchTarget, job: LaunchJob
       `${submittedFile(job)}: this run was last submitted to ${before.target} as ${before.id}. If that job is over, remove this file.`,
     );
   const { stdout, succeeded } = await outcome(launch.state(before.id));
-  return launch.isOver(stdout, succeeded) ? undefined : before;
+  return !succeeded || launch.isOver(stdout) ? undefined : before;
 }
 
 async function submit(launch: BatchLaunch, target: LaunchTarget, job: LaunchJob, file: string): Promise<Submitted> {
   const messages = messagesFile(job.runFolder);
   const offset = fs.existsSync(messages) ? fs.statSync(messages).size : 0;
   const byHand = `The job is prepared; ${file} is written. Where ${target} is at hand: ${launch.submit.map((words) => words.join(' ')).join(' && ')}`;
+  if (!isOnPath(launch.tool))
+    throw new ConfigError(`--launch ${target}: ${launch.tool} is not on this machine's PATH. ${byHand}`);
   let printed = '';
   for (const words of launch.submit) {
-    const { stdout, stderr, succeeded, missing } = await outcome(words);
-    if (missing) throw new ConfigError(`--launch ${target}: ${words[0]} is not on this machine's PATH. ${byHand}`);
+    const { stdout, stderr, succeeded } = await outcome(words);
     if (!succeeded) throw new EngineError(`${words.join(' ')} failed: ${stderr.trim() || stdout.trim()}. ${byHand}`);
     printed = stdout;
   }
@@ -323,20 +337,18 @@ interface Outcome {
   stdout: string;
   stderr: string;
   succeeded: boolean;
-  missing: boolean;
+}
+
+function isOnPath(tool: string): boolean {
+  return (process.env.PATH ?? '').split(path.delimiter).some((folder) => fs.existsSync(path.join(folder, tool)));
 }
 
 async function outcome([command, ...args]: string[]): Promise<Outcome> {
   try {
-    return { ...(await promisify(execFile)(command!, args)), succeeded: true, missing: false };
+    return { ...(await promisify(execFile)(command!, args)), succeeded: true };
   } catch (error) {
-    const {
-      stdout = '',
-      stderr = '',
-      code,
-      message,
-    } = error as Error & { stdout?: string; stderr?: string; code?: unknown };
-    return { stdout, stderr: stderr || message, succeeded: false, missing: code === 'ENOENT' };
+    const { stdout = '', stderr = '', message } = error as Error & { stdout?: string; stderr?: string };
+    return { stdout, stderr: stderr || message, succeeded: false };
   }
 }
 

@@ -11,13 +11,13 @@ export function slurmLaunch(job: LaunchJob, options: SlurmOptions): BatchLaunch 
   const log = `${launchFolder(job.runFolder)}/slurm.log`;
   return {
     file,
+    tool: 'sbatch',
     submit: [['sbatch', '--parsable', `${launchFolder(job.runFolder)}/${file.name}`]],
     // JOB or JOB;CLUSTER
     idOf: (output) => /^(\d+)(;\S+)?$/m.exec(output.trim())?.[1],
     state: (id) => ['squeue', '--noheader', '--states=all', `--jobs=${id}`, '--format=%T'],
-    // A job that is long gone is not listed, or unknown.
-    isOver: (output, succeeded) =>
-      !succeeded ||
+    // A job that is over is not listed for long.
+    isOver: (output) =>
       !/PENDING|CONFIGURING|RUNNING|COMPLETING|REQUEUE|SUSPENDED|STOPPED|RESIZING|SIGNALING|STAGE_OUT/.test(output),
     stop: (id) => `scancel --signal=TERM ${id}`,
     logs: () => `tail -n 50 ${quote(log)}`,

@@ -25,12 +25,14 @@ export interface LaunchFile {
 /** A job that a queue runs, with nobody at its other end: commands for what the queue's own tool does. */
 export interface BatchLaunch {
   file: LaunchFile;
+  /** The queue's own program, which must be on the PATH. */
+  tool: string;
   /** One after the other; what the last one prints names the job. */
   submit: string[][];
   idOf(output: string): string | undefined;
   state(id: string): string[];
-  /** From what `state` printed, and whether it succeeded. */
-  isOver(output: string, succeeded: boolean): boolean;
+  /** From what `state` printed. */
+  isOver(output: string): boolean;
   /** For people: stops the job in good order. */
   stop(id: string): string;
   /** For people: shows what the job printed. */

@@ -1,0 +1,44 @@
+// Ray: a job of its job submission, whose program asks the cluster for a machine's share of each node and starts torchrun there.
+import type { RayOptions } from '../../config/index.ts';
+import { exports, quote, sizeOf, workerCommand } from './script.ts';
+import { type BatchLaunch, type LaunchJob, launchFolder } from './types.ts';
+
+const MAX_RESTARTS = 3;
+
+export function rayLaunch(job: LaunchJob, options: RayOptions): BatchLaunch {
+  const { nodes, gpus, python, runFolder, launch } = job;
+  const { address, cpus, pip } = options;
+  const environment = JSON.stringify({ ...(pip.length > 0 && { pip }) });
+  // The program that the cluster runs says where the machines meet.
+  const rendezvous =
+    nodes === 1
+      ? ({ kind: 'alone' } as const)
+      : ({ kind: 'c10d', endpoint: '"$RENDEZVOUS"', id: '"$RENDEZVOUS_ID"', maxRestarts: MAX_RESTARTS } as const);
+  const text = `#!/bin/bash
+# Continuo, run ${job.name}: ${sizeOf(job)}, on a Ray cluster. bash THIS_FILE submits it.
+# Every machine needs the run folder, and the model and shards that its job names, at the same paths.
+run=${quote(runFolder)}
+
+# What each machine does; RENDEZVOUS is told by ray_torchrun.py.
+read -r -d '' node << 'NODE'
+run=${quote(runFolder)}
+${[...exports(job), ...launch.setup].join('\n')}
+exec ${workerCommand(job, rendezvous)}
+NODE
+
+ray job submit --address ${quote(address)} --no-wait --runtime-env-json ${quote(environment)} -- \\
+  ${quote(python)} "$run/launch/worker/ray_torchrun.py" --nodes ${nodes} --gpus ${gpus} --cpus ${cpus} "$node"
+`;
+  const file = { name: 'ray.sh', text };
+  const tail = `--address ${quote(address)}`;
+  return {
+    file,
+    tool: 'ray',
+    submit: [['bash', `${launchFolder(runFolder)}/${file.name}`]],
+    idOf: (output) => /Job '([^']+)' submitted/.exec(output)?.[1],
+    state: (id) => ['ray', 'job', 'status', '--address', address, id],
+    isOver: (output) => /\b(SUCCEEDED|FAILED|STOPPED)\b/.test(output),
+    stop: (id) => `ray job stop ${tail} ${id}`,
+    logs: (id) => `ray job logs ${tail} ${id}`,
+  };
+}
