@@ -277,7 +277,10 @@ export async function followBatch(
         last = message;
         onMessage(message);
         if (message.type === 'fatal') throw fatalError(message);
-        if (message.type === 'finished') return { status: 'finished', checkpoint: newest(job) };
+        if (message.type !== 'finished') continue;
+        // The message may have come back before the checkpoint did.
+        if (launch.fetch) await outcome(launch.fetch(id));
+        return { status: 'finished', checkpoint: newest(job) };
       }
       if (overSince !== undefined) {
         // A job that was stopped may go on from the queue; one that is over does not.
