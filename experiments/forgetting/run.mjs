@@ -117,7 +117,7 @@ function mergedFigures(domain, method, seed) {
   if (runs.includes(undefined) || new Set(seeds).size < seeds.length) return undefined;
   const alike = Object.values(METHODS).filter((one) => one.of === of && one.merge?.join() === merge.join());
   const scales = alike.map((one) => one.scale).sort((a, b) => a - b);
-  const file = path.join(folder, `${[domain, of, seed, ...merge, ...scales].join('-')}.json`);
+  const file = path.join(folder, `${[domain, of, seeds.join('+'), ...merge, ...scales].join('-')}.json`);
   if (!fs.existsSync(file)) {
     const models = runs.map((run) => path.join(run.folder, 'checkpoints', `step-${String(numSteps).padStart(8, '0')}`));
     const base = path.resolve(root, options.model);
@@ -165,24 +165,26 @@ function figures(domain, method) {
   });
 }
 
-/** @param naive the figures of training without a guard: changes are also told as differences from it, seed by seed */
+/** @param naive the figures of training without a guard: changes are also told in percent of its changes, seed by seed */
 function summary(domain, method, naive) {
   const all = figures(domain, method);
   const pairs = all.flatMap((one, i) => (one && naive[i] ? [[one, naive[i]]] : []));
   if (pairs.length === 0) return undefined;
   const of = (key) => pairs.map(([one]) => one[key]);
-  const less = (key) => pairs.map(([one, other]) => one[key] - other[key]);
+  const percent = (key) => pairs.map(([one, other]) => (100 * one[key]) / other[key]);
   return {
     ...{ domain, method, label: METHODS[method].label, seeds: pairs.length },
     ...{
       gain: -mean(of('domain')),
       gainError: standardError(of('domain')),
-      gainPairedError: standardError(less('domain')),
+      gainPercent: mean(percent('domain')),
+      gainPercentError: standardError(percent('domain')),
     },
     ...{
       loss: mean(of('general')),
       lossError: standardError(of('general')),
-      lossPairedError: standardError(less('general')),
+      lossPercent: mean(percent('general')),
+      lossPercentError: standardError(percent('general')),
     },
     // The machine may have had other work beside one of the runs.
     ...{ tokensPerSecond: Math.max(...of('tokensPerSecond')), peakRssBytes: Math.max(...of('peakRssBytes')) },
@@ -192,50 +194,58 @@ function summary(domain, method, naive) {
 const signed = (value, error) => `${value.toFixed(4)}${error === undefined ? '' : ` ± ${error.toFixed(4)}`}`;
 
 function print(domain, rows) {
-  const naive = rows.find(({ method }) => method === 'none');
   console.log(`\n## ${domain}\n`);
   console.log(
     '| method | domain gain, bits per byte | general loss | gain, % of none | loss, % of none | tokens/s | memory, GiB |',
   );
   console.log('|---|---:|---:|---:|---:|---:|---:|');
   for (const row of rows) {
-    const share = (key) => (naive ? (100 * row[key]) / naive[key] : Number.NaN).toFixed(0);
+    const share = (key) => {
+      const error = row[`${key}PercentError`];
+      return `${row[`${key}Percent`].toFixed(0)}${error ? ` ± ${error.toFixed(0)}` : ''}`;
+    };
     console.log(
       `| ${row.label} | ${signed(row.gain, row.gainError)} | ${signed(row.loss, row.lossError)} | ${share('gain')} | ${share('loss')} | ${Math.round(row.tokensPerSecond)} | ${(row.peakRssBytes / 2 ** 30).toFixed(2)} |`,
     );
   }
 }
 
-/** Domain gain over general loss, with standard errors, the front of what no other method beats on both, and the way of the LR. */
-function picture(title, rows) {
-  const point = ({ loss, gain }) => ({ x: loss, y: gain });
-  const arms = ({ loss, gain, lossError = 0, gainError = 0 }) => [
-    [
-      { x: loss - lossError, y: gain },
-      { x: loss + lossError, y: gain },
-    ],
-    [
-      { x: loss, y: gain - gainError },
-      { x: loss, y: gain + gainError },
-    ],
+/** Beyond so much of the loss without a guard a method is named below the picture, which it would leave little of. */
+const MAX_LOSS_PERCENT = 125;
+
+/**
+ * Domain gain over general loss, both in percent of training without a guard, of the same seed, with standard errors,
+ * the front of what no other method beats on both, and the way of the LR.
+ */
+function picture(title, all) {
+  const percent = (row, key) => ({ value: row[`${key}Percent`], error: row[`${key}PercentError`] ?? 0 });
+  const placed = all.map((row) => ({ ...row, x: percent(row, 'loss'), y: percent(row, 'gain') }));
+  const rows = placed.filter(({ x }) => x.value <= MAX_LOSS_PERCENT);
+  const outside = placed.filter((row) => !rows.includes(row));
+  const point = ({ x, y }) => ({ x: x.value, y: y.value });
+  const arms = ({ x, y }) => [
+    [-1, 1].map((side) => ({ x: x.value + side * x.error, y: y.value })),
+    [-1, 1].map((side) => ({ x: x.value, y: y.value + side * y.error })),
   ];
+  const byX = (a, b) => a.x - b.x;
   const byLr = rows
     .filter(({ method }) => METHODS[method].isLr)
     .map(point)
-    .sort((a, b) => a.x - b.x);
+    .sort(byX);
   const unbeaten = paretoFront(rows.map(({ label, loss, gain }) => ({ label, domain: -gain, general: loss })));
   const front = rows
     .filter(({ label }) => unbeaten.has(label))
     .map(point)
-    .sort((a, b) => a.x - b.x);
-  const [width, height] = [1000, 640];
+    .sort(byX);
+  const named = outside.map((row) => `${row.label} (${Math.round(row.x.value)}, ${Math.round(row.y.value)})`);
+  const [width, height] = [1100, 760];
   const chart = lineChart({
     id: 'front',
     description: `${title}: domain gain against general loss by method`,
-    xLabel: 'general text: loss, bits per byte (left is better); bars: standard errors over seeds',
-    yLabel: 'domain: gain, bits per byte (up is better)',
+    xLabel: `loss on general text, percent of that without a guard (left is better)${named.length > 0 ? `; outside: ${named.join(', ')}` : ''}`,
+    yLabel: 'gain on the domain, percent of that without a guard (up is better)',
     series: [
-      { label: '', color: 6, points: [{ x: 0, y: 0 }, ...byLr], expected: true },
+      { label: '', color: 6, points: byLr, expected: true },
       { label: '', color: 6, points: front },
       ...rows.flatMap((row) => arms(row).map((points) => ({ label: '', color: METHODS[row.method].color, points }))),
       ...rows.map((row) => ({ label: row.label, color: METHODS[row.method].color, points: [point(row)], dots: true })),
