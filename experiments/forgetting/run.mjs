@@ -17,6 +17,7 @@ const USAGE = `Usage: node experiments/forgetting/run.mjs [options]
   --seeds N         runs of each (default: 3)
   --steps N         of 2048 tokens (default: 36)
   --peak-lr X       default: 5e-4; adapters have ten times as much
+  --fisher N        sequences that EWC measures on (default: the tool's)
   --folder PATH     where the runs go (default: runs/forgetting)
   --read            train nothing: only read the runs that lie in the folder
   --save NAME       writes NAME.json and a picture a domain beside this script
@@ -31,6 +32,7 @@ const { values: options } = parseArgs({
     seeds: { type: 'string', default: '3' },
     steps: { type: 'string', default: '36' },
     'peak-lr': { type: 'string', default: '5e-4' },
+    fisher: { type: 'string' },
     folder: { type: 'string', default: 'runs/forgetting' },
     read: { type: 'boolean', default: false },
     save: { type: 'string' },
@@ -56,7 +58,14 @@ const DOMAINS = {
 /** Trains one run with the real command, unless it exists, and reads it; undefined where there is none. */
 function runOf(domain, method, seed) {
   const name = `${domain}-${method}-${seed}`;
-  const { phases = [{ blend: { domain: 1 } }], lrFactor = 1, corpora, training, ...more } = METHODS[method].config;
+  const {
+    phases = [{ blend: { domain: 1 } }],
+    lrFactor = 1,
+    corpora,
+    training,
+    guard,
+    ...more
+  } = METHODS[method].config;
   const config = {
     name,
     model: path.resolve(root, options.model),
@@ -78,6 +87,10 @@ function runOf(domain, method, seed) {
     alarms: false,
     checkpoints: { every: 10_000, keep: 1 },
     output: folder,
+    ...(guard && {
+      guard:
+        guard.ewc && options.fisher ? { ...guard, ewc: { ...guard.ewc, sequences: Number(options.fisher) } } : guard,
+    }),
     ...more,
   };
   const existing = () => {
