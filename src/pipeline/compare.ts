@@ -80,6 +80,6 @@ function headlineOf(rows: readonly ComparisonRow[], front: Set<string>): string 
     ? `${least('domain')} ended lowest on both domain and general text.`
     : `${least('domain')} ended lowest on the domain, ${least('general')} on general text.`;
   return beaten.length > 0 && !both
-    ? `${sentence} Another model is as good on both and better on one: ${beaten.join(', ')}.`
+    ? `${sentence} Worse than another model on one of the two and no better on the other: ${beaten.join(', ')}.`
     : sentence;
 }

@@ -25,7 +25,7 @@ describe('continuo compare', () => {
     const { code, out } = await runInProcess(['compare', careful, naive, idle]);
     expect(code).toBe(0);
     expect(out).toContain(
-      'naive ended lowest on the domain, careful on general text. Another model is as good on both and better on one: idle.',
+      'naive ended lowest on the domain, careful on general text. Worse than another model on one of the two and no better on the other: idle.',
     );
     const line = (start: RegExp) => out.split('\n').find((text) => start.test(text)) ?? '';
     expect(line(/^careful /)).toMatch(/1\.3100 +-19\.14 % +1\.1070 +\+0\.64 %.* yes$/);
