@@ -10,19 +10,19 @@ const USAGE = `Usage: node experiments/alarms/run.mjs [options]
 
   --folder PATH    where the runs go (default: runs/alarms)
   --threads N      of the engine (default: all cores)
-  --steps N        of a run (default: 60)
+  --steps N        of a run (default: 40)
   --tokens N       of a step (default: 2048)
   --healthy N      healthy runs (default: 10)
   --seeds N        of the runs without general text (default: 3)
   --read           train nothing: only read the runs that lie in the folder
 
-Needs a build (npm run build). About 25 minutes on 2 idle cores.`;
+Needs a build (npm run build). About 20 minutes on 2 idle cores.`;
 
 const { values: options } = parseArgs({
   options: {
     folder: { type: 'string', default: 'runs/alarms' },
     threads: { type: 'string' },
-    steps: { type: 'string', default: '60' },
+    steps: { type: 'string', default: '40' },
     tokens: { type: 'string', default: '2048' },
     healthy: { type: 'string', default: '10' },
     seeds: { type: 'string', default: '3' },
