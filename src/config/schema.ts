@@ -50,13 +50,24 @@ const generated = map({
 
 const paths = 'a path, a glob such as "docs/**/*.md", or a list of them';
 
+/** Of corpora without steps of cleaning, by what else chooses between branches: there may be thousands, and a schema takes a millisecond. */
+const plainCorpora = new Map<string, ReturnType<typeof makeCorpus>>();
+
 function corpus(value: unknown) {
   const { path, clean, generated: written } = (value ?? {}) as { path?: unknown; clean?: unknown; generated?: unknown };
-  const isList = Array.isArray(path);
+  const branch = { isList: Array.isArray(path), isWritten: written !== undefined };
+  if (clean !== undefined) return makeCorpus(branch, clean);
+  const key = JSON.stringify(branch);
+  const schema = plainCorpora.get(key) ?? makeCorpus(branch, clean);
+  plainCorpora.set(key, schema);
+  return schema;
+}
+
+function makeCorpus({ isList, isWritten }: { isList: boolean; isWritten: boolean }, clean: unknown) {
   const given = isList ? z.array(text(paths)).min(1, { error: paths }) : text(paths);
   return map(
     {
-      path: written === undefined ? given : given.optional(),
+      path: isWritten ? given.optional() : given,
       generated: generated.optional(),
       role: oneOf(['domain', 'general', 'instruction', 'evaluation']),
       limit: count('tokens').optional(),

@@ -27,6 +27,7 @@ const NAMES = [
   'mix',
   'lint',
   'run',
+  'launch',
   'train',
   'eval',
   'probes',

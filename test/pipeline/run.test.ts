@@ -167,7 +167,6 @@ test('settings changed before the first checkpoint: what was measured is moved a
   expect(fs.readdirSync(path.join(p.runFolder, 'evals'))).toEqual([
     ...names.map((name) => `documents-${name}`),
     ...names,
-    ...names.map((name) => `writing-${name}`),
   ]);
   expect(fs.readdirSync(path.join(p.root, 'runs')).filter((name) => name.startsWith('tiny.before-'))).toHaveLength(1);
 });
