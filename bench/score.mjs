@@ -1,12 +1,10 @@
 // Batched scoring (evaluation on held-out text) beside the training step of the same model and batch: a forward pass is a third of a step's
 // floating-point operations, so scoring should run at three times the step's tokens/s or more.
-import * as fs from 'node:fs';
 import * as os from 'node:os';
-import * as path from 'node:path';
 import { gib, peakOf, printTable, provenance, round, saveRecord } from './lib/machine.mjs';
-import { MODEL_NAMES, modelFolder, modelNamed } from './lib/models.mjs';
+import { MODEL_NAMES, modelNamed } from './lib/models.mjs';
 import { readOptions } from './lib/options.mjs';
-import { runStep, writeTokens } from './lib/step.mjs';
+import { trainingSteps } from './lib/step.mjs';
 
 const USAGE = `Usage: npm run bench -- score [options]
 
@@ -28,33 +26,13 @@ const options = readOptions(USAGE, {
   seconds: '15',
   threads: String(os.availableParallelism()),
 });
-const seqLen = Number(options.seq);
-const batch = Math.max(1, Math.floor(Number(options.tokens) / seqLen));
-const rows = batch * seqLen;
-const temporary = fs.mkdtempSync(path.join(os.tmpdir(), 'continuo-bench-'));
-process.on('exit', () => fs.rmSync(temporary, { recursive: true, force: true }));
-
 const results = options.models.split(',').map((name) => {
   const model = modelNamed(name);
-  const tokensFile = path.join(temporary, 'tokens.json');
-  writeTokens(tokensFile, model.vocab, batch, seqLen);
-  const run = (work) =>
-    runStep({
-      folder: modelFolder(model),
-      tokensFile,
-      precision: 'bf16',
-      threads: Number(options.threads),
-      batch,
-      seqLen,
-      checkLength: Math.min(seqLen, 256),
-      work,
-      steps: 1000,
-      seconds: Number(options.seconds),
-    });
-  const [forward, step] = [run('forward'), run('train')];
+  const { run, seqLen, batch } = trainingSteps(name, options);
+  const [forward, step] = [run({ work: 'forward' }), run()];
   if (!(Math.abs(forward.first.loss - step.first.loss) <= TOLERANCE * step.first.loss))
     throw new Error(`${name}: scoring's loss ${forward.first.loss}, the step's ${step.first.loss}`);
-  const [scoring, training] = [forward, step].map(({ seconds }) => rows / Math.min(...seconds));
+  const [scoring, training] = [forward, step].map(({ tokensPerSecond }) => tokensPerSecond);
   const peak = Math.max(peakOf(forward.peak), peakOf(step.peak));
   return {
     model: name,

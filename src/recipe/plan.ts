@@ -411,13 +411,13 @@ function designOf({ config, model, shift }: PlanInputs, corpora: readonly BlendC
   return { ...made, phases };
 }
 
-/** "lowest domain, at most 2 % of general lost" */
 function engineOf({ engine }: Config): Pick<Plan, 'engine'> {
   if (engine.name === 'native') return {};
   const { name, gpus, nodes } = engine;
   return { engine: { name, gpus, ...(nodes > 1 && { nodes }) } };
 }
 
+/** "lowest domain, at most 2 % of general lost" */
 function describeBest({ of, within }: BestRule): string {
   const guards = Object.entries(within).map(([name, percent]) => `at most ${percent} % of ${name} lost`);
   return [`best ${of}`, ...guards].join(', ');

@@ -372,7 +372,6 @@ function phaseMarks(run: Run): { x: number; label: string }[] {
   return phases.filter((phase) => phase.firstStep > 0).map((phase) => ({ x: phase.firstStep, label: phase.name }));
 }
 
-/** Where alarms of these names sounded; in the first of several at one place the others are named. */
 /** Where an alarm lowered it. */
 function lrMarks(run: Run): { x: number; label: string }[] {
   return run.events.flatMap(({ type, step, lrFactor }) =>
@@ -382,6 +381,7 @@ function lrMarks(run: Run): { x: number; label: string }[] {
   );
 }
 
+/** Where alarms of these names sounded; in the first of several at one place the others are named. */
 function alarmMarks(run: Run, names: readonly AlarmName[] = []): { x: number; label: string }[] {
   const at = new Map<number, string[]>();
   for (const { type, step, alarm, subject } of run.events) {

@@ -1,13 +1,11 @@
 // Kubernetes: a TrainJob of Kubeflow Trainer v2 (2.2 or newer, whose runtimePatches carry the volumes), or an indexed Job behind a headless
 // Service, which needs no operator. A pod a machine, in it torchrun.
-import * as path from 'node:path';
 import { ConfigError } from '../../base/errors.ts';
 import type { KubernetesOptions } from '../../config/index.ts';
-import { CHECK_OF_STORAGE, exports, plainName, quote, sizeOf, workerCommand } from './script.ts';
-import { type Rendezvous, SHUTDOWN_SECONDS } from './torchrun.ts';
+import { isOnVolume, machineScript, plainName, quote, sizeOf } from './script.ts';
+import { MAX_RESTARTS, meeting, SHUTDOWN_SECONDS } from './torchrun.ts';
 import { type BatchLaunch, type LaunchJob, launchFolder } from './types.ts';
 
-const MAX_RESTARTS = 3;
 /** Pods of a job get suffixes, and a name of 63 characters at most. */
 const NAME_LENGTH = 40;
 const PORT = 29_500;
@@ -45,9 +43,7 @@ export function kubernetesLaunch(job: LaunchJob, options: KubernetesOptions): Ba
 }
 
 function checkVolumes({ runFolder, needs = [] }: LaunchJob, volumes: Record<string, string>): void {
-  const outside = [runFolder, ...needs].filter(
-    (one) => !Object.keys(volumes).some((folder) => !path.posix.relative(folder, one).startsWith('..')),
-  );
+  const outside = [runFolder, ...needs].filter((one) => !isOnVolume(one, volumes));
   if (outside.length > 0)
     throw new ConfigError(
       `engine.torch.launch.kubernetes.volumes: no volume holds ${outside.join(', ')}. The pods need them at the same paths as here: let output, CONTINUO_CACHE and the model lie on a volume, and give the claim by its folder, such as { /data: training-data }.`,
@@ -59,18 +55,6 @@ const json = (value: unknown) => JSON.stringify(value);
 
 function indent(lines: readonly string[], by: number): string {
   return lines.map((line) => (line === '' ? '' : ' '.repeat(by) + line)).join('\n');
-}
-
-function script(job: LaunchJob, endpoint: string, id: string): string[] {
-  const rendezvous: Rendezvous =
-    job.nodes === 1 ? { kind: 'alone' } : { kind: 'c10d', endpoint, id, maxRestarts: MAX_RESTARTS };
-  return [
-    `run=${quote(job.runFolder)}`,
-    ...exports(job),
-    ...job.launch.setup,
-    CHECK_OF_STORAGE,
-    ...`exec ${workerCommand(job, rendezvous)}`.split('\n'),
-  ];
 }
 
 function resources({ gpus }: LaunchJob, { cpus, memory, gpuResource }: KubernetesOptions): string[] {
@@ -137,7 +121,7 @@ ${indent(resources(job, options), 6)}
     args:
       # Kubeflow sets PET_MASTER_ADDR and PET_MASTER_PORT: the first pod, where all of them meet.
       - |
-${indent(script(job, '"$PET_MASTER_ADDR:$PET_MASTER_PORT"', name), 8)}
+${indent(machineScript(job, meeting(job.nodes, '"$PET_MASTER_ADDR:$PET_MASTER_PORT"', name)), 8)}
   runtimePatches:
     - manager: continuo.dev/launch
       trainingRuntimeSpec:
@@ -198,7 +182,7 @@ ${indent(resources(job, options), 12)}
           command: ["/bin/bash", "-c"]
           args:
             - |
-${indent(script(job, `${name}-0.${name}:${PORT}`, name), 14)}
+${indent(machineScript(job, meeting(job.nodes, `${name}-0.${name}:${PORT}`, name)), 14)}
 ${indent(mounts(volumes), 10)}
 ${indent(volumesOf(volumes), 6)}
 `;

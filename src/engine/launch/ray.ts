@@ -1,19 +1,15 @@
 // Ray: a job of its job submission, whose program asks the cluster for a machine's share of each node and starts torchrun there.
 import type { RayOptions } from '../../config/index.ts';
 import { exports, quote, sizeOf, workerCommand } from './script.ts';
+import { meeting } from './torchrun.ts';
 import { type BatchLaunch, type LaunchJob, launchFolder } from './types.ts';
-
-const MAX_RESTARTS = 3;
 
 export function rayLaunch(job: LaunchJob, options: RayOptions): BatchLaunch {
   const { nodes, gpus, python, runFolder, launch } = job;
   const { address, cpus, pip } = options;
   const environment = JSON.stringify({ ...(pip.length > 0 && { pip }) });
   // The program that the cluster runs says where the machines meet.
-  const rendezvous =
-    nodes === 1
-      ? ({ kind: 'alone' } as const)
-      : ({ kind: 'c10d', endpoint: '"$RENDEZVOUS"', id: '"$RENDEZVOUS_ID"', maxRestarts: MAX_RESTARTS } as const);
+  const rendezvous = meeting(nodes, '"$RENDEZVOUS"', '"$RENDEZVOUS_ID"');
   const text = `#!/bin/bash
 # Continuo, run ${job.name}: ${sizeOf(job)}, on a Ray cluster. bash THIS_FILE submits it.
 # Every machine needs the run folder, and the model and shards that its job names, at the same paths.

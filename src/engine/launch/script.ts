@@ -1,4 +1,5 @@
 // Pieces of generated bash.
+import * as path from 'node:path';
 import { type Rendezvous, torchrunArgs } from './torchrun.ts';
 import type { LaunchJob } from './types.ts';
 
@@ -29,6 +30,23 @@ export function exports({ launch }: LaunchJob): string[] {
     'export PYTHONPATH="$run/launch/worker" PYTHONDONTWRITEBYTECODE=1',
     ...Object.entries(launch.env).map(([name, value]) => `export ${name}=${quote(value)}`),
   ];
+}
+
+/** What a machine does that has only the lines given to it. @param before further lines, right before torchrun */
+export function machineScript(job: LaunchJob, rendezvous: Rendezvous, before: readonly string[] = []): string[] {
+  return [
+    `run=${quote(job.runFolder)}`,
+    ...exports(job),
+    ...job.launch.setup,
+    CHECK_OF_STORAGE,
+    ...before,
+    ...`exec ${workerCommand(job, rendezvous)}`.split('\n'),
+  ];
+}
+
+/** Whether one of these volumes, by the folders that they are mounted at, holds the file or folder. */
+export function isOnVolume(one: string, volumes: Readonly<Record<string, string>>): boolean {
+  return Object.keys(volumes).some((folder) => !path.posix.relative(folder, one).startsWith('..'));
 }
 
 /** Ends a machine that does not see the job, with the reason. `run` is the run folder. */

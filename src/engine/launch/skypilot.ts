@@ -1,13 +1,11 @@
 // SkyPilot: a task on machines of a cloud. They share no disk with this one: the job goes there with the task, and the run folder comes back
 // over ssh.
-import * as path from 'node:path';
 import { ConfigError } from '../../base/errors.ts';
 import type { SkypilotOptions } from '../../config/index.ts';
-import { CHECK_OF_STORAGE, exports, plainName, quote, sizeOf, workerCommand } from './script.ts';
-import type { Rendezvous } from './torchrun.ts';
+import { isOnVolume, machineScript, plainName, quote, sizeOf } from './script.ts';
+import { meeting } from './torchrun.ts';
 import { type BatchLaunch, type LaunchJob, launchFolder } from './types.ts';
 
-const MAX_RESTARTS = 3;
 const PORT = 29_500;
 /** Minutes after which machines that do nothing are given back; the run folder is fetched before. */
 const IDLE_MINUTES = 30;
@@ -15,10 +13,7 @@ const IDLE_MINUTES = 30;
 /** @throws ConfigError where several machines have no volume for the run folder in common */
 export function skypilotLaunch(job: LaunchJob, options: SkypilotOptions): BatchLaunch {
   const { runFolder, nodes } = job;
-  const isShared = Object.keys(options.volumes).some(
-    (folder) => !path.posix.relative(folder, runFolder).startsWith('..'),
-  );
-  if (nodes > 1 && !isShared)
+  if (nodes > 1 && !isOnVolume(runFolder, options.volumes))
     throw new ConfigError(
       `engine.torch.launch.skypilot.volumes: ${nodes} machines write one checkpoint together, and no volume holds the run folder ${runFolder}. Give a volume of SkyPilot by its folder, such as { /data: my-volume }, and let output lie in it; or take nodes: 1.`,
     );
@@ -54,7 +49,7 @@ export function skypilotLaunch(job: LaunchJob, options: SkypilotOptions): BatchL
 const json = (value: unknown) => JSON.stringify(value);
 
 function task(job: LaunchJob, options: SkypilotOptions): string {
-  const { nodes, runFolder, needs = [], launch } = job;
+  const { nodes, runFolder, needs = [] } = job;
   const { accelerators, infra, spot, cpus, memory, image, volumes } = options;
   const resources = Object.entries({
     infra,
@@ -64,19 +59,9 @@ function task(job: LaunchJob, options: SkypilotOptions): string {
     image_id: image,
     ...(spot && { use_spot: true }),
   }).filter(([, value]) => value !== undefined);
-  const rendezvous: Rendezvous =
-    nodes === 1
-      ? { kind: 'alone' }
-      : { kind: 'c10d', endpoint: `"$head:${PORT}"`, id: '"$SKYPILOT_TASK_ID"', maxRestarts: MAX_RESTARTS };
+  const rendezvous = meeting(nodes, `"$head:${PORT}"`, '"$SKYPILOT_TASK_ID"');
   const block = (lines: readonly string[]) => lines.map((line) => `  ${line}`).join('\n');
-  const run = [
-    `run=${quote(runFolder)}`,
-    ...exports(job),
-    ...launch.setup,
-    CHECK_OF_STORAGE,
-    ...(nodes === 1 ? [] : ['head=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)']),
-    ...`exec ${workerCommand(job, rendezvous)}`.split('\n'),
-  ];
+  const findHead = nodes === 1 ? [] : ['head=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)'];
   return `# Continuo, run ${job.name}: ${sizeOf(job)}, by SkyPilot. Submit it with sky launch, as it stands or edited.
 name: ${json(plainName(job.name, 30))}
 num_nodes: ${nodes}
@@ -87,6 +72,6 @@ ${block([runFolder, ...needs].map((one) => `${json(one)}: ${json(one)}`))}
 setup: |
 ${block([`${quote(job.python)} -m pip install --quiet --requirement ${quote(`${launchFolder(runFolder)}/requirements.txt`)}`])}
 run: |
-${block(run)}
+${block(machineScript(job, rendezvous, findHead))}
 `;
 }

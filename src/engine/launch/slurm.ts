@@ -1,10 +1,8 @@
 // Slurm: a batch script for sbatch. One task a machine is torchrun, which starts a process a GPU.
 import type { SlurmOptions } from '../../config/index.ts';
 import { CHECK_OF_STORAGE, exports, quote, sizeOf, workerCommand } from './script.ts';
+import { meeting } from './torchrun.ts';
 import { type BatchLaunch, type LaunchJob, launchFolder } from './types.ts';
-
-/** A crash inside the job is answered by torchrun; a lost machine, where Slurm requeues, by a new start. */
-const MAX_RESTARTS = 3;
 
 export function slurmLaunch(job: LaunchJob, options: SlurmOptions): BatchLaunch {
   const file = { name: 'job.sbatch', text: slurmScript(job, options) };
@@ -39,15 +37,7 @@ function slurmScript(job: LaunchJob, options: SlurmOptions): string {
     ['constraint', options.constraint],
   ];
   const sbatch = (option: string) => `#SBATCH ${option}`;
-  const rendezvous =
-    nodes === 1
-      ? ({ kind: 'alone' } as const)
-      : ({
-          kind: 'c10d',
-          endpoint: '"$head:$port"',
-          id: '"$SLURM_JOB_ID"',
-          maxRestarts: MAX_RESTARTS,
-        } as const);
+  const rendezvous = meeting(nodes, '"$head:$port"', '"$SLURM_JOB_ID"');
   return `${[
     '#!/bin/bash',
     `# Continuo, run ${job.name}: ${sizeOf(job)}. Submit it with sbatch, as it stands or edited.`,

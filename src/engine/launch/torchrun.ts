@@ -6,7 +6,15 @@ export type Rendezvous =
   /** Places are given, so that rank 0 is on the machine of place 0. */
   | { kind: 'static'; nodeRank: string; address: string; port: string }
   /** The machines agree among themselves, again after one was lost; the store is at the endpoint. */
-  | { kind: 'c10d'; endpoint: string; id: string; maxRestarts: number };
+  | { kind: 'c10d'; endpoint: string; id: string };
+
+/** Of a queue's machines: a crash inside the job is answered by torchrun, so many times; a lost machine by the queue. */
+export const MAX_RESTARTS = 3;
+
+/** How the machines of a queue meet. */
+export function meeting(nodes: number, endpoint: string, id: string): Rendezvous {
+  return nodes === 1 ? { kind: 'alone' } : { kind: 'c10d', endpoint, id };
+}
 
 export interface TorchrunOptions {
   /** Machines. */
@@ -24,7 +32,7 @@ export function torchrunArgs({ nodes, gpus, rendezvous }: TorchrunOptions): stri
   return [
     ...placeArgs(nodes, rendezvous),
     `--nproc-per-node=${gpus}`,
-    `--max-restarts=${rendezvous.kind === 'c10d' ? rendezvous.maxRestarts : 0}`,
+    `--max-restarts=${rendezvous.kind === 'c10d' ? MAX_RESTARTS : 0}`,
     `--shutdown-timeout=${SHUTDOWN_SECONDS}`,
   ];
 }
