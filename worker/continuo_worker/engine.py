@@ -35,7 +35,7 @@ from .evaluate import score_set
 from .job import Job, Sequence
 from .model import load_model
 from .penalty import Penalty
-from .protocol import EXIT_FINISHED, EXIT_STOPPED, Control, LineLog, send
+from .protocol import EXIT_FINISHED, EXIT_STOPPED, Control, LineLog, send, warn
 from .ranks import Ranks
 from .selection import TokenSelection
 
@@ -154,6 +154,10 @@ class Training:
             self.progress = restore_checkpoint(job, newest[1], self.model, self.optimizer, self.average)
         if job.data["evaluation"].get("samples"):
             self.event("warning", message="the engine torch writes no samples: the alarm `writing` hears nothing.")
+        for message in self.model.warnings:
+            self.event("warning", message=message)
+            if self.ranks.is_first:
+                warn(message)
         kind = "resume" if newest else "start"
         self.event(
             kind, step=self.progress.step, engine="torch", worldSize=self.ranks.world, machine=socket.gethostname()

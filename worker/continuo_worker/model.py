@@ -1,5 +1,7 @@
 """Any causal language model of transformers, sharded over the ranks (FSDP2), with attention that stays inside documents."""
 
+import contextlib
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -16,12 +18,10 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from .adapters import add_adapters, draw, is_of_adapter, read_adapters
+from .documents import look_at, told
 from .errors import ConfigError
 from .loss import TeacherRows, fused_cross_entropy
 from .ranks import Ranks
-
-# Configurations whose logits are scaled in a way of the model's own: there the model computes them itself, all at once.
-OWN_LOGITS = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
 
 
 class TrainedModel(nn.Module):
@@ -32,7 +32,14 @@ class TrainedModel(nn.Module):
         self.model = model
         config = model.config.get_text_config()
         self.softcap = getattr(config, "final_logit_softcapping", None)
-        self.scales_logits = any(getattr(config, key, None) not in (None, 1, 1.0) for key in OWN_LOGITS)
+        # Logits are more than the head's product: the model computes them itself, all at once. A model's own code may have no body to ask.
+        self.scales_logits = model.base_model is model
+        # Its masks have to be told where documents end.
+        self.tells_masks = False
+        takes = inspect.signature(model.forward).parameters
+        self.takes_positions = "position_ids" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
+        # What a look at it found that the user has to know.
+        self.warnings: list[str] = []
 
     def forward(
         self,
@@ -48,19 +55,23 @@ class TrainedModel(nn.Module):
         Returns sum(weights * losses), a teacher's divergences added, then the losses and the divergences, nats, f32 [batch * seq_len].
         `choose` makes weights of the losses. Without targets: the final hidden rows, [batch, seq_len, d].
         """
-        given = {"input_ids": inputs, "position_ids": positions, "use_cache": False}
         if targets is None or weights is None:
-            return self.model.base_model(**given).last_hidden_state
+            return self._read(self.model.base_model, inputs, positions).last_hidden_state
         targets, weights = targets.flatten(), weights.flatten()
         if self.scales_logits:
-            logits = self.model(**given).logits.float().flatten(0, 1)
+            logits = self._read(self.model, inputs, positions).logits.float().flatten(0, 1)
             losses = nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="none")
             return (losses * weights).sum(), losses.detach(), torch.zeros_like(losses)
-        hidden = self.model.base_model(**given).last_hidden_state.flatten(0, 1)
+        hidden = self._read(self.model.base_model, inputs, positions).last_hidden_state.flatten(0, 1)
         if choose is not None:
             with torch.no_grad():
                 weights = choose(fused_cross_entropy(hidden, *self.head(), targets, weights, self.softcap)[1])
         return fused_cross_entropy(hidden, *self.head(), targets, weights, self.softcap, teacher)
+
+    def _read(self, model: PreTrainedModel, inputs: torch.Tensor, positions: torch.Tensor) -> Any:
+        where = {"position_ids": positions} if self.takes_positions else {}
+        with told(positions if self.tells_masks else None):
+            return model(input_ids=inputs, use_cache=False, **where)
 
     def head(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The output matrix and its bias. Sharded ones are whole within a pass, and after one without gradients."""
@@ -86,10 +97,7 @@ def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool, dtype: torch.
     folder = job["model"]
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     _check(config, job, folder)
-    # PyTorch's own attention has no soft cap, and transformers would leave it out.
-    has_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-    attention = "flex_attention" if ranks.uses_gpu else "eager" if has_cap else "sdpa"
-    options = {"attn_implementation": attention, "dtype": dtype}
+    options = {"attn_implementation": _attention(config, ranks), "dtype": dtype}
     whole = None
     if ranks.is_first:
         whole = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False, **options)
@@ -108,11 +116,23 @@ def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool, dtype: torch.
     _without_dropout(model.model)
     if recompute:
         model.model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.warnings = look_at(model, job["precision"], ranks.device)
     model.train()
     if ranks.uses_gpu:
         for block in _blocks(model.model).values():
             block.compile()
     return model
+
+
+def _attention(config: Any, ranks: Ranks) -> str:
+    """The fastest that the model's code has."""
+    # PyTorch's own attention has no soft cap, and transformers would leave it out.
+    has_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    for name in ["flex_attention"] if ranks.uses_gpu else [] if has_cap else ["sdpa"]:
+        with contextlib.suppress(ValueError), torch.device("meta"):
+            AutoModelForCausalLM.from_config(config, attn_implementation=name)
+            return name
+    return "eager"
 
 
 def _check(config: Any, job: dict[str, Any], folder: str) -> None:
@@ -131,7 +151,14 @@ def _check(config: Any, job: dict[str, Any], folder: str) -> None:
 
 def _blocks(model: PreTrainedModel) -> dict[str, nn.Module]:
     names = set(model._no_split_modules or [])
-    return {name: m for name, m in model.named_modules() if type(m).__name__.removeprefix("FSDP") in names}
+    found = {name: m for name, m in model.named_modules() if type(m).__name__.removeprefix("FSDP") in names}
+    if not found:
+        # Some families do not say: the longest list of modules is that of the layers.
+        lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
+        name, layers = max(lists, key=lambda item: len(item[1]), default=("", nn.ModuleList()))
+        found = {f"{name}.{i}": layer for i, layer in enumerate(layers)}
+    # Some name parts of blocks as well.
+    return {name: m for name, m in found.items() if not any(name.startswith(f"{other}.") for other in found)}
 
 
 def _embeddings(model: PreTrainedModel) -> set[nn.Parameter]:
@@ -202,8 +229,10 @@ def _without_dropout(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for name, value in vars(module).items():
+            # attention_dropout, layerdrop, resid_pdrop, ...: families drop out in functions, too.
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def _freeze(model: PreTrainedModel, patterns: list[str], stored_name: Callable[[str], str]) -> None:

@@ -22,6 +22,11 @@ def send(message: dict[str, object]) -> None:
         os._exit(EXIT_STOPPED)
 
 
+def warn(message: str) -> None:
+    """Shown to the user where somebody reads along."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
 def speak_to(file: Path) -> bool:
     """Sends messages to the end of a file instead of stdout. False where torchrun starts this again after a fatal one, which would repeat."""
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and file.exists():
