@@ -16,6 +16,7 @@ const LAYERS = [
   'checkpoint',
   'nn',
   'surgery',
+  'export',
   'engine',
   'eval',
   'serve',

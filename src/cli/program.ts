@@ -15,6 +15,7 @@ import { evalDiffCommand } from './eval-diff.ts';
 import { evalLongCommand } from './eval-long.ts';
 import { evalLossCommand } from './eval-loss.ts';
 import { evalWritingCommand } from './eval-writing.ts';
+import { exportCommand } from './export.ts';
 import { generateCommand } from './generate.ts';
 import { initCommand } from './init.ts';
 import { inspectCommand } from './inspect.ts';
@@ -48,6 +49,7 @@ const COMMANDS = [
   lintCommand,
   runCommand,
   launchCommand,
+  exportCommand,
   trainCommand,
   evalCommand,
   probesCommand,

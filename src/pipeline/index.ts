@@ -12,6 +12,7 @@ export { type CompareResult, compare } from './compare.ts';
 export { type CleanRequest, type CleanResult, cleanData, plotCleaning } from './corpora.ts';
 export { type DemoOptions, type DemoResult, type DemoSummary, demo } from './demo.ts';
 export { type EvalTable, type EvaluateRequest, evaluate } from './evaluate.ts';
+export { type ExportResult, exportRun } from './export.ts';
 export { type GenerateRequest, type GenerateResult, generate } from './generate.ts';
 export {
   type KnowRequest,

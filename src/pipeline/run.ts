@@ -114,26 +114,9 @@ const RECORDS = ['metrics.jsonl', 'events.jsonl', 'evals'];
  * begun), else the new one, unless training has begun with the old.
  */
 async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise<{ value: Plan; reused: boolean }> {
-  const { config, runFolder, plan, facts, corpora, model, reference } = prepared;
-  const { corpora: listed, file: _file, folder: _folder, output: _output, ...given } = config;
-  // Neither changes a bit of the result: a run may go on with another number of threads, or in less memory.
-  // Nor do alarms, until one acts; and whoever is told by one may want to set others before going on.
-  const training = { ...given.training, threads: undefined, recompute: undefined };
-  // Nor does the number of ranks, but for the order of sums; a run goes on with others, or elsewhere.
-  const asked = { ...given, training, alarms: undefined, engine: { name: given.engine.name } };
-  const inputs = fingerprint({
-    asked,
-    roles: listed.map(({ name, role, weight }) => ({ name, role, weight })),
-    facts,
-    weights: modelDigest(model),
-    ...(reference !== undefined && { reference: modelDigest(reference) }),
-    ...(plan.lora?.from && { adapter: modelDigest(plan.lora.from) }),
-    corpora: corpora.map((c) => c.manifest.fingerprint),
-    // What probes found is an input like a setting, where the file asks for it.
-    ...(config.recipe.asksFound && { probes: prepared.plan.probes }),
-  });
-  const inputsFile = path.join(runFolder, 'inputs.json');
-  const planFile = path.join(runFolder, 'plan.json');
+  const { config, runFolder, plan } = prepared;
+  const inputs = inputsOf(prepared);
+  const { inputsFile, planFile } = planFiles(runFolder);
   if (fs.existsSync(inputsFile) && fs.existsSync(planFile)) {
     const before = readJson<{ fingerprint: string }>(inputsFile).fingerprint;
     if (before === inputs) return { value: withCurrent(planFile, plan), reused: true };
@@ -152,6 +135,40 @@ async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise
   return { value: plan, reused: false };
 }
 
+const planFiles = (runFolder: string) => ({
+  inputsFile: path.join(runFolder, 'inputs.json'),
+  planFile: path.join(runFolder, 'plan.json'),
+});
+
+/** The plan in the run's folder, where it was made from the same. */
+export function keptPlan(prepared: Prepared): Plan | undefined {
+  const { inputsFile, planFile } = planFiles(prepared.runFolder);
+  if (!fs.existsSync(inputsFile) || !fs.existsSync(planFile)) return undefined;
+  const isSame = readJson<{ fingerprint: string }>(inputsFile).fingerprint === inputsOf(prepared);
+  return isSame ? readJson<Plan>(planFile) : undefined;
+}
+
+/** Fingerprint of all that a plan is made from. */
+function inputsOf({ config, plan, facts, corpora, model, reference }: Prepared): string {
+  const { corpora: listed, file: _file, folder: _folder, output: _output, ...given } = config;
+  // Neither changes a bit of the result: a run may go on with another number of threads, or in less memory.
+  // Nor do alarms, until one acts; and whoever is told by one may want to set others before going on.
+  const training = { ...given.training, threads: undefined, recompute: undefined };
+  // Nor does the number of ranks, but for the order of sums; a run goes on with others, or elsewhere.
+  const asked = { ...given, training, alarms: undefined, engine: { name: given.engine.name } };
+  return fingerprint({
+    asked,
+    roles: listed.map(({ name, role, weight }) => ({ name, role, weight })),
+    facts,
+    weights: modelDigest(model),
+    ...(reference !== undefined && { reference: modelDigest(reference) }),
+    ...(plan.lora?.from && { adapter: modelDigest(plan.lora.from) }),
+    corpora: corpora.map((c) => c.manifest.fingerprint),
+    // What probes found is an input like a setting, where the file asks for it.
+    ...(config.recipe.asksFound && { probes: plan.probes }),
+  });
+}
+
 /** What a run is watched for, and where it runs, may change while it goes on. */
 function withCurrent(planFile: string, { alarms, engine }: Plan): Plan {
   const { alarms: alarmsBefore, engine: engineBefore, ...kept } = readJson<Plan>(planFile);
@@ -168,7 +185,7 @@ export function refuseErrors(plan: Plan, strict = false): void {
 }
 
 /** What `continuo plan` shows of the checks, before the hours are spent. */
-function sayChecks({ numSteps, tokensPerStep, expected, warnings }: Plan, { log }: PipelineOptions): void {
+export function sayChecks({ numSteps, tokensPerStep, expected, warnings }: Plan, { log }: PipelineOptions): void {
   const time = expected.seconds ? `, about ${formatSeconds(expected.seconds)}` : '';
   log?.(`${numSteps} steps of ${formatCount(tokensPerStep)} tokens${time}; \`continuo plan\` gives the reasons.`);
   for (const { severity, message, evidence, fix } of warnings) log?.(`${severity}: ${message} (${evidence}) ${fix}`);

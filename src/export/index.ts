@@ -1,0 +1,79 @@
+// The export layer's door: a compiled job as a folder that another framework trains from.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { ConfigError } from '../base/errors.ts';
+import { readJson, writeFileAtomic, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
+import { packageVersion } from '../base/package.ts';
+import { readmeOf } from './readme.ts';
+import { missingEverywhere, missingWarnings, refuseUndecided } from './refuse.ts';
+import { trl } from './trl.ts';
+import type { Exported, Exporter, ExportSource, Framework } from './types.ts';
+
+export { type Carried, type Exported, type ExportSource, FRAMEWORKS, type Framework } from './types.ts';
+
+const EXPORTERS: Record<Framework, Exporter> = { trl };
+const RECORD = 'export.json';
+
+interface ExportRecord {
+  continuo: string;
+  framework: Framework;
+  name: string;
+  job: string;
+  /** All files, relative to the folder, this one left out. */
+  files: string[];
+}
+
+/**
+ * Writes the folder, which is whole or absent afterwards. One that was there is replaced only if nothing but an export is in it.
+ * @throws ConfigError for a plan that the framework cannot follow, and for a folder that holds something else
+ */
+export async function exportJob(framework: Framework, source: ExportSource): Promise<Exported> {
+  const { folder, plan, job } = source;
+  refuseUndecided(source);
+  EXPORTERS[framework].check(source);
+  refuseForeign(folder);
+  let exported: Exported | undefined;
+  await writeFolderAtomic(folder, async (temporary) => {
+    const written = await EXPORTERS[framework].write(source, temporary);
+    exported = {
+      ...written,
+      carried: [...written.carried, ...missingEverywhere(plan)],
+      warnings: [...missingWarnings(plan), ...written.warnings],
+    };
+    writeFileAtomic(path.join(temporary, 'README.md'), readmeOf(source, exported));
+    const record: ExportRecord = {
+      continuo: packageVersion(),
+      framework,
+      name: plan.name,
+      job: job.job.fingerprint,
+      files: filesIn(temporary),
+    };
+    writeJsonAtomic(path.join(temporary, RECORD), record);
+  });
+  return exported!;
+}
+
+/** Nobody's work is replaced: neither another folder, nor checkpoints that were trained inside an exported one. */
+export function refuseForeign(folder: string): void {
+  if (!fs.existsSync(folder)) return;
+  if (!fs.statSync(folder).isDirectory()) throw new ConfigError(`${folder}: is a file, expected a folder or nothing.`);
+  const found = filesIn(folder);
+  if (found.length === 0) return;
+  if (!found.includes(RECORD))
+    throw new ConfigError(`${folder}: holds something else than an export (${found[0]}). Choose another folder.`);
+  const { files = [] } = readJson<Partial<ExportRecord>>(path.join(folder, RECORD));
+  const ours = new Set([...files, RECORD]);
+  const foreign = found.find((file) => !ours.has(file) && !file.includes('__pycache__'));
+  if (foreign !== undefined)
+    throw new ConfigError(
+      `${folder}: besides an export it holds ${foreign}, which would be lost. Choose another folder, or move that away.`,
+    );
+}
+
+function filesIn(folder: string): string[] {
+  return fs
+    .readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
+    .sort();
+}

@@ -1,0 +1,23 @@
+// Pieces of the Python and YAML that several writers generate.
+import * as path from 'node:path';
+import { writeFileAtomic } from '../base/files.ts';
+import type { JobReader } from '../shards/index.ts';
+
+/** A string as Python, JSON and YAML alike read it. */
+export const quoted = (text: string): string => JSON.stringify(text);
+
+/** A number as Python and YAML 1.1 read it: 1e-8 would be a string to the latter. */
+export function decimal(value: number): string {
+  const text = String(value);
+  return /^-?\d+e/.test(text) ? text.replace('e', '.0e') : text;
+}
+
+/** What a step is trained at, as raw numbers; docs/formats-data.md, schedule.f32. */
+export function writeLrs(folder: string, name: string, job: JobReader): void {
+  const lrs = Float32Array.from({ length: job.job.numSteps }, (_, step) => job.lrAt(step));
+  const bytes = Buffer.alloc(4 * lrs.length);
+  lrs.forEach((lr, step) => {
+    bytes.writeFloatLE(lr, 4 * step);
+  });
+  writeFileAtomic(path.join(folder, name), bytes);
+}
