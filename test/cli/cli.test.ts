@@ -28,6 +28,7 @@ const NAMES = [
   'lint',
   'run',
   'launch',
+  'export',
   'train',
   'eval',
   'probes',
