@@ -130,7 +130,8 @@ class Training:
         for name, parameter in self.model.trained().items():
             of_tables = settings.get("embeddingLrFactor", 1) if parameter in tables else 1
             factor = of_adapters if is_of_adapter(name) else of_tables
-            decay = settings["weightDecay"] if parameter.ndim > 1 else 0.0
+            # Biases of experts are stacked.
+            decay = settings["weightDecay"] if parameter.ndim > 1 and not name.endswith("bias") else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
         if not groups:
             raise ConfigError("training.freeze: all of the model's tensors are frozen, so nothing would be trained.")
@@ -303,6 +304,7 @@ class Training:
             "phase": job.phase_at(step)["name"],
             **(self.selection.take_means() if self.selection else {}),
             **(self.distillation.take_mean() if self.distillation else {}),
+            **({"experts": self.model.routing.take_summary(self.ranks, share)} if self.model.routing else {}),
             **({"deviceBytes": torch.cuda.memory_allocated()} if self.ranks.uses_gpu else {}),
         }
 

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from .adapters import add_adapters, draw, is_of_adapter, read_adapters
 from .documents import look_at, told
 from .errors import ConfigError
+from .experts import routing_of
 from .loss import TeacherRows, fused_cross_entropy
 from .ranks import Ranks
 
@@ -27,9 +28,10 @@ from .ranks import Ranks
 class TrainedModel(nn.Module):
     """A model whose output is its losses."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, job: dict[str, Any]) -> None:
         super().__init__()
         self.model = model
+        self.routing = routing_of(model, job)
         config = model.config.get_text_config()
         self.softcap = getattr(config, "final_logit_softcapping", None)
         # Logits are more than the head's product: the model computes them itself, all at once. A model's own code may have no body to ask.
@@ -52,26 +54,33 @@ class TrainedModel(nn.Module):
     ) -> Any:
         """
         All [batch, seq_len]; positions begin at 0 with each document, which is how transformers finds the documents' borders.
-        Returns sum(weights * losses), a teacher's divergences added, then the losses and the divergences, nats, f32 [batch * seq_len].
+        Returns sum(weights * losses), a teacher's divergences and what routers cost added, then the losses and the divergences, nats, f32 [batch * seq_len].
         `choose` makes weights of the losses. Without targets: the final hidden rows, [batch, seq_len, d].
         """
         if targets is None or weights is None:
             return self._read(self.model.base_model, inputs, positions).last_hidden_state
+        routes = self.routing is not None and torch.is_grad_enabled()
+        read = self._read(self.model if self.scales_logits else self.model.base_model, inputs, positions, routes)
+        added = self.routing.add(read.router_logits, targets, weights) if routes else 0.0
         targets, weights = targets.flatten(), weights.flatten()
         if self.scales_logits:
-            logits = self._read(self.model, inputs, positions).logits.float().flatten(0, 1)
-            losses = nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="none")
-            return (losses * weights).sum(), losses.detach(), torch.zeros_like(losses)
-        hidden = self._read(self.model.base_model, inputs, positions).last_hidden_state.flatten(0, 1)
+            losses = nn.functional.cross_entropy(
+                read.logits.float().flatten(0, 1), targets, ignore_index=-1, reduction="none"
+            )
+            return (losses * weights).sum() + added, losses.detach(), torch.zeros_like(losses)
+        hidden = read.last_hidden_state.flatten(0, 1)
         if choose is not None:
             with torch.no_grad():
                 weights = choose(fused_cross_entropy(hidden, *self.head(), targets, weights, self.softcap)[1])
-        return fused_cross_entropy(hidden, *self.head(), targets, weights, self.softcap, teacher)
+        total, losses, divergences = fused_cross_entropy(hidden, *self.head(), targets, weights, self.softcap, teacher)
+        return total + added, losses, divergences
 
-    def _read(self, model: PreTrainedModel, inputs: torch.Tensor, positions: torch.Tensor) -> Any:
-        where = {"position_ids": positions} if self.takes_positions else {}
+    def _read(self, model: PreTrainedModel, inputs: torch.Tensor, positions: torch.Tensor, routes: bool = False) -> Any:
+        more = {"position_ids": positions} if self.takes_positions else {}
+        if routes:
+            more["output_router_logits"] = True
         with told(positions if self.tells_masks else None):
-            return model(input_ids=inputs, use_cache=False, **where)
+            return model(input_ids=inputs, use_cache=False, **more)
 
     def head(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The output matrix and its bias. Sharded ones are whole within a pass, and after one without gradients."""
@@ -107,12 +116,12 @@ def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool, dtype: torch.
             if "from" in lora:
                 read_adapters(whole, Path(lora["from"]))
     if ranks.world == 1 and job["precision"] == "f32":
-        model = TrainedModel(whole.to(ranks.device))
+        model = TrainedModel(whole.to(ranks.device), job)
     else:
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
         _choose_trained(empty, job)
-        model = _sharded(whole, empty, ranks, job["precision"])
+        model = _sharded(whole, empty, ranks, job)
     _without_dropout(model.model)
     if recompute:
         model.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -142,10 +151,6 @@ def _check(config: Any, job: dict[str, Any], folder: str) -> None:
     if longest is not None and seq_len > longest:
         raise ConfigError(
             f"{folder}: this model reads {longest} tokens, the job has sequences of {seq_len}. Lower training.seqLen."
-        )
-    if getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None):
-        raise ConfigError(
-            f"{folder}: models with experts are not trained by the engine torch yet. Take engine: native, or a dense model."
         )
 
 
@@ -196,12 +201,14 @@ def stored_names(model: PreTrainedModel, folder: str) -> Callable[[str], str]:
     return stored_name
 
 
-def _sharded(whole: PreTrainedModel | None, empty: PreTrainedModel, ranks: Ranks, precision: str) -> TrainedModel:
+def _sharded(
+    whole: PreTrainedModel | None, empty: PreTrainedModel, ranks: Ranks, job: dict[str, Any]
+) -> TrainedModel:
     """Rank 0 has read the weights; the others begin without any, so that no machine holds the model more than once."""
-    model = TrainedModel(empty)
+    model = TrainedModel(empty, job)
     mesh = init_device_mesh(ranks.device.type, (ranks.world,))
     policy = MixedPrecisionPolicy()
-    if precision == "bf16":
+    if job["precision"] == "bf16":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for block in _blocks(empty).values():
         fully_shard(block, mesh=mesh, mp_policy=policy)
