@@ -103,7 +103,8 @@ export type EngineMessage =
   | ({ type: 'step' } & StepMetrics)
   | ({ type: 'eval' } & EvalResult)
   | { type: 'evalProgress'; step: number; done: number; total: number }
-  | { type: 'checkpoint'; step: number; folder: string; seconds: number }
+  /** `seconds` that training stood still; where it was written beside the training also those until the folder was there. */
+  | { type: 'checkpoint'; step: number; folder: string; seconds: number; secondsUntilSafe?: number }
   /** Waits for the line "continue" on stdin: the checkpoint is to be measured by somebody else. */
   | { type: 'paused'; step: number; folder: string }
   /** Waits for the line "continue" on stdin: the order of samples from this step on is to be decided. */

@@ -90,10 +90,9 @@ export async function superviseEngine(options: SuperviseOptions): Promise<Superv
     const ended = await runOnce(options, say, (message) => {
       if (message.type === 'step') state.step = message.step + 1;
       if (message.type === 'stopped') state.step = message.step;
-      if (message.type === 'checkpoint' || message.type === 'finished') {
-        state.checkpoint = message.folder;
-        state.step = message.step;
-      }
+      // One that was written beside the training is of an earlier step.
+      if (message.type === 'checkpoint' || message.type === 'finished') state.checkpoint = message.folder;
+      if (message.type === 'finished') state.step = message.step;
       highest = Math.max(highest, state.step);
       options.onMessage?.(message);
     });

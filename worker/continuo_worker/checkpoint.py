@@ -1,29 +1,41 @@
 """Checkpoints of a run: a Hugging Face folder that any tool loads, plus trainer/ with what resuming needs, in PyTorch's distributed format,
 which another number of ranks reads as well. A folder is complete or absent (atomic rename)."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.tensor import DTensor
-from transformers.pytorch_utils import Conv1D
 
-from .adapters import adapted, is_of_adapter, merged, write_peft
+from .adapters import adapted, is_of_adapter, write_peft
 from .errors import ConfigError, DataError
 from .job import Job
 from .model import TrainedModel, source_config
+from .model_files import ModelFiles, Tensors, full, write_safetensors
 from .ranks import Ranks
+from .storage import describe, free_bytes, gigabytes, is_refusal
 
 NAME = re.compile(r"step-(\d{8,})")
 KEEP = Path("trainer", "keep")
+# How long a wait for a checkpoint that is being written goes on before the ranks compare again.
+POLL_SECONDS = 0.5
 # What is not the model's weights: tokenizer, chat template, generation settings.
 SIDE_FILES = (
     "tokenizer*",
@@ -113,107 +125,258 @@ def _trainer_state(model: TrainedModel, optimizer: torch.optim.Optimizer, averag
     return {"model": weights, "optimizer": moments, **({"ema": average.state()} if average else {})}
 
 
-def save_checkpoint(
-    job: Job,
-    run_folder: Path,
-    ranks: Ranks,
-    model: TrainedModel,
-    optimizer: torch.optim.Optimizer,
-    average: Average | None,
-    progress: Progress,
-    kept: Callable[[], set[int]],
-) -> Path:
-    """`kept`: steps whose checkpoints are not removed. Collective: all ranks call it."""
-    folder = run_folder / "checkpoints" / name_of(progress.step)
-    temporary = folder.with_name(f"{folder.name}.tmp")
-    if ranks.is_first:
+@dataclass(frozen=True)
+class Saved:
+    """How writing a checkpoint ended, the same on all ranks."""
+
+    step: int
+    folder: Path
+    # Seconds that training stood still, and until the folder was there.
+    stood_still: float
+    until_safe: float
+    # Why there is no folder.
+    failure: str | None
+
+
+@dataclass
+class _UnderWay:
+    step: int
+    start: float
+    stood_still: float
+    failure: "Future[str | None]"
+
+
+# Where in a checkpoint's folder a model belongs, and its files in rounds.
+Model = tuple[str, Iterable[list[tuple[str, Tensors]]]]
+
+
+class Checkpoints:
+    """
+    Writes them, one at a time. Beside the training: all is copied to main memory, each rank its part, and a thread writes it; the folder gets its
+    name when all ranks are done. Otherwise tensors are written as they come. Collective: every rank calls every method.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        run_folder: Path,
+        ranks: Ranks,
+        model: TrainedModel,
+        optimizer: torch.optim.Optimizer,
+        average: Average | None,
+        kept: Callable[[], set[int]],
+    ) -> None:
+        """`kept`: steps whose checkpoints are not removed."""
+        self._job = job
+        self._run_folder = run_folder
+        self._ranks = ranks
+        self._model = model
+        self._optimizer = optimizer
+        self._average = average
+        self._kept = kept
+        dtype = torch.bfloat16 if job.data["precision"] == "bf16" else torch.float32
+        self._files = ModelFiles(model.model, ranks, dtype)
+        # Of its own: messages of the training and of a checkpoint must not meet. How long a disk takes is not what its time limit is for.
+        self._group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+        self._thread = ThreadPoolExecutor(1)
+        self._stager = DefaultStager(StagingOptions(ranks.uses_gpu, False, False, ranks.uses_gpu))
+        self._under_way: _UnderWay | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Of a checkpoint, about: the model, and in f32 weights, moments and average of what is trained."""
+        trained = sum(parameter.numel() for parameter in self._model.trained().values())
+        return self._files.num_bytes + trained * 4 * (4 if self._average else 3)
+
+    def save(self, progress: Progress, beside: bool) -> Saved | None:
+        """None: it is being written beside the training, and `settle` tells how it ended. None may be under way."""
+        start = time.perf_counter()
+        step = progress.step
+        temporary = self._folder(step).with_suffix(".tmp")
+        state = _trainer_state(self._model, self._optimizer, self._average)
+        adapter = self._gathered_adapter() if "lora" in self._job.data else None
+        texts = self._texts(progress)
+        failure: Future[str | None]
+        if beside:
+            models: list[Model] = [("", list(self._files.rounds(whole=True)))]
+            state = self._stager.stage(state)
+            failure = self._thread.submit(self._write, temporary, models, state, adapter, texts)
+        else:
+            models = [("", self._files.rounds()), *([("ema", self._average_rounds())] if self._has_average(step) else [])]
+            failure = Future()
+            failure.set_result(self._write(temporary, models, state, adapter, texts))
+        self._under_way = _UnderWay(step, start, time.perf_counter() - start, failure)
+        return None if beside else self.settle(wait=True)
+
+    def settle(self, wait: bool) -> Saved | None:
+        """Gives a checkpoint that all ranks have written its name. None: nothing is under way or, where it is not waited for, not done."""
+        if self._under_way is None:
+            return None
+        start, under_way = time.perf_counter(), self._under_way
+        while True:
+            if under_way.failure.done():
+                # A defect ends this rank, and by that the others.
+                failure = under_way.failure.result()
+            if self._ranks.all(under_way.failure.done()):
+                break
+            if not wait:
+                return None
+            self._ranks.beat("waiting for a checkpoint")
+            futures.wait([under_way.failure], POLL_SECONDS)
+        folder = self._folder(under_way.step)
+        failure = str(self._ranks.from_first(self._finish(folder, failure) if self._ranks.is_first else None) or "")
+        now = time.perf_counter()
+        self._under_way = None
+        stood_still = under_way.stood_still + now - start
+        return Saved(under_way.step, folder, stood_still, now - under_way.start, failure or None)
+
+    def _folder(self, step: int) -> Path:
+        return self._run_folder / "checkpoints" / name_of(step)
+
+    def _has_average(self, step: int) -> bool:
+        """Whether the average's model is a part of the checkpoint: of the last one, which is not written beside the training."""
+        return self._average is not None and step == self._job.num_steps
+
+    def _average_rounds(self) -> Iterator[list[tuple[str, Tensors]]]:
+        assert self._average
+        self._average.exchange()
+        try:
+            yield from self._files.rounds()
+        finally:
+            self._average.exchange()
+
+    def _write(
+        self, temporary: Path, models: list[Model], state: dict[str, Any], adapter: tuple | None, texts: dict[str, str]
+    ) -> str | None:
+        """Returns why it could not be written, the same on all ranks."""
+        refused: BaseException | None = None
+
+        def attempt(write: Callable[..., None], *arguments: Any) -> None:
+            """Once one of its writes was refused a rank still takes part in what the others need."""
+            nonlocal refused
+            if refused is None:
+                try:
+                    write(*arguments)
+                except Exception as error:
+                    if not is_refusal(error):
+                        raise
+                    refused = error
+
+        trainer = temporary / "trainer" / "distributed"
+        for folder in (trainer, *(temporary / name for name, _ in models)):
+            attempt(partial(os.makedirs, folder, exist_ok=True))
+        for name, rounds in models:
+            for files in rounds:
+                for file, tensors in files:
+                    attempt(write_safetensors, temporary / name / file, tensors)
+                # Before the next ones are gathered.
+                files.clear()
+        if self._ranks.is_first:
+            for name, _ in models:
+                attempt(self._files.write_index, temporary / name)
+                attempt(self._copy_side_files, temporary / name)
+            for name, text in texts.items():
+                attempt((temporary / name).write_text, text)
+            if adapter:
+                attempt(write_peft, temporary / "adapter", self._model.model, *adapter)
+        if failure := self._agree(describe(refused) if refused else None):
+            return failure
+        try:
+            dcp.save(state, checkpoint_id=str(trainer), process_group=self._group)
+        except CheckpointException as error:
+            errors = [failed for failed, _ in error.failures.values()]
+            if not all(map(is_refusal, errors)):
+                raise RuntimeError(f"the trainer's state could not be written: {errors[0]!r}") from error
+            return describe(errors[0])
+        if self._ranks.is_first:
+            attempt(_sync, temporary)
+        return self._agree(describe(refused) if refused else None)
+
+    def _agree(self, failure: str | None) -> str | None:
+        """What failed on any rank."""
+        found: list[str | None] = [failure]
+        if self._ranks.world > 1:
+            found = [None] * self._ranks.world
+            dist.all_gather_object(found, failure, group=self._group)
+        return next((text for text in found if text), None)
+
+    def _finish(self, folder: Path, failure: str | None) -> str | None:
+        temporary = folder.with_suffix(".tmp")
+        if failure is None:
+            try:
+                temporary.rename(folder)
+                _sync_folder(folder.parent)
+            except OSError as error:
+                failure = describe(error)
+        if failure is None:
+            # What cannot be removed takes room and does no harm: where that gets short, the next checkpoint says so.
+            with contextlib.suppress(OSError):
+                _prune(self._job, self._run_folder, int(folder.name.removeprefix("step-")), self._kept())
+            return None
         shutil.rmtree(temporary, ignore_errors=True)
-        (temporary / "trainer").mkdir(parents=True)
-    ranks.wait()
-    _write_model(job, ranks, model, temporary, progress, {})
-    if "lora" in job.data:
-        _write_adapters(job, ranks, model, temporary / "adapter")
-    if average and progress.step == job.num_steps:
-        average.exchange()
-        _write_model(job, ranks, model, temporary / "ema", progress, {"ema": average.decay})
-        average.exchange()
-    dcp.save(_trainer_state(model, optimizer, average), checkpoint_id=str(temporary / "trainer" / "distributed"))
-    if ranks.is_first:
+        free = free_bytes(folder)
+        room = f", {gigabytes(free)} are free there" if free is not None else ""
+        return f"{folder}: {failure}. A checkpoint takes about {gigabytes(self.num_bytes)}{room}."
+
+    def _texts(self, progress: Progress) -> dict[str, str]:
+        """Small files, by where in the folder they belong."""
+        job, step = self._job, progress.step
         state = {
             "formatVersion": 1,
             "engine": "torch",
+            "step": step,
+            "tokens": progress.tokens,
+            "jobFingerprint": job.fingerprint_at(step),
+            "precision": job.data["precision"],
+            "worldSize": self._ranks.world,
+        }
+        texts = {
+            "trainer/state.json": json.dumps(state, indent=2) + "\n",
+            "config.json": self._config(progress, {}),
+        }
+        if self._average and self._has_average(step):
+            texts["ema/config.json"] = self._config(progress, {"ema": self._average.decay})
+        return texts
+
+    def _config(self, progress: Progress, extra: dict[str, Any]) -> str:
+        job = self._job
+        dtype = "bfloat16" if job.data["precision"] == "bf16" else "float32"
+        config = source_config(job.data)
+        # transformers 5 writes `dtype` and prefers it; others know `torch_dtype` alone.
+        for key in {"torch_dtype", *({"dtype"} & config.keys())}:
+            config[key] = dtype
+        config["continuo"] = {
+            **config.get("continuo", {}),
+            **job.data["record"],
+            **(job.data["recordAtEnd"] if progress.step == job.num_steps else {}),
+            "lr": job.lr_at(progress.step - 1),
             "step": progress.step,
             "tokens": progress.tokens,
-            "jobFingerprint": job.fingerprint_at(progress.step),
-            "precision": job.data["precision"],
-            "worldSize": ranks.world,
+            **extra,
         }
-        (temporary / "trainer" / "state.json").write_text(json.dumps(state, indent=2) + "\n")
-        _sync(temporary)
-        temporary.rename(folder)
-        _sync_folder(folder.parent)
-        _prune(job, run_folder, progress.step, kept())
-    ranks.wait()
-    return folder
+        return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
+    def _copy_side_files(self, folder: Path) -> None:
+        source = Path(self._job.data["model"])
+        for pattern in SIDE_FILES:
+            for file in source.glob(pattern):
+                shutil.copyfile(file, folder / file.name)
 
-def _write_model(
-    job: Job, ranks: Ranks, model: TrainedModel, folder: Path, progress: Progress, extra: dict[str, Any]
-) -> None:
-    dtype = torch.bfloat16 if job.data["precision"] == "bf16" else torch.float32
-    state: dict[str, torch.Tensor] = {}
-    adapters = adapted(model.model)
-    for name, value in model.model.state_dict().items():
-        if is_of_adapter(name):
-            continue
-        weight = _whole(value)
-        module = name.removesuffix(".weight")
-        if module in adapters:
-            linear, adapter = adapters[module]
-            factors = {kind: _whole(p) for kind, p in adapter.named_parameters()}
-            weight = merged(weight, factors, adapter, isinstance(linear, Conv1D))
-        if ranks.is_first:
-            state[name] = weight.to(dtype).cpu().contiguous()
-    if not ranks.is_first:
-        return
-    model.model.save_pretrained(folder, state_dict=state)
-    source = Path(job.data["model"])
-    for pattern in SIDE_FILES:
-        for file in source.glob(pattern):
-            shutil.copyfile(file, folder / file.name)
-    config = source_config(job.data)
-    at_end = job.data["recordAtEnd"] if progress.step == job.num_steps else {}
-    lr = job.lr_at(progress.step - 1)
-    # transformers 5 writes `dtype` and prefers it; others know `torch_dtype` alone.
-    for key in {"torch_dtype", *({"dtype"} & config.keys())}:
-        config[key] = str(dtype).removeprefix("torch.")
-    config["continuo"] = {
-        **config.get("continuo", {}),
-        **job.data["record"],
-        **at_end,
-        "lr": lr,
-        "step": progress.step,
-        "tokens": progress.tokens,
-        **extra,
-    }
-    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    def _gathered_adapter(self) -> tuple[dict[str, Tensors], Tensors, dict[str, Any], str]:
+        """Copies of the adapters' factors and of what is trained whole beside them, in main memory, and what else write_peft takes."""
+        lora, model = self._job.data["lora"], self._model.model
 
+        def gathered(value: torch.Tensor) -> torch.Tensor:
+            return full(value).to("cpu", copy=True)
 
-def _write_adapters(job: Job, ranks: Ranks, model: TrainedModel, folder: Path) -> None:
-    factors = {
-        name: {kind: _whole(p) for kind, p in adapter.named_parameters()}
-        for name, (_, adapter) in adapted(model.model).items()
-    }
-    trained = {p for name, p in model.trained().items() if not is_of_adapter(name)}
-    # PEFT keeps copies of what is saved whole, and so no ties: a tied head is a module of its own there.
-    named = model.model.named_parameters(remove_duplicate=False)
-    whole = {name: _whole(p) for name, p in named if p in trained}
-    if ranks.is_first:
-        write_peft(folder, model.model, factors, whole, job.data["lora"], job.data["model"])
-
-
-def _whole(value: torch.Tensor) -> torch.Tensor:
-    return (value.full_tensor() if isinstance(value, DTensor) else value).detach()
+        factors = {
+            name: {kind: gathered(p) for kind, p in adapter.named_parameters()}
+            for name, (_, adapter) in adapted(model).items()
+        }
+        trained = {p for name, p in self._model.trained().items() if not is_of_adapter(name)}
+        # PEFT keeps copies of what is saved whole, and so no ties: a tied head is a module of its own there.
+        named = model.named_parameters(remove_duplicate=False)
+        return factors, {name: gathered(p) for name, p in named if p in trained}, lora, self._job.data["model"]
 
 
 def _sync(folder: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import resource
 import socket
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -21,13 +22,15 @@ from . import PROTOCOL_VERSION
 from .adapters import is_of_adapter
 from .checkpoint import (
     Average,
+    Checkpoints,
     Progress,
+    Saved,
     keep_checkpoint,
     list_checkpoints,
+    local,
     name_of,
     remove_leftovers,
     restore_checkpoint,
-    save_checkpoint,
 )
 from .distillation import Distillation
 from .errors import ConfigError, NonFiniteError, UserError
@@ -81,6 +84,10 @@ class Training:
         self.selection = TokenSelection(self.job, self.model, ranks, self._stack) if selects else None
         has_penalty = {"ewc", "l2"} & self.job.data.get("guard", {}).keys()
         self.penalty = Penalty(self.job, self.model, ranks) if has_penalty else None
+        self.checkpoints = Checkpoints(
+            self.job, self.run_folder, ranks, self.model, self.optimizer, self.average, self._kept
+        )
+        self.saves_beside = os.environ.get("CONTINUO_ASYNC_CHECKPOINTS", str(int(ranks.uses_gpu))) == "1"
         self.progress = Progress(0, 0)
         self.metrics, self.events = (
             (LineLog(self.run_folder / name) if ranks.is_first else None) for name in ("metrics.jsonl", "events.jsonl")
@@ -95,6 +102,12 @@ class Training:
     def event(self, kind: str, **fields: Any) -> None:
         if self.events:
             self.events.append({"time": _now(), "type": kind, **fields})
+
+    def warn(self, message: str) -> None:
+        """Kept in the run's events and, by way of stderr, said to the user."""
+        self.event("warning", message=message)
+        if self.ranks.is_first:
+            print(f"warning: {message}", file=sys.stderr, flush=True)
 
     def _check(self) -> None:
         data, world = self.job.data, self.ranks.world
@@ -171,8 +184,9 @@ class Training:
             if self.metrics:
                 self.metrics.append(metrics)
             self._tell({"type": "step", **metrics}, waits=self.attended)
+            self.settle(wait=False)
             if self.is_checkpoint_due():
-                self.checkpoint()
+                self.checkpoint(needed=self.progress.step == job.num_steps or self.is_pause_due())
             self.evaluate()
             self.pause()
         if self.progress.step < job.num_steps or self.is_evaluation_due():
@@ -377,25 +391,35 @@ class Training:
         due = step in self.job.data["evaluation"].get("pauses", []) and not measured.exists()
         return bool(self.ranks.from_first(due))
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, needed: bool = True) -> None:
+        """`needed`: a run cannot go on without it. Others may be written beside the training, and are tried again at the next due step."""
+        self.settle(wait=True)
         newest = self.ranks.from_first((list_checkpoints(self.run_folder) or [(0, None)])[-1])
         if newest[0] == self.progress.step:
             return
         self._check_weights()
-        start = time.perf_counter()
-        folder = save_checkpoint(
-            self.job,
-            self.run_folder,
-            self.ranks,
-            self.model,
-            self.optimizer,
-            self.average,
-            self.progress,
-            self._kept,
-        )
-        seconds, step = time.perf_counter() - start, self.progress.step
-        self.event("checkpoint", step=step, folder=str(folder.relative_to(self.run_folder)), seconds=seconds)
-        self.say(type="checkpoint", step=step, folder=str(folder), seconds=seconds)
+        saved = self.checkpoints.save(self.progress, beside=self.saves_beside and not needed)
+        if saved:
+            self._conclude(saved, needed)
+
+    def settle(self, wait: bool) -> None:
+        """Looks whether a checkpoint that is written beside the training is there."""
+        if saved := self.checkpoints.settle(wait):
+            self._conclude(saved, needed=False)
+
+    def _conclude(self, saved: Saved, needed: bool) -> None:
+        step, folder = saved.step, saved.folder
+        if saved.failure is None:
+            seconds = {"seconds": saved.stood_still, "secondsUntilSafe": saved.until_safe}
+            self.event("checkpoint", step=step, folder=str(folder.relative_to(self.run_folder)), **seconds)
+            self.say(type="checkpoint", step=step, folder=str(folder), **seconds)
+            return
+        kept = f"The newest checkpoint is {self._newest()}."
+        if needed:
+            raise UserError(
+                f"{saved.failure} {kept} Nothing that was complete is lost: free some space and run the same command again."
+            )
+        self.warn(f"the checkpoint of step {step} was not written: {saved.failure} {kept} The next one is tried when it is due.")
 
     def _kept(self) -> set[int]:
         """Which of the measured steps is the best one is judged elsewhere: until then all of them stay."""
@@ -405,13 +429,16 @@ class Training:
 
     def _check_weights(self) -> None:
         """A checkpoint that holds an infinity or NaN would push the good ones out."""
+        names, sound = [], []
         for name, parameter in self.model.named_parameters():
-            local = parameter.to_local() if isinstance(parameter, DTensor) else parameter
-            if self.ranks.any(not bool(torch.isfinite(local).all())):
-                raise UserError(
-                    f"training stopped after {self.progress.step} steps: {name.removeprefix('model.')} holds values that are "
-                    f"not numbers, so no checkpoint was written. The newest one is {self._newest()}. {ON_DIVERGENCE}"
-                )
+            names.append(name.removeprefix("model."))
+            sound.append(torch.isfinite(local(parameter)).all())
+        broken = self.ranks.sum((~torch.stack(sound)).cpu().long()).nonzero().flatten().tolist()
+        if broken:
+            raise UserError(
+                f"training stopped after {self.progress.step} steps: {names[broken[0]]} holds values that are "
+                f"not numbers, so no checkpoint was written. The newest one is {self._newest()}. {ON_DIVERGENCE}"
+            )
 
     def _evaluation_file(self, prefix: str = "") -> Path:
         return self.run_folder / "evals" / f"{prefix}{name_of(self.progress.step)}.json"

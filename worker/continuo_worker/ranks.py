@@ -43,6 +43,9 @@ class Ranks:
         """Whether it holds on any rank."""
         return bool(self.sum(torch.tensor([int(flag)])).item())
 
+    def all(self, flag: bool) -> bool:
+        return not self.any(not flag)
+
     def from_first(self, value: object) -> object:
         """What rank 0 has, on all of them."""
         if self.world == 1:
@@ -58,6 +61,9 @@ class Ranks:
         box: list[object] = [None] * self.world
         dist.all_gather_object(box, value)
         return box
+
+    def beat(self, doing: str) -> None:
+        """Says that this rank gets on."""
 
     def wait(self) -> None:
         if self.world > 1:
