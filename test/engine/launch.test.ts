@@ -109,8 +109,8 @@ describe('launchers', () => {
     await isGolden(file);
     expect(queue.idOf("Job 'raysubmit_1' submitted successfully")).toBe('raysubmit_1');
     expect(
-      ["Status for job 'a': RUNNING", "Job 'a' succeeded", "Status for job 'a': FAILED"].map(queue.isOver),
-    ).toEqual([false, false, true]);
+      ["Status for job 'a': RUNNING", "Job 'a' succeeded", "Job 'a' failed", "Job 'a' was stopped"].map(queue.isOver),
+    ).toEqual([false, true, true, true]);
   });
 
   it('skypilot', async () => {

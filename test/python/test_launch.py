@@ -1,4 +1,4 @@
-"""Runs on several machines: two torchruns on this one, over gloo, started as ssh and Slurm would start them (bin/ has their stand-ins).
+"""Runs on several machines: two torchruns on this one, over gloo, started as ssh, Slurm and a Ray cluster would start them (bin/ has stand-ins).
 
 Needs the built dist/ and the packages of requirements.txt.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from harness import ROOT
+from ray.cluster_utils import Cluster
 from test_torch_engine import FAMILIES, copy_job, largest_difference, make_job, metrics
 
 CLI = ["node", str(ROOT / "dist/cli/main.js")]
@@ -55,14 +56,14 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def start(config: Path, target: str) -> subprocess.Popen:
+def start(config: Path, target: str, **env: str) -> subprocess.Popen:
     command = [*CLI, "run", str(config), "--launch", target, "--json", "--threads", "1"]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(command, env=environment(config.parent), **pipes)
+    return subprocess.Popen(command, env={**environment(config.parent), **env}, **pipes)
 
 
-def launch(config: Path, target: str) -> dict:
-    process = start(config, target)
+def launch(config: Path, target: str, **env: str) -> dict:
+    process = start(config, target, **env)
     out, errors = process.communicate()
     assert process.returncode == 0, errors
     return json.loads(out)
@@ -132,6 +133,25 @@ def test_a_job_that_runs_out_of_time_checkpoints_and_goes_on_from_the_queue(corp
     resumed = next(event for event in events if event["type"] == "resume")
     assert 0 < stopped["step"] == resumed["step"] < 120
     assert len(metrics(run)) == 120
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    # Two machines of one process each. Their address is not what this machine's host name leads to, as on many clusters.
+    started = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, include_dashboard=False))
+    started.add_node(num_cpus=1)
+    started.wait_for_nodes()
+    yield started
+    started.shutdown()
+
+
+def test_a_job_on_two_machines_of_a_ray_cluster(cluster, corpora, alone, tmp_path):
+    config = write_config(corpora, tmp_path, {"ray": {"cpus": 1}})
+    result = launch(config, "ray", RAY_ADDRESS=cluster.address, FAKE_RAY=str(tmp_path))
+    run = tmp_path / "my runs/tiny"
+    assert result["summary"]["status"] == "finished"
+    assert worlds(run) == [2]
+    assert largest_difference(metrics(run), alone) < 1e-5
 
 
 def test_a_fatal_job_is_not_started_again_by_torchrun(corpora):

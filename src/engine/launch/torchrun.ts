@@ -5,15 +5,23 @@ export type Rendezvous =
   | { kind: 'alone' }
   /** Places are given, so that rank 0 is on the machine of place 0. */
   | { kind: 'static'; nodeRank: string; address: string; port: string }
-  /** The machines agree among themselves, again after one was lost; the store is at the endpoint. */
-  | { kind: 'c10d'; endpoint: string; id: string };
+  /**
+   * The machines agree among themselves, again after one was lost; the store is at the endpoint. `local`: whether it is on this machine, and
+   * under which address the others reach this one; without it torchrun guesses both by host names.
+   */
+  | { kind: 'c10d'; endpoint: string; id: string; local?: { isHost: string; address: string } };
 
 /** Of a queue's machines: a crash inside the job is answered by torchrun, so many times; a lost machine by the queue. */
 export const MAX_RESTARTS = 3;
 
 /** How the machines of a queue meet. */
-export function meeting(nodes: number, endpoint: string, id: string): Rendezvous {
-  return nodes === 1 ? { kind: 'alone' } : { kind: 'c10d', endpoint, id };
+export function meeting(
+  nodes: number,
+  endpoint: string,
+  id: string,
+  local?: { isHost: string; address: string },
+): Rendezvous {
+  return nodes === 1 ? { kind: 'alone' } : { kind: 'c10d', endpoint, id, ...(local && { local }) };
 }
 
 export interface TorchrunOptions {
@@ -46,8 +54,11 @@ function placeArgs(nodes: number, rendezvous: Rendezvous): string[] {
       return [`--nnodes=${nodes}`, `--node-rank=${nodeRank}`, `--master-addr=${address}`, `--master-port=${port}`];
     }
     case 'c10d': {
-      const { endpoint, id } = rendezvous;
-      return [`--nnodes=${nodes}`, '--rdzv-backend=c10d', `--rdzv-endpoint=${endpoint}`, `--rdzv-id=${id}`];
+      const { endpoint, id, local } = rendezvous;
+      return [
+        ...[`--nnodes=${nodes}`, '--rdzv-backend=c10d', `--rdzv-endpoint=${endpoint}`, `--rdzv-id=${id}`],
+        ...(local ? [`--rdzv-conf=is_host=${local.isHost}`, `--local-addr=${local.address}`] : []),
+      ];
     }
     default:
       return rendezvous satisfies never;
