@@ -304,16 +304,37 @@ export async function followBatch(
 const newest = ({ runFolder }: LaunchJob) => listCheckpoints(runFolder).at(-1)?.folder;
 const submittedFile = ({ runFolder }: LaunchJob) => path.join(launchFolder(runFolder), 'submitted.json');
 
-/** A job that is still there: it is not submitted twice. */
+/**
+ * A job that is still there: it is not submitted twice.
+ * @throws ConfigError where it is another queue's, unless that one says that it is over
+ */
 async function earlier(launch: BatchLaunch, target: LaunchTarget, job: LaunchJob): Promise<Submitted | undefined> {
   if (!fs.existsSync(submittedFile(job))) return undefined;
   const before = readJson<Submitted>(submittedFile(job));
-  if (before.target !== target)
-    throw new ConfigError(
-      `${submittedFile(job)}: this run was last submitted to ${before.target} as ${before.id}. If that job is over, remove this file.`,
-    );
+  if (before.target !== target) {
+    await refuseUnlessOver(before, job);
+    return undefined;
+  }
   const { stdout, succeeded } = await outcome(launch.state(before.id));
   return !succeeded || launch.isOver(stdout) ? undefined : before;
+}
+
+async function refuseUnlessOver({ target, id, time }: Submitted, job: LaunchJob): Promise<void> {
+  const was = `this run was last submitted to ${target} as ${id} (${time})`;
+  const isKnown = target !== 'ssh' && (job.launch[target] !== undefined || HAS_DEFAULTS.has(target));
+  const other = isKnown ? batchLaunch(job, target) : undefined;
+  const found = other && (await outcome(other.state(id)));
+  if (found?.succeeded && other!.isOver(found.stdout)) return;
+  if (found?.succeeded)
+    throw new ConfigError(
+      `${was}, and that job is not over: two jobs would write one run folder. Stop it with a checkpoint (${other!.stop(id)}) and give this command again, or follow it with --launch ${target}.`,
+    );
+  const why = found
+    ? `${other!.state(id).join(' ')}: ${found.stderr.trim().split('\n').at(-1)}`
+    : `engine.torch.launch.${target} is no longer in the file`;
+  throw new ConfigError(
+    `${was}, and whether that job is over cannot be asked (${why}). If it is: rm "${submittedFile(job)}", then this command again. If it is not, two jobs would write one run folder.`,
+  );
 }
 
 async function submit(launch: BatchLaunch, target: LaunchTarget, job: LaunchJob, file: string): Promise<Submitted> {

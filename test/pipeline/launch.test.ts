@@ -85,6 +85,31 @@ describe('a job of a queue', () => {
     );
   });
 
+  it('goes on after one of another queue, once that one says that it is over', async () => {
+    queue([HELLO, FINISHED], 'RUNNING');
+    const file = path.join(project.runFolder, 'launch/submitted.json');
+    const left = (target: string, says: string) => {
+      launched();
+      fs.writeFileSync(file, JSON.stringify({ target, id: 'a', time: '2026-11-22T07:00:00.000Z', offset: 0 }));
+      fs.writeFileSync(path.join(project.root, 'bin/ray'), `#!/bin/sh\n${says}\n`, { mode: 0o755 });
+    };
+    left('ray', `echo "Status for job 'a': RUNNING"`);
+    await expect(follow()).rejects.toThrow(
+      /last submitted to ray as a \(2026.*not over: two jobs .* Stop it with a checkpoint \(ray job stop --address .* a\) .* or follow it with --launch ray/,
+    );
+    left('ray', 'echo no connection >&2; exit 1');
+    await expect(follow()).rejects.toThrow(
+      /cannot be asked \(ray job status .*: no connection\). If it is: rm ".*json"/,
+    );
+    left('kubernetes', '');
+    await expect(follow()).rejects.toThrow(
+      /cannot be asked \(engine.torch.launch.kubernetes is no longer in the file\)/,
+    );
+    expect(fs.existsSync(path.join(project.root, 'log'))).toBe(false);
+    left('ray', `echo "Job 'a' was stopped"`);
+    expect((await follow()).status).toBe('finished');
+  });
+
   it('needs the queue, and says what to do without it', async () => {
     process.env.PATH = path.join(project.root, 'nothing');
     await expect(follow()).rejects.toThrow(
