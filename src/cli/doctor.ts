@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { formatBytes } from '../base/units.ts';
-import { type DoctorReport, doctor } from '../runs/index.ts';
+import { type DoctorReport, describeTorch, doctor } from '../runs/index.ts';
 import { type CommonOptions, declare, json, withOptions } from './command.ts';
 import type { Output } from './output.ts';
 import { formatFacts } from './table.ts';
@@ -13,7 +13,7 @@ export function doctorCommand(output: Output): Command {
   });
 }
 
-function page({ version, machine, kernels, advice }: DoctorReport, { paint }: Output): string {
+function page({ version, machine, kernels, torch, advice }: DoctorReport, { paint }: Output): string {
   const { python, gpus } = machine;
   const facts: [string, string][] = [
     ['continuo', version],
@@ -26,7 +26,12 @@ function page({ version, machine, kernels, advice }: DoctorReport, { paint }: Ou
     ['Node.js', machine.node],
     ['C++ compiler', machine.compiler ?? 'none found'],
     ['Python', python ? `${python.version} (${python.command})` : 'none found; only needed for the PyTorch engine'],
-    ['PyTorch', python?.torch ?? 'none found; only needed for the PyTorch engine'],
+    [
+      'PyTorch engine',
+      torch
+        ? describeTorch(torch).join('\n')
+        : 'none that works; continuo torch setup makes one, only needed for engine: torch',
+    ],
     [
       'GPU',
       gpus.map((gpu) => `${gpu.name}, ${formatBytes(gpu.memoryBytes)}, driver ${gpu.driver}`).join('\n') ||

@@ -42,11 +42,13 @@ export {
 export {
   checkTorch,
   environmentFolder,
+  otherVersions,
   pythonOf,
   requirementsFile,
   type TorchEnvironment,
   torchProgram,
   torchPython,
+  torchPythonIfAny,
   workerFolder,
 } from './torch-engine.ts';
 export { writingFile } from './writing.ts';

@@ -26,10 +26,8 @@ export const pythonOf = (environment: string): string => path.join(environment, 
 
 /** $CONTINUO_PYTHON, or the environment that was set up. @throws ConfigError when there is neither */
 export function torchPython(): string {
-  const named = process.env.CONTINUO_PYTHON;
-  if (named) return named;
-  const python = pythonOf(environmentFolder());
-  if (!fs.existsSync(python))
+  const python = torchPythonIfAny();
+  if (!python)
     throw new ConfigError(
       'engine: torch needs PyTorch, which is not set up. Run `continuo torch setup`, or let CONTINUO_PYTHON name a python with torch and transformers.',
     );
@@ -42,6 +40,8 @@ export interface TorchEnvironment {
   python: string;
   torch: string;
   transformers: string;
+  /** What the worker needs and these versions lack. */
+  missing: string[];
   cuda: string | null;
   rocm: string | null;
   mps: boolean;
@@ -63,7 +63,42 @@ export async function checkTorch(python: string): Promise<TorchEnvironment> {
     throw new EngineError(
       `the worker speaks protocol ${found.protocol}, this version needs ${PROTOCOL_VERSION}: another continuo_worker stands before ours on PYTHONPATH.`,
     );
+  if (found.missing.length > 0)
+    throw new EngineError(
+      `${python} is too old for the worker: it lacks ${found.missing.join(' and ')}. ${describeVersions(found)}. Run \`continuo torch setup\`, or install ${requirementsFile()} there.`,
+    );
   return found;
+}
+
+function describeVersions(found: Pick<TorchEnvironment, PinnedPackage>): string {
+  const pinned = pinnedVersions();
+  const list = (versions: Pick<TorchEnvironment, PinnedPackage>) =>
+    PINNED_PACKAGES.map((name) => `${name} ${versions[name]}`).join(' and ');
+  return `Found ${list(found)}; needed ${list(pinned)}`;
+}
+
+const PINNED_PACKAGES = ['torch', 'transformers'] as const;
+type PinnedPackage = (typeof PINNED_PACKAGES)[number];
+
+function pinnedVersions(): Record<PinnedPackage, string> {
+  const lines = fs.readFileSync(requirementsFile(), 'utf8').split('\n');
+  const versionOf = (name: string) => lines.find((line) => line.startsWith(`${name}==`))!.slice(name.length + 2);
+  return { torch: versionOf('torch'), transformers: versionOf('transformers') };
+}
+
+/** Where an environment has other versions than those that the worker was tested with. A local version (+cu132) is no difference. */
+export function otherVersions(found: Pick<TorchEnvironment, PinnedPackage>): string | undefined {
+  const pinned = pinnedVersions();
+  const differs = PINNED_PACKAGES.some((name) => found[name].split('+')[0] !== pinned[name]);
+  return differs
+    ? `${describeVersions(found).replace('needed', 'tested with')}. Others mostly work; what does not is best told by another environment: \`continuo torch setup\`.`
+    : undefined;
+}
+
+/** The interpreter of the PyTorch engine; undefined where there is none. */
+export function torchPythonIfAny(): string | undefined {
+  const setUp = pythonOf(environmentFolder());
+  return process.env.CONTINUO_PYTHON || (fs.existsSync(setUp) ? setUp : undefined);
 }
 
 function workerEnvironment(): NodeJS.ProcessEnv {

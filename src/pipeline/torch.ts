@@ -3,9 +3,11 @@ import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError, EngineError } from '../base/errors.ts';
+import { makeFolder } from '../base/files.ts';
 import {
   checkTorch,
   environmentFolder,
+  otherVersions,
   pythonOf,
   requirementsFile,
   type TorchEnvironment,
@@ -30,19 +32,39 @@ export async function setUpTorch({ fresh, log }: PipelineOptions = {}): Promise<
   const folder = environmentFolder();
   if (fresh) fs.rmSync(folder, { recursive: true, force: true });
   if (!fs.existsSync(pythonOf(folder))) {
+    makeFolder(path.dirname(folder), 'making the folder of environments');
+    for (const name of fs.readdirSync(path.dirname(folder)))
+      if (LEFTOVER.test(name) && !isAlive(Number(LEFTOVER.exec(name)![1])))
+        fs.rmSync(path.join(path.dirname(folder), name), { recursive: true, force: true });
     const temporary = `${folder}.${process.pid}.tmp`;
-    fs.rmSync(temporary, { recursive: true, force: true });
-    fs.mkdirSync(path.dirname(folder), { recursive: true });
-    log?.(`Making an environment in ${folder}: PyTorch and what it brings take several GB and some minutes.`);
+    log?.(`Making an environment in ${folder}: PyTorch and what it brings take up to 6 GB and some minutes.`);
+    // Ctrl-C ends the installer, too; this process stays to clear away what it has made.
+    const stay = () => {};
+    process.on('SIGINT', stay);
     try {
       await install(temporary, log);
       fs.renameSync(temporary, folder);
     } finally {
       fs.rmSync(temporary, { recursive: true, force: true });
+      process.off('SIGINT', stay);
     }
   }
   return checkSetUp(pythonOf(folder));
 }
+
+/** Of a setup that was killed, with its process. */
+const LEFTOVER = /^torch-[0-9a-f]+\.(\d+)\.tmp$/;
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+const OLDEST_PYTHON = '3.11';
 
 async function install(folder: string, log: PipelineOptions['log']): Promise<void> {
   const requirements = requirementsFile();
@@ -52,10 +74,14 @@ async function install(folder: string, log: PipelineOptions['log']): Promise<voi
     await execute('uv', ['pip', 'install', '--python', pythonOf(folder), '-r', requirements], log);
     return;
   }
-  if (!(await runs(python, ['-c', 'import venv, ensurepip'])))
-    throw new ConfigError(
-      `${python} has no venv. Install Python 3.11 or newer with venv (on Debian: apt install python3-venv), or uv, or let PYTHON name another interpreter.`,
+  const lacks = (what: string) =>
+    new ConfigError(
+      `${python} ${what}. Install Python ${OLDEST_PYTHON} or newer with venv (on Debian: apt install python3-venv), or uv, or let PYTHON name another interpreter.`,
     );
+  if (!(await runs(python, ['-c', '']))) throw lacks('cannot be run');
+  if (!(await runs(python, ['-c', `import sys; sys.exit(sys.version_info < (${OLDEST_PYTHON.replace('.', ', ')}))`])))
+    throw lacks(`is older than ${OLDEST_PYTHON}`);
+  if (!(await runs(python, ['-c', 'import venv, ensurepip']))) throw lacks('has no venv');
   await execute(python, ['-m', 'venv', folder], log);
   await execute(pythonOf(folder), ['-m', 'pip', 'install', '--disable-pip-version-check', '-r', requirements], log);
 }
@@ -85,18 +111,31 @@ function execute(command: string, args: string[], log: PipelineOptions['log']): 
     child.stdout.on('data', take);
     child.stderr.on('data', take);
     child.on('error', (error) => reject(new EngineError(`${command} could not be started: ${error.message}`)));
-    child.on('close', (code) =>
-      code === 0
-        ? resolve()
-        : reject(new EngineError(`${command} ${args.join(' ')} ended with code ${code}:\n${lines.join('\n')}`)),
-    );
+    child.on('close', (code, signal) => {
+      if (code === 0) resolve();
+      else
+        reject(
+          new EngineError(
+            `${signal === null ? 'the environment could not be made' : `interrupted (${signal})`}: ${path.basename(command)} ${args[0] === '-m' ? args.slice(1, 3).join(' ') : args[0]} ended${code === null ? '' : ` with code ${code}`}. Nothing of it was left behind; the same command begins again.${adviceOn(lines.join('\n'))}\n${lines.join('\n')}`,
+          ),
+        );
+    });
   });
+}
+
+/** What to look at, by what the installer printed. */
+function adviceOn(printed: string): string {
+  if (/No space left|disk quota/i.test(printed))
+    return ' The disk is full: PyTorch takes about 6 GB, elsewhere with XDG_CACHE_HOME.';
+  if (/Failed to fetch|No matching distribution|Connection|resolve host|Could not find a version|dns/i.test(printed))
+    return ' Is the package index to be reached? Another one: UV_INDEX_URL, or PIP_INDEX_URL.';
+  return '';
 }
 
 /** What the environment in use can do. @throws ConfigError where there is none */
 export async function checkSetUp(python = torchPython()): Promise<TorchReport> {
   const found = await checkTorch(python);
-  return { command: python, ...found, notes: notesOn(found) };
+  return { command: python, ...found, notes: [...notesOn(found), otherVersions(found) ?? []].flat() };
 }
 
 function notesOn({ cuda, rocm, mps, gpus }: TorchEnvironment): string[] {

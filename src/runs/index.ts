@@ -12,7 +12,7 @@ export {
   type WatchFacts,
 } from './alarms/index.ts';
 export { type ComparisonRow, compareRuns, judge, MAX_LOSS_SHARE, MIN_GAIN_SHARE, type Verdict } from './compare.ts';
-export { type DoctorReport, doctor } from './doctor.ts';
+export { type DoctorReport, describeTorch, doctor } from './doctor.ts';
 export { forecastRun, type RunForecast, reportedForecast, type SetForecast } from './forecast.ts';
 export { type CurvePoint, curve, MAX_CURVE_POINTS, median, quantile } from './metrics.ts';
 export { readRun } from './read-run.ts';

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { parseInstructionSets } from '../../src/base/machine.ts';
 import { createProgram, displayWidth, formatFacts, formatTable, makePaint, wantsColor } from '../../src/cli/index.ts';
 import { temporaryFolder, writeRunFolder } from '../runs/fixture.ts';
@@ -232,6 +232,35 @@ describe('doctor', () => {
       machine: { numCores: expect.any(Number), memoryBytes: expect.any(Number), node: process.versions.node },
       kernels: { variant: expect.any(String), native: expect.any(Boolean) },
     });
+  });
+
+  test('says which versions of PyTorch differ from those that were tested, and which are too old', async () => {
+    const python = path.join(root, 'python');
+    const found = {
+      protocol: 1,
+      python: '3.12.1',
+      torch: '2.99.0+cu132',
+      transformers: '5.23.0',
+      missing: [] as string[],
+    };
+    const gpus = [{ name: 'H100', memoryBytes: 80 * 2 ** 30, bf16: true }];
+    const told = async (missing: string[]) => {
+      const json = JSON.stringify({ ...found, missing, cuda: '13.2', rocm: null, mps: false, gpus });
+      fs.writeFileSync(python, `#!/bin/sh\necho '${json}'\n`, { mode: 0o755 });
+      vi.stubEnv('CONTINUO_PYTHON', python);
+      const { out } = await continuo('doctor');
+      vi.unstubAllEnvs();
+      return out;
+    };
+    const works = await told([]);
+    expect(works).toContain(`torch 2.99.0+cu132, transformers 5.23.0, Python 3.12.1, CUDA 13.2 (${python})`);
+    expect(works).toContain('H100, 80.0 GiB, bf16');
+    expect(works).toMatch(
+      /Found torch 2.99.0\+cu132 and transformers 5.23.0; tested with torch 2\.\d+\.0 and transformers/,
+    );
+    expect(await told(['transformers 5 or newer'])).toMatch(
+      /does not work: .*lacks transformers 5 or newer. Found torch/,
+    );
   });
 
   test('reads the instruction sets of x86 and of Arm', () => {
