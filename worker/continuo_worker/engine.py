@@ -153,7 +153,7 @@ class Training:
             lr=0.0,
             betas=(settings["beta1"], settings["beta2"]),
             eps=settings["eps"],
-            fused=self.ranks.uses_gpu,
+            fused=True,
         )
 
     # --- the loop
