@@ -10,7 +10,14 @@ import { printTable, provenance, round, saveRecord } from './lib/machine.mjs';
 import { MODEL_NAMES, modelNamed, python, root } from './lib/models.mjs';
 import { readOptions, refuse } from './lib/options.mjs';
 
-const SIDES = ['continuo', 'continuo-documents', 'trainer', 'trainer-compiled', 'trainer-bf16', 'trainer-bf16-compiled'];
+const SIDES = [
+  'continuo',
+  'continuo-documents',
+  'trainer',
+  'trainer-compiled',
+  'trainer-bf16',
+  'trainer-bf16-compiled',
+];
 const USAGE = `Usage: npm run bench -- torch [options]
 
   --models LIST      of ${MODEL_NAMES.join(', ')} (default: 135m)
@@ -98,7 +105,12 @@ for (const name of list(options.models)) {
     fs.mkdirSync(path.dirname(prefix), { recursive: true });
     const shards = {
       whole: writeShard(`${prefix}-whole`, model.vocab, numTokens, () => numTokens),
-      documents: writeShard(`${prefix}-documents`, model.vocab, numTokens, (rng) => 2 + rng.below(2 * DOCUMENT_TOKENS - 2)),
+      documents: writeShard(
+        `${prefix}-documents`,
+        model.vocab,
+        numTokens,
+        (rng) => 2 + rng.below(2 * DOCUMENT_TOKENS - 2),
+      ),
     };
     for (const precision of list(options.precisions))
       for (const perPass of list(options.passes).map(Number)) {
@@ -130,7 +142,9 @@ if (options.prepare) {
   process.exit();
 }
 
-const run = spawnSync(python(), [path.join(folder, 'torch_sides.py'), folder], { stdio: ['ignore', 'inherit', 'inherit'] });
+const run = spawnSync(python(), [path.join(folder, 'torch_sides.py'), folder], {
+  stdio: ['ignore', 'inherit', 'inherit'],
+});
 if (run.status !== 0) process.exit(1);
 const { results, ...where } = JSON.parse(fs.readFileSync(path.join(folder, 'results.json'), 'utf8'));
 const rows = results.map((r) => [

@@ -66,6 +66,26 @@ const MODELS = {
       original_max_position_embeddings: 8192,
     },
   },
+  // meta-llama/Llama-3.1-8B.
+  '8b': {
+    ...llama,
+    tie_word_embeddings: false,
+    vocab_size: 128256,
+    hidden_size: 4096,
+    intermediate_size: 14336,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    max_position_embeddings: 131072,
+    rope_theta: 500000,
+    rope_scaling: {
+      rope_type: 'llama3',
+      factor: 8,
+      low_freq_factor: 1,
+      high_freq_factor: 4,
+      original_max_position_embeddings: 8192,
+    },
+  },
   // allenai/OLMoE-1B-7B-0924 at a quarter of its width and half its depth: as many experts, as many of them a token.
   'olmoe-260m': {
     model_type: 'olmoe',

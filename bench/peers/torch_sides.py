@@ -5,6 +5,7 @@ Writes FOLDER/results.json as it goes, and a line a side on stderr.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -78,7 +79,7 @@ def run_trainer(spec: dict, case: dict, folder: Path, compiled: bool, weights: s
     request = {**case, "spec": spec, "compiled": compiled, "weights": weights}
     ran = subprocess.run(
         [sys.executable, __file__, str(folder), "--trainer", json.dumps(request)],
-        capture_output=True, text=True, env=environment(folder),
+        check=False, capture_output=True, text=True, env=environment(folder),
     )  # fmt: skip
     if ran.returncode != 0:
         lines = [line for line in ran.stderr.strip().splitlines() if line.strip()]
@@ -175,7 +176,7 @@ def measure(spec: dict, case: dict, side: str, folder: Path) -> dict:
     if "failed" in found:
         return found
     ends = found.pop("ends")[spec["warmUp"] - 1 :]
-    seconds = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+    seconds = [b - a for a, b in itertools.pairwise(ends)]
     tokens = spec["sequencesPerStep"] * case["seqLen"]
     # The fastest step: other programs only ever slow one down.
     rate = tokens / min(seconds)
@@ -239,9 +240,9 @@ def main() -> None:
 
 def add_ratios(results: list[dict]) -> None:
     """Each side's best beside the Trainer's best of all settings and ways that keep weights in f32."""
-    key = lambda r: (r["model"], r["seqLen"], r["precision"])  # noqa: E731
+    keys = ("model", "seqLen", "precision")
     for result in results:
-        fitting = [r for r in results if key(r) == key(result) and "tokensPerSecond" in r]
+        fitting = [r for r in results if "tokensPerSecond" in r and all(r[key] == result[key] for key in keys)]
         peers = [r["tokensPerSecond"] for r in fitting if r["side"] in ("trainer", "trainer-compiled")]
         if peers and "tokensPerSecond" in result:
             result["ofTrainer"] = result["tokensPerSecond"] / max(peers)
