@@ -6,12 +6,13 @@ import { readJson, writeFileAtomic, writeFolderAtomic, writeJsonAtomic } from '.
 import { packageVersion } from '../base/package.ts';
 import { readmeOf } from './readme.ts';
 import { missingEverywhere, missingWarnings, refuseUndecided } from './refuse.ts';
+import { torchtitan } from './torchtitan.ts';
 import { trl } from './trl.ts';
 import type { Exported, Exporter, ExportSource, Framework } from './types.ts';
 
 export { type Carried, type Exported, type ExportSource, FRAMEWORKS, type Framework } from './types.ts';
 
-const EXPORTERS: Record<Framework, Exporter> = { trl };
+const EXPORTERS: Record<Framework, Exporter> = { trl, torchtitan };
 const RECORD = 'export.json';
 
 interface ExportRecord {

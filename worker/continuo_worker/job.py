@@ -109,9 +109,12 @@ class Layer:
 
 
 class Job:
-    """@raises UserError that names what was edited, is damaged or is missing"""
+    """`shards`: a folder where the shards lie by their numbers, 0.bin and so on, instead of at the paths that the job names.
 
-    def __init__(self, folder: Path) -> None:
+    @raises UserError that names what was edited, is damaged or is missing
+    """
+
+    def __init__(self, folder: Path, shards: Path | None = None) -> None:
         self.folder = folder
         self.data = _read_job(folder / "job.json")
         for name, digest in self.data["digests"].items():
@@ -124,7 +127,10 @@ class Job:
                 folder / self.data["schedule"], f"{len(schedule)} LRs, expected {self.num_steps} (one f32 a step)."
             )
         self.schedule = schedule
-        self.shards = [Shard(entry) for entry in self.data["shards"]]
+        self.shards = [
+            Shard(entry if shards is None else {**entry, "prefix": str(shards / f"{number}")})
+            for number, entry in enumerate(self.data["shards"])
+        ]
         self.layers = [Layer(0, self.data.get("numOrderedSteps", self.num_steps), self.data["order"])]
         self.lr_factors: list[tuple[int, float]] = []
         self.amendments: list[dict[str, Any]] = []

@@ -1,0 +1,106 @@
+// Folders of frameworks that read the compiled job by a module of their own: what is written, what is linked, what is refused. What the
+// frameworks make of them is in docs/exporting.md, with versions.
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { exportJob, type Framework } from '../../src/export/index.ts';
+import type { Plan } from '../../src/recipe/index.ts';
+import { type JobOptions, openJob } from '../../src/shards/index.ts';
+import { makeRun, makeWorld, OPTIMIZER, type World } from '../engine/fixtures.ts';
+
+let world: World;
+
+beforeAll(async () => {
+  world = await makeWorld('export-elsewhere');
+});
+afterAll(() => fs.rmSync(world.root, { recursive: true, force: true }));
+
+/** Of a plan an export reads little: the rest is in the job. */
+const PLAN = {
+  name: 'tiny',
+  presetTitle: 'test',
+  tokensPerStep: 256,
+  totalTokens: 40 * 256,
+  evaluation: { everySteps: 20 },
+  checkpoint: { everySteps: 5, keep: 2 },
+} as Plan;
+
+async function write(
+  framework: Framework,
+  { config = {}, ...changes }: Partial<JobOptions> & { config?: object } = {},
+) {
+  const run = await makeRun(world, changes);
+  const model = path.join(run, 'model');
+  fs.cpSync(world.model, model, { recursive: true });
+  const file = path.join(model, 'config.json');
+  fs.writeFileSync(file, JSON.stringify({ ...JSON.parse(fs.readFileSync(file, 'utf8')), ...config }));
+  const job = openJob(path.join(run, 'job'));
+  const folder = path.join(run, framework);
+  try {
+    const exported = await exportJob(framework, { plan: PLAN, job, model, folder, quiet: true });
+    return { run, folder, exported, read: (name: string) => fs.readFileSync(path.join(folder, name), 'utf8') };
+  } finally {
+    job.close();
+  }
+}
+
+const TWO_CUTS: Partial<JobOptions> = {
+  phases: [
+    { name: 'first', firstStep: 0, numSteps: 20, blend: { domain: 0.5, general: 0.5 } },
+    {
+      name: 'second',
+      firstStep: 20,
+      numSteps: 20,
+      blend: { domain: 0.8, general: 0.2 },
+      batch: { seqLen: 32, sequencesPerStep: 8, sequencesPerMicroBatch: 4 },
+    },
+  ],
+};
+
+describe('torchtitan', () => {
+  it('links what may be large, copies the job and its reader, and configures a stage for each cut of a step', async () => {
+    const { run, folder, exported, read } = await write('torchtitan', {
+      ...TWO_CUTS,
+      optimizer: { ...OPTIMIZER, embeddingLrFactor: 0.5 },
+    });
+    expect(read('job/job.json')).toBe(fs.readFileSync(path.join(run, 'job', 'job.json'), 'utf8'));
+    expect(fs.readdirSync(path.join(folder, 'shards')).sort()).toEqual(
+      [0, 1, 2, 3].flatMap((i) => [`${i}.bin`, `${i}.idx`]),
+    );
+    expect(fs.readlinkSync(path.join(folder, 'shards', '1.bin'))).toBe(
+      fs.realpathSync(`${world.general.trainPrefix}.bin`),
+    );
+    expect(fs.readdirSync(path.join(folder, 'continuo_run')).sort()).toEqual(
+      ['__init__.py', 'canonical.py', 'config_registry.py', 'data.py', 'errors.py', 'job.py', 'model.py'].sort(),
+    );
+    const registry = read('continuo_run/config_registry.py');
+    expect(registry).toContain('vocab_size=257,\n            dim=32,\n            n_layers=2,');
+    expect(registry).toContain('rope={"theta": 10000, "max_seq_len": 128}');
+    expect(registry).toContain('group(r"tok_embeddings|lm_head", lr=0.001500000013038516, weight_decay=0.1),');
+    expect(registry).toContain('end_step=20,\n        seq_len=64,\n        sequences_per_step=4,');
+    expect(registry).toContain('end_step=40,\n        seq_len=32,\n        sequences_per_step=8,');
+    expect(registry.match(/last=(True|False)/g)?.slice(-2)).toEqual(['last=False', 'last=True']);
+    expect(exported.carried.filter(({ how }) => how === 'exact').map(({ what }) => what)).toContain('LR');
+    expect(read('README.md')).toContain('--config stage_2');
+  });
+
+  it('says what its decoders have no place for', async () => {
+    const scaled = {
+      rope_scaling: {
+        rope_type: 'llama3',
+        factor: 8,
+        low_freq_factor: 1,
+        high_freq_factor: 4,
+        original_max_position_embeddings: 64,
+      },
+    };
+    const { read } = await write('torchtitan', { config: scaled });
+    expect(read('continuo_run/config_registry.py')).toContain('"scaling": "llama", "scaling_factor": 8,');
+    await expect(write('torchtitan', { config: { attention_bias: true } })).rejects.toThrow(
+      /config\.json: torchtitan has no decoder for a model of type "llama" with biases\. /,
+    );
+    await expect(write('torchtitan', { config: { model_type: 'mistral', sliding_window: 32 } })).rejects.toThrow(
+      /with sliding windows\./,
+    );
+  });
+});
