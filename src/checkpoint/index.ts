@@ -14,5 +14,5 @@ export { type PeftFactors, PeftFolder, type PeftModule } from './peft.ts';
 export { type NewRow, resizeVocabulary } from './resize.ts';
 export { SafetensorsFile, writeSafetensors } from './safetensors.ts';
 export { saveModel, writeModelInto } from './save.ts';
-export { isBuffer, isEmbedding, isHead, isHeadBias } from './tensor-names.ts';
+export { isBuffer, isEmbedding, isHead, isHeadBias, isPositions } from './tensor-names.ts';
 export type { HfConfig, ModelSource, ModelToWrite, TensorDtype, TensorInfo, TensorToWrite } from './types.ts';

@@ -76,22 +76,27 @@ export interface ModelFacts {
   training: TrainingRecord | undefined;
 }
 
-/** GPT-2's names for what the others call by the first one. */
-const OTHER_NAMES: Record<string, string> = {
-  hidden_size: 'n_embd',
-  intermediate_size: 'n_inner',
-  num_hidden_layers: 'n_layer',
-  num_attention_heads: 'n_head',
-  max_position_embeddings: 'n_positions',
+/** Other families' names for what most call by the first one. */
+const OTHER_NAMES: Record<string, readonly string[]> = {
+  hidden_size: ['n_embd', 'd_model'],
+  intermediate_size: ['n_inner', 'ffn_dim', 'd_ff'],
+  num_hidden_layers: ['n_layer', 'n_layers', 'num_layers'],
+  num_attention_heads: ['n_head', 'n_heads', 'num_heads', 'attention_heads'],
+  max_position_embeddings: ['n_positions', 'max_seq_len', 'seq_length', 'context_length'],
+  num_experts: ['num_local_experts', 'n_routed_experts', 'moe_num_experts'],
+  num_experts_per_tok: ['moe_top_k', 'moe_k'],
 };
+
+/** A size of config.json by its most common name, or one of its others. */
+function sizeIn(config: Record<string, unknown>, key: string): number | undefined {
+  const given = [key, ...(OTHER_NAMES[key] ?? [])].map((name) => config[name]);
+  return given.find((value) => typeof value === 'number');
+}
 
 /** Reads headers and the tokenizer, no tensor. A tokenizer that cannot be read is reported, not thrown. */
 export function describeModel(source: ModelSource): ModelFacts {
   const { config, tensors } = source;
-  const size = (key: string): number | undefined => {
-    const value = config[key] ?? config[OTHER_NAMES[key] ?? ''];
-    return typeof value === 'number' ? value : undefined;
-  };
+  const size = (key: string) => sizeIn(config, key);
   const { tokenizer, problem } = readTokenizer(source);
   const bytesByDtype: Record<string, number> = {};
   for (const tensor of tensors.values())
@@ -160,12 +165,13 @@ function countParameters(source: ModelSource): ModelFacts['parameters'] {
   return { total, embedding, nonEmbedding: total - embedding, active };
 }
 
-const EXPERT = /\.experts\.\d+\./;
+/** One by one, or those of a layer as one tensor (GPT-OSS). */
+const EXPERT = /\.experts\./;
 
 function expertsOf({ config, tensors }: ModelSource): ModelFacts['experts'] {
   if (![...tensors.keys()].some((name) => EXPERT.test(name))) return undefined;
-  const [num, perToken] = [config.num_local_experts ?? config.num_experts, config.num_experts_per_tok];
-  return typeof num === 'number' && typeof perToken === 'number' && perToken <= num ? { num, perToken } : undefined;
+  const [num, perToken] = [sizeIn(config, 'num_experts'), sizeIn(config, 'num_experts_per_tok')];
+  return num !== undefined && perToken !== undefined && perToken <= num ? { num, perToken } : undefined;
 }
 
 function storedBytes({ storedAs, shape }: TensorInfo): number {

@@ -159,7 +159,12 @@ const launch = map({
   skypilot: skypilot.optional(),
 });
 
-const torch = map({ gpus: whole.optional(), nodes: whole.optional(), launch: launch.optional() });
+const torch = map({
+  gpus: whole.optional(),
+  nodes: whole.optional(),
+  trustRemoteCode: truth.optional(),
+  launch: launch.optional(),
+});
 
 /** By what stands there, so that a message speaks of the key that is wrong. */
 export function engineSchema(value: unknown) {

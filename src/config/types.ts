@@ -203,7 +203,8 @@ export interface BestRule {
 export type EngineConfig =
   | { name: 'native' }
   /** `gpus`: processes on each of `nodes` machines, one a GPU. */
-  | { name: 'torch'; gpus: number; nodes: number; launch: LaunchConfig };
+  /** `trustRemoteCode`: a model's own Python files may be run. */
+  | { name: 'torch'; gpus: number; nodes: number; trustRemoteCode: boolean; launch: LaunchConfig };
 
 export interface Config {
   /** The file it came from, absolute. */

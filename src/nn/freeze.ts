@@ -11,13 +11,10 @@ import { partsOf } from './tensor.ts';
  * @throws ConfigError for a pattern that fits no tensor, and where nothing would be trained
  */
 export function freezeTensors(decoder: Decoder, patterns: readonly string[]): void {
-  const names = decoder.list().flatMap(({ parts }) => parts.map(({ name }) => name));
-  const rules = patterns.map((pattern, i) => ruleOf(pattern, i, names));
-  const isFrozen = (name: string) => rules.findLast(({ fits }) => fits.test(name))?.freezes ?? false;
-  if (names.every(isFrozen))
-    throw new ConfigError(
-      'training.freeze: all of the model\'s tensors are frozen, so nothing would be trained. Take a pattern out, or add one such as "!model.layers.{0..3}" behind the others.',
-    );
+  const isFrozen = frozenBy(
+    patterns,
+    decoder.list().flatMap(({ parts }) => parts.map(({ name }) => name)),
+  );
   for (const parameter of decoder.list()) {
     const parts = partsOf(parameter);
     const trained = parts.filter(({ part }) => !isFrozen(part.name));
@@ -26,6 +23,17 @@ export function freezeTensors(decoder: Decoder, patterns: readonly string[]): vo
       parameter.low = null;
     } else if (trained.length < parts.length) parameter.trainedSpans = trained.map(({ from, to }) => ({ from, to }));
   }
+}
+
+/** Which of a model's tensors the patterns freeze. @throws as freezeTensors does */
+export function frozenBy(patterns: readonly string[], names: readonly string[]): (name: string) => boolean {
+  const rules = patterns.map((pattern, i) => ruleOf(pattern, i, names));
+  const isFrozen = (name: string) => rules.findLast(({ fits }) => fits.test(name))?.freezes ?? false;
+  if (names.every(isFrozen))
+    throw new ConfigError(
+      'training.freeze: all of the model\'s tensors are frozen, so nothing would be trained. Take a pattern out, or add one such as "!model.layers.{0..3}" behind the others.',
+    );
+  return isFrozen;
 }
 
 function ruleOf(pattern: string, i: number, names: readonly string[]): { freezes: boolean; fits: RegExp } {

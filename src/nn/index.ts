@@ -2,8 +2,8 @@
 export { adapterConfig, addLora, exportAdapters, type LoraSettings, readAdapters } from './adapters.ts';
 export { type Batch, Decoder, type Segment, sequenceOf, type TrainExtras } from './decoder.ts';
 export { prepareEma, updateEma, withEma } from './ema.ts';
-export { type DecoderConfig, findFamily, SUPPORTED_MODEL_TYPES } from './families/index.ts';
-export { freezeTensors } from './freeze.ts';
+export { type DecoderConfig, findFamily, knownDecoder, SUPPORTED_MODEL_TYPES } from './families/index.ts';
+export { freezeTensors, frozenBy } from './freeze.ts';
 export {
   checkSampling,
   type FinishReason,

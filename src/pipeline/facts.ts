@@ -4,7 +4,8 @@ import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { fingerprint, sampleDigest } from '../base/hash.ts';
 import { describeModel, isEmbedding, isHead, type ModelFacts, openModel, PeftFolder } from '../checkpoint/index.ts';
-import { countMemory, countReading, findFamily } from '../nn/index.ts';
+import type { EngineConfig } from '../config/index.ts';
+import { countMemory, countReading, findFamily, knownDecoder } from '../nn/index.ts';
 import {
   type AdapterFacts,
   type CorpusFacts,
@@ -14,16 +15,24 @@ import {
   type PretrainingFacts,
 } from '../recipe/index.ts';
 import type { PreparedCorpus } from '../shards/index.ts';
+import { anyFamily, memoryOfAny, oddities, readingOfAny, tensorShapes } from './any-family.ts';
 
 /**
  * @param isNew its weights are random: nothing that is published is about it
- * @throws ConfigError when the native engine cannot run this architecture
+ * @param engine the PyTorch engine also trains what the native one does not know
+ * @throws ConfigError when the engine cannot run this architecture
  */
-export function modelFacts(folder: string, name: string, isNew = false): ModelFactsForPlan {
+export function modelFacts(
+  folder: string,
+  name: string,
+  isNew = false,
+  engine: EngineConfig['name'] = 'native',
+): ModelFactsForPlan {
   const source = openModel(folder);
   try {
-    const decoder = findFamily(source.config).parse(source.config);
     const facts = describeModel(source);
+    const known = engine === 'native' ? findFamily(source.config).parse(source.config) : knownDecoder(source.config);
+    const decoder = known ?? anyFamily(source, facts);
     if (facts.tokenizerProblem)
       throw new ConfigError(`${folder}: its tokenizer cannot be used: ${facts.tokenizerProblem}`);
     const isInstruct = facts.tuning.kind === 'instruct';
@@ -34,7 +43,7 @@ export function modelFacts(folder: string, name: string, isNew = false): ModelFa
       vocab: decoder.vocabSize,
       context: decoder.context,
     };
-    const known = isNew ? undefined : knownModel(name, shape);
+    const published = isNew ? undefined : knownModel(name, shape);
     const recorded = recordedPretraining(facts);
     const { tokenizer } = facts;
     return {
@@ -58,11 +67,15 @@ export function modelFacts(folder: string, name: string, isNew = false): ModelFa
         numActive: facts.parameters.active,
         balanceLoss: decoder.experts.balanceLoss,
       },
+      ...(known ? {} : { onlyByTorch: true, ...oddities(source) }),
       isInstruct,
       isInstructWhy: tuningReason(facts.tuning),
       // What the checkpoint says of itself is of these very weights; the literature is of the model that it looks like.
-      pretraining: recorded ?? (known && publishedPretraining(known.pretraining, isInstruct)),
-      known: recorded || !known ? undefined : { names: known.names, base: known.base, instruct: known.instruct },
+      pretraining: recorded ?? (published && publishedPretraining(published.pretraining, isInstruct)),
+      known:
+        recorded || !published
+          ? undefined
+          : { names: published.names, base: published.base, instruct: published.instruct },
     };
   } finally {
     source.close();
@@ -75,13 +88,14 @@ export function memoryCounter(folder: string, reference?: string): PlanInputs['c
     const source = openModel(model);
     const { config, tensors } = source;
     const names = new Set(tensors.keys());
+    const any = knownDecoder(config) ? undefined : { ...describeModel(source), tensors: tensorShapes(source) };
     source.close();
-    return { config, has: (name: string) => names.has(name) };
+    return { config, has: (name: string) => names.has(name), any };
   });
   return (shape) => {
-    const counted = countMemory(own!.config, shape, own!.has);
+    const counted = own!.any ? memoryOfAny(own!.any, shape) : countMemory(own!.config, shape, own!.has);
     if (!shape.selectTokens) return counted;
-    const read = countReading(beside!.config, shape, beside!.has);
+    const read = beside!.any ? readingOfAny(beside!.any, shape) : countReading(beside!.config, shape, beside!.has);
     return {
       ...counted,
       stateBytes: counted.stateBytes + read.stateBytes,

@@ -91,7 +91,8 @@ export async function prepare(
     : undefined;
   const model = expanded?.folder ?? given;
   const reference = await prepareReference(config, model, cache, say);
-  const facts = modelFacts(model, modelName(config, model), config.model.kind === 'new');
+  const facts = modelFacts(model, modelName(config, model), config.model.kind === 'new', config.engine.name);
+  if (facts.onlyByTorch) refuseWhatIsMeasuredHere(config, facts);
   const curated = await scoreCorpora(config, unscored, { model, context: facts.context, cache }, options);
   const corpora: PreparedCorpus[] = [];
   for (const corpus of withCleaned(config, curated).corpora) {
@@ -117,9 +118,10 @@ export async function prepare(
   }
   writeDatasheets(config, corpora, curated);
   const hardware = hardwareFacts(facts);
-  const shift = canShift(config, options)
-    ? await stages.run('shift', () => measureShift({ model, facts, corpora, hardware, cache }, options))
-    : undefined;
+  const shift =
+    canShift(config, options) && !facts.onlyByTorch
+      ? await stages.run('shift', () => measureShift({ model, facts, corpora, hardware, cache }, options))
+      : undefined;
   const runFolder = overrides.runFolder ?? path.join(config.output, config.name);
   const inputs: PlanInputs = {
     ...{ config, model: facts, shift },
@@ -137,6 +139,21 @@ export async function prepare(
   const usesFound = probes !== undefined || (config.recipe.asksFound && !overrides.ignoresFound);
   const plan = usesFound ? makePlan({ ...inputs, probes }) : planned;
   return { config, model, reference, facts, corpora, hardware, plan, runFolder, cache, stages };
+}
+
+/** What the native engine's code does beside either engine. @throws ConfigError naming all of it, and what to do */
+function refuseWhatIsMeasuredHere({ file, evaluate, guard, corpora }: Config, { family }: ModelFactsForPlan): void {
+  const asked: [unknown, string][] = [
+    [evaluate.tasks, 'evaluate.tasks (put them to the checkpoints by lm-evaluation-harness)'],
+    [guard?.ewc, 'guard.ewc (guard.l2 needs no Fisher information)'],
+    [corpora.some((corpus) => corpus.generated), 'a corpus that the model writes itself'],
+    [corpora.some((corpus) => corpus.bitsPerByte ?? corpus.ifd), 'corpora chosen by what the model makes of them'],
+  ];
+  const refused = asked.flatMap(([value, text]) => (value ? [text] : []));
+  if (refused.length > 0)
+    throw new ConfigError(
+      `${file}: models of type ${family} are trained by the PyTorch engine alone, and these need the model inside the native one: ${refused.join('; ')}. Take them out.`,
+    );
 }
 
 /** The control and a new model have no use for it, and it takes both kinds of text. */

@@ -413,8 +413,8 @@ function designOf({ config, model, shift }: PlanInputs, corpora: readonly BlendC
 
 function engineOf({ engine }: Config): Pick<Plan, 'engine'> {
   if (engine.name === 'native') return {};
-  const { name, gpus, nodes } = engine;
-  return { engine: { name, gpus, ...(nodes > 1 && { nodes }) } };
+  const { name, gpus, nodes, trustRemoteCode } = engine;
+  return { engine: { name, gpus, ...(nodes > 1 && { nodes }), ...(trustRemoteCode && { trustRemoteCode }) } };
 }
 
 /** "lowest domain, at most 2 % of general lost" */

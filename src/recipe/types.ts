@@ -79,6 +79,12 @@ export interface ModelFactsForPlan {
   numLayers?: number;
   attentionWidth?: number;
   experts?: ExpertFacts;
+  /** The native engine does not know its family. */
+  onlyByTorch?: boolean;
+  /** Tensors, such as these, of layers that carry a state from token to token, whatever stands between. */
+  carriesState?: string;
+  /** Files of Python that come with it and that config.json names. */
+  ownCode?: string[];
   isInstruct: boolean;
   /** Why it is taken for an instruct or a base model. */
   isInstructWhy: string;
@@ -270,7 +276,7 @@ export interface Plan {
   /** Of each forward pass, the share `keep` of the tokens with the highest excess loss over the reference bears loss; absent: all do. */
   selectTokens?: { reference: string; keep: number };
   /** PyTorch's, with a process for each of so many GPUs on each of `nodes` machines (absent: one); absent: the native one. */
-  engine?: { name: 'torch'; gpus: number; nodes?: number };
+  engine?: { name: 'torch'; gpus: number; nodes?: number; trustRemoteCode?: boolean };
   schedule: Schedule;
   phases: PlanPhase[];
   /** Shares are decided while the run goes on, and the phases' blends are where they begin; absent: they are as planned. */

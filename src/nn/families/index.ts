@@ -11,7 +11,7 @@ import { olmoe } from './olmoe.ts';
 import { phi3 } from './phi3.ts';
 import { qwen2, qwen3 } from './qwen.ts';
 import { qwen3Moe } from './qwen3-moe.ts';
-import type { Family } from './types.ts';
+import type { DecoderConfig, Family } from './types.ts';
 
 const FAMILIES: readonly Family[] = [
   llama,
@@ -40,8 +40,19 @@ export function findFamily(config: Record<string, unknown>): Family {
   if (family) return family;
   throw new ConfigError(
     `config.json: model_type "${modelType}" is not supported by the native engine. Supported: ${SUPPORTED_MODEL_TYPES.join(', ')}. ` +
-      'Any other architecture needs the PyTorch engine, which this version does not have yet.',
+      'The PyTorch engine trains every causal language model of transformers: set engine: torch. Its checkpoints are scored and served by what takes Hugging Face folders: lm-evaluation-harness, vLLM.',
   );
+}
+
+/** What the native engine would run; undefined where it cannot, which says nothing about the PyTorch engine. */
+export function knownDecoder(config: Record<string, unknown>): DecoderConfig | undefined {
+  if (!SUPPORTED_MODEL_TYPES.includes(String(config.model_type))) return undefined;
+  try {
+    return findFamily(config).parse(config);
+  } catch (error) {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
 }
 
 export type {

@@ -19,6 +19,44 @@ export const contextLongerThanTrained: Pitfall = {
   },
 };
 
+export const documentsNotApart: Pitfall = {
+  id: 'documents-not-apart',
+  severity: 'warning',
+  source: 'the names of its tensors; before it trains, the PyTorch engine finds out by a pass',
+  check({ model }) {
+    if (model.carriesState === undefined) return undefined;
+    return {
+      message:
+        'Documents that stand in one sequence are not kept apart: layers of this model carry what they read from one document into the next.',
+      evidence: `${model.carriesState}, and others like it`,
+      fix: 'Let a sequence hold few documents (training.packing: best-fit, and training.seqLen near their length). Held-out scores depend on what stands before a document, alike before and after training.',
+    };
+  },
+};
+
+export const bringsOwnCode: Pitfall = {
+  id: 'brings-own-code',
+  severity: 'warning',
+  source: 'config.json, auto_map',
+  check({ config: { engine }, model }) {
+    if (!model.ownCode || engine.name !== 'torch') return undefined;
+    const files = model.ownCode.join(', ');
+    return engine.trustRemoteCode
+      ? {
+          severity: 'note',
+          message: "This model's own code is run, with all that this user may do, on every machine of the run.",
+          evidence: `${files}; engine.torch.trustRemoteCode is true`,
+          fix: 'Read the files, and fix their revision (owner/name@commit).',
+        }
+      : {
+          message:
+            'This model brings code of its own, which is not run: where transformers does not know the model, training will be refused.',
+          evidence: files,
+          fix: 'Read the files; if you trust them, set engine: { torch: { trustRemoteCode: true } }.',
+        };
+  },
+};
+
 export const instructModelOnRawText: Pitfall = {
   id: 'instruct-model-on-raw-text',
   severity: 'warning',
