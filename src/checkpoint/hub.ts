@@ -13,8 +13,11 @@ export interface FetchOptions {
   /** Branch, tag or commit. Default main. */
   revision?: string;
   quiet?: boolean;
+  /** Files of Python too, for who trusts them. Such a folder lies beside the one without. */
+  code?: boolean;
 }
 
+const CODE = /^[\w-]+\.py$/;
 const WANTED =
   /^(config\.json|generation_config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model|chat_template\.(jinja|json)|README\.md|LICENSE(\.(txt|md))?|model\.safetensors(\.index\.json)?|model-\d{5}-of-\d{5}\.safetensors)$/;
 const HUB_ID = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
@@ -70,11 +73,12 @@ function neighbourHint(spec: string): string {
 export async function fetchModel(id: string, cacheFolder: string, options: FetchOptions = {}): Promise<string> {
   if (!HUB_ID.test(id)) throw new ConfigError(`${id}: expected a hub id of the form organisation/name.`);
   const revision = options.revision ?? 'main';
-  const suffix = revision === 'main' ? '' : `@${revision.replace(/[^\w.-]/g, '_')}`;
+  const ofRevision = revision === 'main' ? '' : `@${revision.replace(/[^\w.-]/g, '_')}`;
+  const suffix = `${ofRevision}${options.code ? '+code' : ''}`;
   const folder = path.join(cacheFolder, 'models', `${id.replace('/', '--')}${suffix}`);
   if (fs.existsSync(folder)) return folder;
   const hub = new Hub(id, revision);
-  const files = await hub.list();
+  const files = await hub.list(options.code ?? false);
   const part = `${folder}.part`;
   try {
     fs.mkdirSync(part, { recursive: true });
@@ -150,7 +154,7 @@ class Hub {
   }
 
   /** The files to fetch; weights last. */
-  async list(): Promise<ListFileEntry[]> {
+  async list(withCode: boolean): Promise<ListFileEntry[]> {
     const all: ListFileEntry[] = [];
     await this.explain('listing its files', async () => {
       for await (const entry of listFiles({ ...this.common, recursive: false }))
@@ -159,7 +163,9 @@ class Hub {
     const names = new Set(all.map((entry) => entry.path));
     const single = names.has('model.safetensors');
     const files = all.filter(
-      (entry) => WANTED.test(entry.path) && !(single && /^model(-\d|\.safetensors\.index)/.test(entry.path)),
+      ({ path: name }) =>
+        (WANTED.test(name) || (withCode && CODE.test(name))) &&
+        !(single && /^model(-\d|\.safetensors\.index)/.test(name)),
     );
     if (!names.has('config.json') || !files.some((entry) => entry.path.endsWith('.safetensors')))
       throw this.unusable([...names]);

@@ -1,6 +1,7 @@
 // What tensors are by their names, over the families that Hugging Face folders come from.
 
-const EMBEDDING = /(^|\.)(embed_tokens|embed_in|wte|word_embeddings|tok_embeddings|backbone\.embeddings|rwkv\.embeddings)\.weight$/;
+const EMBEDDING =
+  /(^|\.)(embed_tokens|embed_in|wte|word_embeddings|tok_embeddings|backbone\.embeddings|rwkv\.embeddings)\.weight$/;
 const POSITIONS = /(^|\.)(wpe|embed_positions)\.weight$/;
 const HEAD = /^(lm_head|embed_out|output_projection|head)\.weight$/;
 const HEAD_BIAS = /^(lm_head|embed_out|output_projection|head)\.bias$/;

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { ConfigError, EngineError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { packageRoot } from '../base/package.ts';
-import { torchrunArgs } from './launch/index.ts';
+import { TRUST_FLAG, torchrunArgs } from './launch/index.ts';
 import { PROTOCOL_VERSION } from './protocol.ts';
 import type { EngineProgram } from './supervisor.ts';
 
@@ -111,13 +111,16 @@ function workerEnvironment(): NodeJS.ProcessEnv {
   };
 }
 
-/** @param numRanks processes on this machine; with 1 there is no torchrun in between */
-export function torchProgram(python: string, numRanks: number): EngineProgram {
+/**
+ * @param numRanks processes on this machine; with 1 there is no torchrun in between
+ * @param trustsCode the model's own Python files may be run
+ */
+export function torchProgram(python: string, numRanks: number, trustsCode = false): EngineProgram {
   const torchrun = () => torchrunArgs({ nodes: 1, gpus: numRanks, rendezvous: { kind: 'alone' } });
   const launcher = numRanks > 1 ? ['-m', 'torch.distributed.run', ...torchrun()] : [];
   return {
     command: python,
-    args: [...launcher, '-m', 'continuo_worker'],
+    args: [...launcher, '-m', 'continuo_worker', ...(trustsCode ? [TRUST_FLAG] : [])],
     env: workerEnvironment(),
     takesProfile: false,
   };

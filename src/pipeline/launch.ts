@@ -72,7 +72,7 @@ export function refuseSeveralNodes(engine: { nodes?: number } | { name: 'native'
 
 /** Where the run will be and what it needs; nothing is prepared. */
 function jobOf(config: Config, engine: TorchEngine, target: LaunchTarget, runFolder: string, plan?: Plan): LaunchJob {
-  const { nodes, gpus, launch } = engine;
+  const { nodes, gpus, trustRemoteCode, launch } = engine;
   const compiled = path.join(runFolder, 'job', 'job.json');
   const needs = fs.existsSync(compiled)
     ? pathsOf(readJob(path.dirname(compiled)))
@@ -83,6 +83,7 @@ function jobOf(config: Config, engine: TorchEngine, target: LaunchTarget, runFol
     needs,
     nodes,
     gpus,
+    trustRemoteCode,
     python: launch.python ?? interpreterFor(target),
     recompute: config.training.recompute ?? plan?.recompute ?? false,
     launch,

@@ -17,11 +17,14 @@ const DOCUMENT_END = '<|endoftext|>';
 
 /** @returns an absolute folder that openModel reads */
 export async function prepareModel(config: Config, cache: string, say: (line: string) => void): Promise<string> {
+  const { engine } = config;
   switch (config.model.kind) {
     case 'new':
       return newModel(config, config.model.new, cache, say);
-    case 'hub':
-      return toFolder(await resolveModel(config.model.id, cache), cache, say);
+    case 'hub': {
+      const code = engine.name === 'torch' && engine.trustRemoteCode;
+      return toFolder(await resolveModel(config.model.id, cache, { code }), cache, say);
+    }
     case 'path':
       return toFolder(await resolveModel(config.model.path, cache), cache, say);
     default:

@@ -154,5 +154,5 @@ function notesOn({ cuda, rocm, mps, gpus }: TorchEnvironment): string[] {
 
 /** The engine of a plan as a program to start; undefined for the native one. */
 export function engineOf(plan: Pick<Plan, 'engine'>) {
-  return plan.engine && torchProgram(torchPython(), plan.engine.gpus);
+  return plan.engine && torchProgram(torchPython(), plan.engine.gpus, plan.engine.trustRemoteCode);
 }

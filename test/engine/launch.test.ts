@@ -42,6 +42,7 @@ engine: { torch: { nodes: ${nodes}, gpus: ${gpus}, launch: {${launch.trim().repl
     gpus,
     python: '/opt/py/bin/python',
     recompute: false,
+    trustRemoteCode: false,
     launch: engine.launch,
   };
 }

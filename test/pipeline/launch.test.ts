@@ -38,7 +38,16 @@ function launched(): Launched {
   const { nodes, gpus, launch } = launchOf(config, 'slurm') as Extract<typeof config.engine, { name: 'torch' }>;
   const { runFolder } = project;
   fs.mkdirSync(path.join(runFolder, 'launch'), { recursive: true });
-  const job = { name: 'tiny', runFolder, nodes, gpus, python: 'python3', recompute: false, launch };
+  const job = {
+    name: 'tiny',
+    runFolder,
+    nodes,
+    gpus,
+    python: 'python3',
+    recompute: false,
+    trustRemoteCode: false,
+    launch,
+  };
   return { job, target: 'slurm', file: path.join(runFolder, 'launch/job.sbatch') };
 }
 

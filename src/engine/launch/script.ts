@@ -10,14 +10,17 @@ export function quote(word: string): string {
 
 /** Torchrun with the worker behind it; `given` stands for the worker's own arguments, ready for the shell. */
 export function workerCommand(job: LaunchJob, rendezvous: Rendezvous, given = unattendedArgs(job)): string {
-  const { nodes, gpus } = job;
+  const { nodes, gpus, trustRemoteCode } = job;
   const lines = [
     `${quote(job.python)} -m torch.distributed.run`,
     torchrunArgs({ nodes, gpus, rendezvous }).join(' '),
-    `-m continuo_worker ${given}`,
+    `-m continuo_worker${trustRemoteCode ? ` ${TRUST_FLAG}` : ''} ${given}`,
   ];
   return lines.join(' \\\n  ');
 }
+
+/** The worker's word for it. */
+export const TRUST_FLAG = '--trust-remote-code';
 
 /** Of a worker that nobody answers. `run` is the run folder. */
 function unattendedArgs({ recompute }: LaunchJob): string {

@@ -12,6 +12,8 @@ export interface LaunchJob {
   /** The interpreter on the machines. */
   python: string;
   recompute: boolean;
+  /** The model's own Python files may be run. */
+  trustRemoteCode: boolean;
   launch: LaunchConfig;
 }
 
