@@ -15,18 +15,19 @@ export function inspectCommand(output: Output): Command {
     'continuo inspect HuggingFaceTB/SmolLM2-135M',
   ).argument('<model>', 'a model folder, a GGUF file or a hub id');
   return withOptions(command, 'json', 'quiet').action(async (model: string, options: CommonOptions) => {
-    const [{ describeModel, openModel, resolveModel }, { describePretraining, knownModel }] = await Promise.all([
-      import('../checkpoint/index.ts'),
-      import('../recipe/index.ts'),
-    ]);
+    const [{ describeModel, openModel, resolveModel }, { knownDecoder }, { describePretraining, knownModel }] =
+      await Promise.all([import('../checkpoint/index.ts'), import('../nn/index.ts'), import('../recipe/index.ts')]);
     const source = openModel(await resolveModel(model, cacheFolder('.'), { quiet: options.quiet || options.json }));
     try {
       const facts = describeModel(source);
       const known = knownModel(model) ?? knownModel(path.basename(path.resolve(model)), shapeOf(facts));
       // What a checkpoint records of itself goes before what is published of the model that it looks like.
       const published = facts.training?.pretraining ? undefined : known?.pretraining;
+      const engines = knownDecoder(source.config) ? ['native', 'torch'] : ['torch'];
       output.print(
-        options.json ? json({ ...facts, published }) : page(facts, published && describePretraining(published), output),
+        options.json
+          ? json({ ...facts, engines, published })
+          : page(facts, engines, published && describePretraining(published), output),
       );
     } finally {
       source.close();
@@ -40,7 +41,7 @@ function shapeOf({ family, hiddenSize, numLayers, vocabRows, contextLength }: Mo
   return { modelType: family, hidden: hiddenSize, layers: numLayers, vocab: vocabRows, context: contextLength };
 }
 
-function page(facts: ModelFacts, published: string | undefined, { paint }: Output): string {
+function page(facts: ModelFacts, engines: string[], published: string | undefined, { paint }: Output): string {
   const { parameters, tuning, training } = facts;
   const lines: [string, string | undefined][] = [
     ['model', facts.path],
@@ -60,6 +61,12 @@ function page(facts: ModelFacts, published: string | undefined, { paint }: Outpu
     [
       'tuning',
       [tuning.summary, ...tuning.evidence.map((item) => paint.dim(`for ${item.for}: ${item.text}`))].join('\n'),
+    ],
+    [
+      'trained by',
+      engines.length > 1
+        ? 'either engine'
+        : `engine: torch, if transformers knows ${facts.family} as a causal language model; the native engine does not`,
     ],
     ['pretraining', published],
     ['trained here', training && JSON.stringify(training)],

@@ -1,8 +1,8 @@
 // What the planner is told of a model: its own record first, then what is published, nothing for a new one.
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { modelFacts } from '../../src/pipeline/facts.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { memoryCounter, modelFacts } from '../../src/pipeline/facts.ts';
 import { makeFolder, writeByteTokenizer } from '../shards/fixtures.ts';
 
 let root: string;
@@ -19,16 +19,20 @@ const PYTHIA_14M = {
   ...{ hidden_act: 'gelu', use_parallel_residual: true, tie_word_embeddings: false },
 };
 
-/** A folder of one tensor: facts are read from headers. */
-function writeModel(name: string, config: Record<string, unknown>): string {
+/** Tensors of zeros beside an embedding. */
+function writeModel(name: string, config: Record<string, unknown>, tensors: Record<string, number[]> = {}): string {
   const folder = writeByteTokenizer(path.join(root, name));
   fs.writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
-  const header = Buffer.from(
-    JSON.stringify({ 'gpt_neox.embed_in.weight': { dtype: 'F32', shape: [300, 2], data_offsets: [0, 2400] } }),
-  );
+  let end = 0;
+  const entries = Object.entries({ 'gpt_neox.embed_in.weight': [300, 2], ...tensors }).map(([tensor, shape]) => {
+    const begin = end;
+    end += 4 * shape.reduce((product, n) => product * n, 1);
+    return [tensor, { dtype: 'F32', shape, data_offsets: [begin, end] }];
+  });
+  const header = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
   const size = Buffer.alloc(8);
   size.writeBigUInt64LE(BigInt(header.length));
-  fs.writeFileSync(path.join(folder, 'model.safetensors'), Buffer.concat([size, header, Buffer.alloc(2400)]));
+  fs.writeFileSync(path.join(folder, 'model.safetensors'), Buffer.concat([size, header, Buffer.alloc(end)]));
   return folder;
 }
 
@@ -62,4 +66,37 @@ it('finds nothing published about new weights', () => {
   const facts = modelFacts(writeModel('new', PYTHIA_14M), 'new', true);
   expect(facts.pretraining).toBeUndefined();
   expect(facts.known).toBeUndefined();
+});
+
+describe('a family that the native engine does not know', () => {
+  const config = { model_type: 'mamba_of_tomorrow', vocab_size: 300, d_model: 8, n_layers: 2, n_heads: 2 };
+  const tensors = Object.fromEntries(
+    [0, 1].flatMap((i) => [
+      [`body.layers.${i}.mixer.in_proj.weight`, [16, 8]],
+      [`body.layers.${i}.mixer.A_log`, [16]],
+      [`body.layers.${i}.norm.weight`, [8]],
+    ]),
+  ) as Record<string, number[]>;
+  const shape = { batch: 1, seqLen: 64, precision: 'f32', ema: false, recompute: false } as const;
+  const lora = { rank: 4, alpha: 8, rsLora: false, embeddings: false };
+
+  it('is counted for the PyTorch engine, and the native one names that', () => {
+    const folder = writeModel('tomorrow', { ...config, auto_map: { AutoConfig: 'configuration_x.XConfig' } }, tensors);
+    expect(() => modelFacts(folder, 'tomorrow')).toThrow(/"mamba_of_tomorrow" is not supported.*set engine: torch/s);
+    expect(modelFacts(folder, 'tomorrow', false, 'torch')).toMatchObject({
+      ...{ onlyByTorch: true, hidden: 8, numLayers: 2, vocabSize: 300, attentionWidth: 8, numParameters: 904 },
+      ...{ numNonEmbedding: 304, carriesState: 'body.layers.0.mixer.A_log', ownCode: ['configuration_x.py'] },
+    });
+  });
+
+  it('is planned with what is trained, frozen and adapted by name', () => {
+    const count = memoryCounter(writeModel('counted', config, tensors));
+    const whole = count(shape);
+    expect(whole).toMatchObject({ numTrained: 904, stateBytes: 16 * 904 });
+    expect(count({ ...shape, recompute: true }).activationBytes).toBeLessThan(whole.activationBytes);
+    expect(count({ ...shape, freeze: ['body.layers.0'] })).toMatchObject({ numTrained: 904 - 152 });
+    expect(count({ ...shape, lora })).toMatchObject({ numTrained: 2 * 4 * 24, stateBytes: 16 * 192 + 4 * 904 });
+    expect(() => count({ ...shape, lora: { ...lora, targets: ['q_proj'] } })).toThrow(/no matrix "q_proj".*in_proj/);
+    expect(() => count({ ...shape, freeze: ['model.layers.0'] })).toThrow(/no tensor of this model fits/);
+  });
 });
