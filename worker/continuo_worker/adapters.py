@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers.pytorch_utils import Conv1D
 
 from . import rng
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 
 CHILD = "adapter"
 PEFT_FACTOR = re.compile(r"(.+)\.lora_(A|B|magnitude_vector)(?:\.default)?(?:\.weight)?")
@@ -39,9 +42,8 @@ class Adapter(nn.Module):
         self.longer: nn.Parameter | None = None
         if settings.get("dora"):
             self.longer = nn.Parameter(zeros(outputs))
-            # |W|^2 of each row.
-            squares = weight.detach().float().square().sum(1)
-            self.register_buffer("squares", squares, persistent=False)
+            # |W|^2 of each row, once W is there.
+            self.register_buffer("squares", zeros(outputs), persistent=False)
 
     def forward(self, x: torch.Tensor, linear: nn.Module) -> torch.Tensor:
         if self.longer is None:
@@ -114,13 +116,30 @@ def is_of_adapter(name: str) -> bool:
 
 
 @torch.no_grad()
-def draw(model: nn.Module, seed: int, stored_name: Callable[[str], str]) -> None:
-    """A as PEFT draws it, uniform up to 1 / sqrt(inputs), with the numbers of src/nn/adapters.ts; B is zero."""
-    for name, (_, adapter) in adapted(model).items():
+def begin(model: nn.Module, seed: int, stored_name: Callable[[str], str]) -> None:
+    """Beside matrices that have their values. A as PEFT draws it, uniform up to 1 / sqrt(inputs), with the numbers of src/nn/adapters.ts; B is zero."""
+    for name, (linear, adapter) in adapted(model).items():
         bound = 1 / math.sqrt(adapter.a.shape[1])
         module = stored_name(f"{name}.weight").removesuffix(".weight")
         values = rng.floats(adapter.a.numel(), seed, module, "lora_A")
-        adapter.a.copy_(torch.from_numpy((2 * values - 1) * bound).view_as(adapter.a))
+        put(adapter.a, torch.from_numpy((2 * values - 1) * bound).view(adapter.a.shape))
+        adapter.b.zero_()
+        if adapter.longer is not None:
+            adapter.longer.zero_()
+            squares = matrix_of(linear).detach().float().square().sum(1)
+            adapter.squares.copy_(squares.full_tensor() if isinstance(squares, DTensor) else squares)
+
+
+@torch.no_grad()
+def put(parameter: torch.Tensor, value: Any) -> None:
+    """Sets this rank's rows of a parameter to those of a whole value, which is a tensor or one in a file."""
+    if not isinstance(parameter, DTensor):
+        parameter.copy_(value[...])
+        return
+    shape, offset = compute_local_shape_and_global_offset(parameter.shape, parameter.device_mesh, parameter.placements)
+    # A rank may have nothing of a small tensor.
+    if shape[0]:
+        parameter.to_local().copy_(value[offset[0] : offset[0] + shape[0]])
 
 
 @torch.no_grad()
@@ -128,13 +147,18 @@ def read_adapters(model: nn.Module, folder: Path) -> None:
     """Sets the adapters, and what is trained whole beside them, to those of PEFT's folder. @raises ConfigError where it adapts other modules"""
     known, missing = adapted(model), set(adapted(model))
     whole = {name: p for name, p in model.named_parameters() if p.requires_grad and not is_of_adapter(name)}
-    for key, value in load_file(folder / "adapter_model.safetensors").items():
+    file = folder / "adapter_model.safetensors"
+    try:
+        tensors = safe_open(file, "pt")
+    except (OSError, SafetensorError) as error:
+        raise DataError(file, f"is missing, cut off or damaged ({error}).") from None
+    for key in tensors.keys():
         # The base's own wrappers, and PEFT's around modules that are saved whole.
         name = re.sub(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)", "", key.removeprefix("base_model.model."))
         match = PEFT_FACTOR.fullmatch(name)
         if match is None:
             if name in whole:
-                whole[name].copy_(value)
+                put(whole[name], tensors.get_slice(key))
             continue
         if match[1] not in known:
             raise ConfigError(
@@ -144,11 +168,12 @@ def read_adapters(model: nn.Module, folder: Path) -> None:
         missing.discard(match[1])
         adapter = known[match[1]][1]
         into = {"A": adapter.a, "B": adapter.b, "magnitude_vector": adapter.longer}[match[2]]
+        value = tensors.get_tensor(key)
         if into is None or into.numel() != value.numel():
             expected = "none" if into is None else list(into.shape)
             raise ConfigError(f"training.lora.from: {folder}: {key}: expected {expected}, found {list(value.shape)}.")
-        value = value.float().view_as(into)
-        into.copy_(value - adapter.squares.sqrt() if into is adapter.longer else value)
+        value = value.float().view(into.shape)
+        put(into, value - adapter.squares.sqrt().to(value.device) if into is adapter.longer else value)
     if missing:
         raise ConfigError(f"training.lora.from: {folder}: expected an adapter of {min(missing)}, found none.")
 

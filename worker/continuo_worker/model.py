@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from safetensors import safe_open
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from .adapters import add_adapters, draw, is_of_adapter, read_adapters
+from .adapters import add_adapters, begin, is_of_adapter, read_adapters
 from .documents import look_at, told
 from .errors import ConfigError
 from .experts import routing_of
 from .loss import TeacherRows, fused_cross_entropy
 from .ranks import Ranks
+from .weights import agreed, load_weights, stored_tensors
 
 
 class TrainedModel(nn.Module):
@@ -106,22 +104,22 @@ def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool, dtype: torch.
     folder = job["model"]
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     _check(config, job, folder)
-    options = {"attn_implementation": _attention(config, ranks), "dtype": dtype}
-    whole = None
-    if ranks.is_first:
-        whole = AutoModelForCausalLM.from_pretrained(folder, config=config, trust_remote_code=False, **options)
-        _choose_trained(whole, job)
-        if lora := job.get("lora"):
-            draw(whole, job["seed"], stored_names(whole, folder))
-            if "from" in lora:
-                read_adapters(whole, Path(lora["from"]))
-    if ranks.world == 1 and job["precision"] == "f32":
-        model = TrainedModel(whole.to(ranks.device), job)
-    else:
-        with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
-        _choose_trained(empty, job)
-        model = _sharded(whole, empty, ranks, job)
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=False, attn_implementation=_attention(config, ranks), dtype=dtype
+        )
+    _choose_trained(empty, job)
+    model = TrainedModel(empty, job)
+    if ranks.world > 1 or job["precision"] == "bf16":
+        _shard(model, ranks, job["precision"])
+    model.to_empty(device=ranks.device)
+    empty.tie_weights()
+    load_weights(empty, folder, ranks)
+    if lora := job.get("lora"):
+        begin(empty, job["seed"], stored_names(empty, folder))
+        if "from" in lora:
+            with agreed(ranks):
+                read_adapters(empty, Path(lora["from"]))
     _without_dropout(model.model)
     if recompute:
         model.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -189,10 +187,7 @@ def _choose_trained(model: PreTrainedModel, job: dict[str, Any]) -> None:
 
 def stored_names(model: PreTrainedModel, folder: str) -> Callable[[str], str]:
     """What a tensor is called in the model's folder, by its name in transformers: OpenAI's GPT-2 lacks the prefix."""
-    stored: set[str] = set()
-    for file in Path(folder).glob("*.safetensors"):
-        with safe_open(file, "pt") as tensors:
-            stored.update(tensors.keys())
+    stored = stored_tensors(folder).keys()
     prefix = f"{model.base_model_prefix}."
 
     def stored_name(name: str) -> str:
@@ -201,34 +196,14 @@ def stored_names(model: PreTrainedModel, folder: str) -> Callable[[str], str]:
     return stored_name
 
 
-def _sharded(
-    whole: PreTrainedModel | None, empty: PreTrainedModel, ranks: Ranks, job: dict[str, Any]
-) -> TrainedModel:
-    """Rank 0 has read the weights; the others begin without any, so that no machine holds the model more than once."""
-    model = TrainedModel(empty, job)
+def _shard(model: TrainedModel, ranks: Ranks, precision: str) -> None:
     mesh = init_device_mesh(ranks.device.type, (ranks.world,))
     policy = MixedPrecisionPolicy()
-    if job["precision"] == "bf16":
+    if precision == "bf16":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    for block in _blocks(empty).values():
+    for block in _blocks(model.model).values():
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
-    model.to_empty(device=ranks.device)
-    empty.tie_weights()
-    state = {f"model.{name}": value for name, value in whole.state_dict().items()} if whole is not None else {}
-    set_model_state_dict(model, state, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
-    _share_buffers(whole, empty, ranks)
-    return model
-
-
-def _share_buffers(whole: PreTrainedModel | None, model: PreTrainedModel, ranks: Ranks) -> None:
-    """What is in no checkpoint (frequencies of rotary embeddings) was lost with the empty model."""
-    source = dict(whole.named_buffers()) if whole is not None else {}
-    for name, buffer in model.named_buffers():
-        value = source[name].to(ranks.device) if ranks.is_first else torch.empty_like(buffer)
-        if ranks.world > 1:
-            dist.broadcast(value, src=0)
-        buffer.copy_(value)
 
 
 def _without_dropout(model: PreTrainedModel) -> None:

@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
+from .adapters import put
 from .checkpoint import local
 from .errors import DataError
 from .job import Job
@@ -60,9 +59,6 @@ def _part(stored: Any, file: Path, name: str, parameter: torch.Tensor) -> torch.
             f"{'none' if found is None else f'{found.get_dtype()} {found.get_shape()}'}. "
             "This Fisher information is of another model than the one that is trained.",
         )
-    if not isinstance(parameter, DTensor):
-        return found[:].to(parameter.device)
-    shape, offset = compute_local_shape_and_global_offset(parameter.shape, parameter.device_mesh, parameter.placements)
-    # A rank may have nothing of a small tensor.
-    part = found[offset[0] : offset[0] + shape[0]] if shape[0] else torch.empty(shape, dtype=torch.bfloat16)
-    return part.to(local(parameter).device)
+    part = torch.empty_like(parameter, dtype=torch.bfloat16)
+    put(part, found)
+    return local(part)
