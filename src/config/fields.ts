@@ -26,6 +26,11 @@ export const shareBelowOne = number('a share from 0 to below 1', (x) => x >= 0 &
 export const whole = number('a whole number of at least 1', (x) => Number.isSafeInteger(x) && x >= 1);
 export const truth = z.boolean({ error: 'true or false' });
 
+/** How much is computed again on the way back: none and full are other words for false and true. */
+export const recompute = z
+  .union([z.boolean(), z.enum(['none', 'selective', 'full'])], { error: 'one of none, selective, full' })
+  .transform((value) => (value === 'selective' ? value : value === true || value === 'full'));
+
 export function oneOf<const T extends readonly [string, ...string[]]>(names: T) {
   return z.enum(names, { error: `one of ${names.join(', ')}` });
 }

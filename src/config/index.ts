@@ -66,6 +66,7 @@ export type {
   OrderConfig,
   Packing,
   Precision,
+  Recompute,
   ScoreConfig,
   TasksConfig,
   TrainingConfig,

@@ -187,7 +187,15 @@ const NOT_ON_TORCH = 'the engine torch does not do this yet: take engine: native
 
 function resolveEngine(file: ConfigFile, problems: Problem[]): Config['engine'] {
   const { engine = 'native' } = file;
-  if (engine === 'native') return { name: 'native' };
+  if (engine === 'native') {
+    if (file.training?.recompute === 'selective')
+      problems.push({
+        path: ['training', 'recompute'],
+        message:
+          'selective is of the engine torch: the native one keeps all of a layer or runs it again (none or full)',
+      });
+    return { name: 'native' };
+  }
   if (file.guard && file.guard.l2?.toward === 'init')
     problems.push({ path: ['guard', 'l2', 'toward'], message: NOT_ON_TORCH });
   const alarms = expandAlarms(file.alarms as AlarmsInFile | undefined);

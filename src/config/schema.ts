@@ -5,7 +5,7 @@ import { nearestName } from '../base/errors.ts';
 import { alarmsSchema } from './alarm-options.ts';
 import { cleanSchema } from './clean-options.ts';
 import { decontaminateSchema, dedupSchema } from './dedup-options.ts';
-import { count, map, notNegative, number, oneOf, positive, share, text, truth, whole } from './fields.ts';
+import { count, map, notNegative, number, oneOf, positive, recompute, share, text, truth, whole } from './fields.ts';
 import { guardSchema } from './guard-options.ts';
 import { engineSchema } from './launch-options.ts';
 import { mixingSchema } from './mixing-options.ts';
@@ -190,7 +190,7 @@ export function schemaFor(value: Record<string, unknown>) {
         .min(1, { error: 'at least one pattern; leave the key out to train every tensor' })
         .optional(),
       expand: whole.optional(),
-      recompute: truth.optional(),
+      recompute: recompute.optional(),
       embeddingLr: notNegative.optional(),
       routerAuxLoss: notNegative.optional(),
       routerZLoss: notNegative.optional(),

@@ -138,6 +138,9 @@ export interface LoraConfig {
   embeddings?: boolean;
 }
 
+/** Whether the layers are run again on the way back, their inputs alone being kept; selective (the PyTorch engine): some of each, cheaply. */
+export type Recompute = boolean | 'selective';
+
 export interface TrainingConfig {
   seqLen?: number;
   /** Tokens an optimizer step. */
@@ -163,8 +166,7 @@ export interface TrainingConfig {
   embeddingLr?: number;
   /** Keep an exponential moving average of the weights: the share of the old average that a step leaves. */
   ema?: number;
-  /** Keep only the layers' inputs and run each layer again on the way back. */
-  recompute?: boolean;
+  recompute?: Recompute;
   /** Only tokens whose loss exceeds a reference model's the most bear loss. */
   selectTokens?: {
     reference: Exclude<ModelConfig, { kind: 'new' }>;

@@ -12,6 +12,11 @@ export const EXIT_FATAL = 4;
 /** Asked to stop: checkpointed and left. */
 export const EXIT_STOPPED = 130;
 
+/** Of an engine's command line. */
+export function recomputeFlag(recompute: true | 'selective'): string {
+  return recompute === true ? '--recompute' : `--recompute=${recompute}`;
+}
+
 export interface StepMetrics {
   /** 0-based. */
   step: number;

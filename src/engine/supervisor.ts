@@ -4,7 +4,8 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { entryFile } from '../base/entry.ts';
 import { ConfigError, DataError, EngineError } from '../base/errors.ts';
-import { type EngineMessage, EXIT_FATAL, EXIT_STOPPED, PROTOCOL_VERSION } from './protocol.ts';
+import type { Recompute } from '../config/index.ts';
+import { type EngineMessage, EXIT_FATAL, EXIT_STOPPED, PROTOCOL_VERSION, recomputeFlag } from './protocol.ts';
 
 /** How an engine's process is started; the job folder and the contract's flags follow. */
 export interface EngineProgram {
@@ -21,7 +22,7 @@ export interface SuperviseOptions {
   engine?: EngineProgram;
   threads?: number;
   /** Run layers again on the way back instead of keeping them. */
-  recompute?: boolean;
+  recompute?: Recompute;
   /** Steps to trace into trace.json and profile.json of the run folder. */
   profileSteps?: number;
   /** Every message of the engine, in order. */
@@ -151,7 +152,7 @@ function runOnce(
   const engine = options.engine ?? nativeProgram();
   const args = [...engine.args, options.jobFolder];
   if (options.threads) args.push('--threads', String(options.threads));
-  if (options.recompute) args.push('--recompute');
+  if (options.recompute) args.push(recomputeFlag(options.recompute));
   if (options.profileSteps) args.push('--profile', String(options.profileSteps));
   if (options.attend) args.push('--attended');
   // Its own process group: Ctrl-C reaches it through us alone. stdin stays open as its sign that we live.

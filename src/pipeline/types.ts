@@ -1,5 +1,5 @@
 // What the pipeline takes and gives: the functions that commands call.
-import type { LaunchTarget } from '../config/index.ts';
+import type { LaunchTarget, Recompute } from '../config/index.ts';
 import type { StepProfile } from '../engine/index.ts';
 import type { Cluster, Plan } from '../recipe/index.ts';
 import type { RunSummary } from '../runs/index.ts';
@@ -13,7 +13,7 @@ export interface PipelineOptions {
   /** Run every stage again. */
   fresh?: boolean;
   /** Run layers again on the way back instead of keeping them; by default as the plan says. Changes no result. */
-  recompute?: boolean;
+  recompute?: Recompute;
   /** Warnings of the plan count as errors. */
   strict?: boolean;
   /** False: the shift between domain and general text is not measured. */

@@ -3,7 +3,15 @@
 
 import { ConfigError } from '../base/errors.ts';
 import { formatBytes, formatCount, formatSeconds } from '../base/units.ts';
-import type { BestRule, CommonOptions, Config, GivenLoraConfig, LoraConfig, PresetName } from '../config/index.ts';
+import type {
+  BestRule,
+  CommonOptions,
+  Config,
+  GivenLoraConfig,
+  LoraConfig,
+  PresetName,
+  Recompute,
+} from '../config/index.ts';
 import { adviseModel } from './advisor.ts';
 import { planAlarms } from './alarms.ts';
 import { type BlendCorpus, splitWhole } from './blends.ts';
@@ -168,15 +176,17 @@ export function makePlan(given: PlanInputs): Plan {
   const penalty = penaltyOf(guard);
   const memoryOf = (sequencesPerMicroBatch: number, recompute: boolean, writes: SampleShape | undefined) =>
     memoryWith(penalty, sequencesPerMicroBatch, recompute, writes);
+  // What `selective` keeps is the PyTorch engine's own matter; counted is what it would take without.
   const recompute = take(
     chooseRecompute(inputs, (recomputes) => memoryOf(config.training.microBatch ?? 1, recomputes, writesAtMost)),
   );
   const sequencesPerMicroBatch = take(
-    chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) => memoryOf(batch, recompute, writesAtMost)),
+    chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) => memoryOf(batch, recompute === true, writesAtMost)),
   );
   const numTrained =
     lora || freeze
-      ? inputs.countMemory({ batch: 1, seqLen, precision, lora, freeze, ema: ema !== undefined, recompute }).numTrained
+      ? inputs.countMemory({ batch: 1, seqLen, precision, lora, freeze, ema: ema !== undefined, recompute: false })
+          .numTrained
       : undefined;
   if (inputs.expansion)
     reasons.push({
@@ -301,7 +311,7 @@ export function makePlan(given: PlanInputs): Plan {
   const measured = { tasks: config.evaluate.tasks !== undefined, samples: samples !== undefined };
   const alarms = planAlarms(config, model, blending.maxEpochs, measured, reasons);
   const expected = expectations(phases, corpora, totalTokens);
-  const memory = memoryOf(sequencesPerMicroBatch, recompute, samples && writesAtMost);
+  const memory = memoryOf(sequencesPerMicroBatch, recompute === true, samples && writesAtMost);
   const plan: Plan = {
     formatVersion: 1,
     name: config.name,
@@ -642,11 +652,11 @@ function fitsMemory({ hardware }: PlanInputs, { totalBytes }: MemoryEstimate): b
 /** @param memoryOf with layers run again, or kept, at the smallest pass */
 function chooseRecompute(inputs: PlanInputs, memoryOf: (recomputes: boolean) => MemoryEstimate) {
   const isNeeded = !fitsMemory(inputs, memoryOf(false));
-  return chosen(
+  return chosen<Recompute>(
     'recomputation',
     inputs.config.training.recompute,
     isNeeded,
-    (value) => (value ? 'on' : 'off'),
+    (value) => (value === 'selective' ? value : value ? 'on' : 'off'),
     isNeeded
       ? `kept activations would take ${formatBytes(memoryOf(false).totalBytes)} in all, and ${formatBytes(inputs.hardware!.memoryBytes!)} may be used: each layer is run again on the way back, a third more work for the same result`
       : 'the activations fit into the memory, and to run each layer again is a third more work',

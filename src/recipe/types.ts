@@ -1,7 +1,16 @@
 // The words of the recipe: facts that go into a plan, and the plan that comes out. A plan is complete (no default is left open) and is
 // plain data: it is written to plan.json as it stands.
 
-import type { BestRule, Config, CorpusRole, Packing, Precision, PresetName, TasksConfig } from '../config/index.ts';
+import type {
+  BestRule,
+  Config,
+  CorpusRole,
+  Packing,
+  Precision,
+  PresetName,
+  Recompute,
+  TasksConfig,
+} from '../config/index.ts';
 import type { Advice } from './advisor.ts';
 import type { AlarmPlan } from './alarms.ts';
 import type { CostEstimate } from './cost.ts';
@@ -251,7 +260,7 @@ export interface Plan {
   /** Absent: fill. */
   packing?: Packing;
   /** Layers are run again on the way back instead of being kept; changes no result. Absent: they are kept. */
-  recompute?: boolean;
+  recompute?: Recompute;
   optimizer: {
     beta1: number;
     beta2: number;

@@ -236,6 +236,19 @@ training: { beta1: 1.5, precision: fp8 }
     expect(refusal(`${general}engine: torch\nguard: { l2: { toward: init } }\n`)).toMatch(
       /guard\.l2\.toward: the engine torch does not do this yet/,
     );
+    const recomputed = (how: string) =>
+      parse(`${MINIMAL}engine: torch\ntraining: { recompute: ${how} }\n`).training.recompute;
+    expect(['none', 'selective', 'full', 'false', 'true'].map(recomputed)).toEqual([
+      false,
+      'selective',
+      true,
+      false,
+      true,
+    ]);
+    expect(refusal(`${MINIMAL}training: { recompute: selective }\n`)).toMatch(
+      /:\d+:\d+: training\.recompute: selective is of the engine torch/,
+    );
+    expect(refusal(`${MINIMAL}training: { recompute: some }\n`)).toContain('expected one of none, selective, full');
     const adapted = parse(`${general}engine: torch\ntraining: { lora: 8 }\nguard: { distill: { on: all } }\n`);
     expect(adapted.engine).toMatchObject({ name: 'torch', gpus: 1 });
     expect(refusal(`${MINIMAL}recipe: from-scratch\n`)).toContain('from-scratch needs model: { new: ... }');

@@ -34,7 +34,7 @@ from continuo_worker.engine import Training
 from continuo_worker.ranks import Ranks
 ranks = Ranks()
 for folder in sys.argv[1:]:
-    assert Training(Path(folder), ranks, recompute=False, attended=False, unattended=False).run() == 0
+    assert Training(Path(folder), ranks, recompute="none", attended=False, unattended=False).run() == 0
 """
 
 

@@ -1,4 +1,4 @@
-"""Usage: python -m continuo_worker JOB_FOLDER [--threads N] [--recompute] [--attended | --unattended FILE], alone or under torchrun."""
+"""Usage: python -m continuo_worker JOB_FOLDER [--threads N] [--recompute[=selective]] [--attended | --unattended FILE], alone or under torchrun."""
 
 import argparse
 import sys
@@ -13,13 +13,14 @@ from .engine import Training
 from .errors import NonFiniteError, UserError
 from .protocol import EXIT_FATAL, send, speak_to
 from .ranks import Ranks
+from .recompute import RECOMPUTE
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="continuo_worker", description=__doc__)
     parser.add_argument("job_folder", type=Path)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--recompute", nargs="?", choices=RECOMPUTE, const="full", default="none")
     parser.add_argument("--attended", action="store_true", help="wait for an answer after each step and measurement")
     parser.add_argument("--unattended", type=Path, metavar="FILE", help="say it to FILE; nobody answers, nothing is read")
     options = parser.parse_args()
@@ -44,7 +45,7 @@ def main() -> int:
             {
                 "type": "fatal",
                 "kind": "EngineError",
-                "message": f"GPU memory ran out ({total:.0f} GiB). Set training.recompute: true and go on, halve "
+                "message": f"GPU memory ran out ({total:.0f} GiB). Set training.recompute: selective, or full, and go on, halve "
                 "training.microBatch, lower training.seqLen, or take more GPUs, among which the weights are divided.",
             }
         )

@@ -58,7 +58,7 @@ class Interrupted(Exception):
 
 
 class Training:
-    def __init__(self, job_folder: Path, ranks: Ranks, recompute: bool, attended: bool, unattended: bool) -> None:
+    def __init__(self, job_folder: Path, ranks: Ranks, recompute: str, attended: bool, unattended: bool) -> None:
         """`attended`: somebody judges every step. `unattended`: nobody is there at all, whatever the job would ask."""
         self.ranks = ranks
         self.attended = attended

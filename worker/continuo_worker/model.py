@@ -20,6 +20,7 @@ from .errors import ConfigError
 from .experts import routing_of
 from .loss import TeacherRows, fused_cross_entropy
 from .ranks import Ranks
+from .recompute import run_again
 from .weights import agreed, load_weights, stored_tensors
 
 
@@ -96,20 +97,22 @@ def load_frozen(job: dict[str, Any], folder: str, ranks: Ranks) -> TrainedModel:
     """A model that is only read, in the precision of the passes."""
     plain = {key: value for key, value in job.items() if key not in ("lora", "freeze")}
     dtype = torch.bfloat16 if job["precision"] == "bf16" else torch.float32
-    return load_model({**plain, "model": folder}, ranks, False, dtype).requires_grad_(False).eval()
+    return load_model({**plain, "model": folder}, ranks, dtype=dtype).requires_grad_(False).eval()
 
 
-def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool, dtype: torch.dtype = torch.float32) -> TrainedModel:
-    """Weights as f32; with precision bf16 they are rounded for each pass, and gradients are summed in f32."""
+def load_model(
+    job: dict[str, Any], ranks: Ranks, recompute: str = "none", dtype: torch.dtype = torch.float32
+) -> TrainedModel:
+    """`recompute`: one of RECOMPUTE. Weights as f32; with precision bf16 they are rounded for each pass, and gradients are summed in f32."""
     folder = job["model"]
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    _check(config, job, folder)
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(
-            config, trust_remote_code=False, attn_implementation=_attention(config, ranks), dtype=dtype
-        )
-    _choose_trained(empty, job)
-    model = TrainedModel(empty, job)
+    with agreed(ranks):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        _check(config, job, folder)
+        options = {"attn_implementation": _attention(config, ranks), "dtype": dtype}
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
+        _choose_trained(empty, job)
+        model = TrainedModel(empty, job)
     if ranks.world > 1 or job["precision"] == "bf16":
         _shard(model, ranks, job["precision"])
     model.to_empty(device=ranks.device)
@@ -121,8 +124,7 @@ def load_model(job: dict[str, Any], ranks: Ranks, recompute: bool, dtype: torch.
             with agreed(ranks):
                 read_adapters(empty, Path(lora["from"]))
     _without_dropout(model.model)
-    if recompute:
-        model.model.gradient_checkpointing_enable({"use_reentrant": False})
+    run_again(model.model, recompute)
     model.warnings = look_at(model, job["precision"], ranks.device)
     model.train()
     if ranks.uses_gpu:

@@ -1,5 +1,6 @@
 // Pieces of generated bash.
 import * as path from 'node:path';
+import { recomputeFlag } from '../protocol.ts';
 import { type Rendezvous, torchrunArgs } from './torchrun.ts';
 import type { LaunchJob } from './types.ts';
 
@@ -24,7 +25,7 @@ export const TRUST_FLAG = '--trust-remote-code';
 
 /** Of a worker that nobody answers. `run` is the run folder. */
 function unattendedArgs({ recompute }: LaunchJob): string {
-  return `"$run/job" --unattended "$run/launch/messages.jsonl"${recompute ? ' --recompute' : ''}`;
+  return `"$run/job" --unattended "$run/launch/messages.jsonl"${recompute ? ` ${recomputeFlag(recompute)}` : ''}`;
 }
 
 /** For every process: the worker's code, and what the file gives. `run` is the run folder. */

@@ -1,5 +1,5 @@
 // What a launcher is given and what it makes.
-import type { LaunchConfig } from '../../config/index.ts';
+import type { LaunchConfig, Recompute } from '../../config/index.ts';
 
 /** A compiled job that is to run elsewhere. All paths are absolute and the same on every machine. */
 export interface LaunchJob {
@@ -11,7 +11,7 @@ export interface LaunchJob {
   gpus: number;
   /** The interpreter on the machines. */
   python: string;
-  recompute: boolean;
+  recompute: Recompute;
   /** The model's own Python files may be run. */
   trustRemoteCode: boolean;
   launch: LaunchConfig;

@@ -88,7 +88,7 @@ export const doesNotFit: Pitfall = {
       evidence: `about ${formatBytes(totalBytes)} needed, ${formatBytes(stateBytes)} of it for ${formatCount(numParameters)} parameters whatever the batch; ${formatBytes(hardware.memoryBytes)} may be used`,
       fix: isStateTooLarge
         ? 'Take a smaller model, or a machine or container with more memory.'
-        : `${plan.recompute ? 'Lower' : 'Set training.recompute: true, or lower'} training.microBatch (now ${plan.sequencesPerMicroBatch}) or training.seqLen (now ${plan.seqLen}), or take a smaller model.`,
+        : `${plan.recompute === true ? 'Lower' : 'Set training.recompute: true, or lower'} training.microBatch (now ${plan.sequencesPerMicroBatch}) or training.seqLen (now ${plan.seqLen}), or take a smaller model.`,
     };
   },
 };
