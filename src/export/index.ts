@@ -4,6 +4,8 @@ import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { readJson, writeFileAtomic, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
 import { packageVersion } from '../base/package.ts';
+import { axolotl } from './axolotl.ts';
+import { llamaFactory } from './llama-factory.ts';
 import { readmeOf } from './readme.ts';
 import { missingEverywhere, missingWarnings, refuseUndecided } from './refuse.ts';
 import { torchtitan } from './torchtitan.ts';
@@ -12,7 +14,7 @@ import type { Exported, Exporter, ExportSource, Framework } from './types.ts';
 
 export { type Carried, type Exported, type ExportSource, FRAMEWORKS, type Framework } from './types.ts';
 
-const EXPORTERS: Record<Framework, Exporter> = { trl, torchtitan };
+const EXPORTERS: Record<Framework, Exporter> = { axolotl, 'llama-factory': llamaFactory, torchtitan, trl };
 const RECORD = 'export.json';
 
 interface ExportRecord {

@@ -12,9 +12,24 @@ export function rowTokens({ job }: JobReader): number {
 }
 
 /** Rows of every step. */
-export function rowsPerStep(reader: JobReader): number {
+export function rowsPerStep(reader: JobReader, size = rowTokens(reader)): number {
   const { seqLen, sequencesPerStep } = reader.job.batch;
-  return (seqLen * sequencesPerStep) / rowTokens(reader);
+  return (seqLen * sequencesPerStep) / size;
+}
+
+/** The machines that most people have. */
+const USUAL_DEVICES = 8;
+
+/**
+ * Tokens of a row where a device takes one row at a time: as many as the plan's micro-batch has, where that leaves 8 devices a row each.
+ */
+export function passTokens(reader: JobReader): number {
+  const { seqLen, sequencesPerMicroBatch } = reader.job.batch;
+  const least = rowTokens(reader);
+  const numRows = rowsPerStep(reader);
+  for (let k = Math.floor((seqLen * sequencesPerMicroBatch) / least); k > 1; k--)
+    if (numRows % (k * USUAL_DEVICES) === 0) return k * least;
+  return least;
 }
 
 function gcd(a: number, b: number): number {
@@ -25,17 +40,17 @@ function gcd(a: number, b: number): number {
 export interface DocumentPart {
   /** One more than are read by the model, except where nothing is predicted from the last one. */
   tokens: Int32Array;
-  /** 1 where a token bears loss; the first of a part never does. Same length. */
+  numRead: number;
+  /** 1 where a token bears loss; the first of a part never does. As long as `tokens`. */
   bearsLoss: Uint8Array;
 }
 
 /** What a row holds, padding left out. */
 export type Row = DocumentPart[];
 
-/** The rows of some of a job's steps, in order; all steps by default. */
-export function* rowsOf(reader: JobReader, firstStep = 0, endStep = reader.job.numSteps): Generator<Row> {
-  const size = rowTokens(reader);
-  for (let step = firstStep; step < endStep; step++) {
+/** The rows of all steps of a job, in order. */
+export function* rowsOf(reader: JobReader, size = rowTokens(reader)): Generator<Row> {
+  for (let step = 0; step < reader.job.numSteps; step++) {
     const { seqLen, sequencesPerStep, firstSequence } = reader.stepAt(step);
     const perRow = size / seqLen;
     for (let i = 0; i < sequencesPerStep; i += perRow) {
@@ -58,7 +73,7 @@ function* partsOf(reader: JobReader, index: number): Generator<DocumentPart> {
     if (last >= 0) tokens[length - 1] = last;
     const bearsLoss = new Uint8Array(length);
     for (let t = 1; t < length; t++) bearsLoss[t] = targets[start + t - 1]! >= 0 ? 1 : 0;
-    yield { tokens, bearsLoss };
+    yield { tokens, numRead: end - start, bearsLoss };
     start = end;
   }
 }

@@ -1,6 +1,6 @@
 // Pieces of the Python and YAML that several writers generate.
 import * as path from 'node:path';
-import { writeFileAtomic } from '../base/files.ts';
+import { readJson, writeFileAtomic } from '../base/files.ts';
 import type { JobReader } from '../shards/index.ts';
 
 /** A string as Python, JSON and YAML alike read it. */
@@ -20,4 +20,11 @@ export function writeLrs(folder: string, name: string, job: JobReader): void {
     bytes.writeFloatLE(lr, 4 * step);
   });
   writeFileAtomic(path.join(folder, name), bytes);
+}
+
+/** transformers' class of one layer: LlamaForCausalLM has LlamaDecoderLayer; a few are named otherwise. */
+export function layerClass(model: string): string {
+  const { architectures = [] } = readJson<{ architectures?: string[] }>(path.join(model, 'config.json'));
+  const name = architectures[0]?.replace(/(ForCausalLM|LMHeadModel)$/, '') ?? '';
+  return { GPT2: 'GPT2Block', GPTNeoX: 'GPTNeoXLayer' }[name] ?? `${name}DecoderLayer`;
 }

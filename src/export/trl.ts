@@ -2,10 +2,11 @@
 import * as path from 'node:path';
 import { writeFileAtomic } from '../base/files.ts';
 import { formatCount } from '../base/units.ts';
-import { hasMasks, inputIds, labels, partLengths, writePacked } from './packed.ts';
+import { hasMasks, joinedInputs, joinedLabels, joinedLengths, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { rowsPerStep, rowTokens } from './rows.ts';
 import { decimal, quoted, writeLrs } from './script.ts';
+import { carriedByTrainer, fsdpYaml, refuseWithoutRoom } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 const VERSIONS = ['trl==1.16.0', 'transformers==5.23.0', 'accelerate==1.15.0', 'datasets==5.2.0'];
@@ -14,18 +15,24 @@ export const trl: Exporter = {
   framework: 'trl',
   check(source) {
     refuseUnable(source, 'trl', ['embeddingLr']);
+    refuseWithoutRoom(source);
   },
   async write(source, folder) {
-    const { shareAdded } = writePacked(source, path.join(folder, 'data'), {
-      input_ids: inputIds,
-      ...(hasMasks(source) && { labels }),
-      seq_lengths: partLengths,
+    let numRead = 0;
+    let numParts = 0;
+    const masked = hasMasks(source);
+    const columns = ['input_ids', ...(masked ? ['labels'] : []), 'seq_lengths'];
+    writeRows(source, path.join(folder, 'data'), columns, (row) => {
+      const ids = joinedInputs(row);
+      numRead += ids.length;
+      numParts += row.length;
+      return [ids, ...(masked ? [joinedLabels(row)] : []), joinedLengths(row)];
     });
     writeLrs(folder, 'lr.f32', source.job);
     writeFileAtomic(path.join(folder, 'train.py'), script(source));
-    writeFileAtomic(path.join(folder, 'fsdp.yaml'), fsdp(source));
+    writeFileAtomic(path.join(folder, 'fsdp.yaml'), fsdpYaml(source));
     writeFileAtomic(path.join(folder, 'requirements.txt'), `${['torch', 'numpy', ...VERSIONS].join('\n')}\n`);
-    return describe(source, shareAdded);
+    return describe(source, numParts / numRead);
   },
 };
 
@@ -120,7 +127,7 @@ config = SFTConfig(
     weight_decay=${decimal(optimizer.weightDecay)},
     max_grad_norm=${decimal(optimizer.clipNorm)},
     bf16=${precision === 'bf16' ? 'torch.cuda.is_available()' : 'False'},
-    gradient_checkpointing=torch.cuda.is_available(),
+    activation_checkpointing=torch.cuda.is_available(),
     seed=${seed},
     logging_steps=1,
     save_steps=${checkpoint.everySteps},
@@ -138,31 +145,8 @@ trainer.save_model(str(HERE / "model"))
 `;
 }
 
-function fsdp({ job }: ExportSource): string {
-  return `# accelerate: FSDP2 on the 8 GPUs of one machine.
-compute_environment: LOCAL_MACHINE
-distributed_type: FSDP
-fsdp_config:
-  fsdp_version: 2
-  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
-  fsdp_cpu_ram_efficient_loading: true
-  fsdp_offload_params: false
-  fsdp_reshard_after_forward: true
-  fsdp_state_dict_type: FULL_STATE_DICT
-machine_rank: 0
-mixed_precision: ${job.job.precision === 'bf16' ? 'bf16' : 'no'}
-num_machines: 1
-num_processes: 8
-rdzv_backend: static
-same_network: true
-use_cpu: false
-`;
-}
-
 function describe(source: ExportSource, shareAdded: number): Exported {
-  const { job, folder } = source;
-  const { precision } = job.job;
-  const rows = rowsPerStep(job);
+  const { folder } = source;
   return {
     title: 'TRL 1.16.0',
     intro:
@@ -194,29 +178,11 @@ function describe(source: ExportSource, shareAdded: number): Exported {
         lines: [`continuo eval ${path.join(folder, 'model')} --config continuo.yaml`],
       },
     ],
-    carried: [
-      {
-        what: 'order of data, blend, phases',
-        how: 'exact',
-        note: `a step reads ${rows} rows of ${rowTokens(job)} tokens, in order; the devices together have to divide ${rows}`,
-      },
-      {
-        what: 'documents',
-        how: 'exact',
-        note: `attention, positions and loss stay inside; a token more of each is read, which only is predicted (${Number((100 * shareAdded).toPrecision(2))} % of all)`,
-      },
-      { what: 'LR', how: 'exact', note: 'every step’s, from `lr.f32`' },
-      { what: 'AdamW, weight decay, clipping', how: 'exact', note: 'same settings; biases and norms are not decayed' },
-      ...(precision === 'bf16'
-        ? [
-            {
-              what: 'bf16',
-              how: 'approximate' as const,
-              note: 'autocast: norms and softmax in f32, sums in another order',
-            },
-          ]
-        : []),
-    ],
+    carried: carriedByTrainer(
+      source,
+      rowTokens(source.job),
+      `a token more of each is read, which only is predicted (${Number((100 * shareAdded).toPrecision(2))} % of all)`,
+    ),
     warnings: [],
   };
 }
