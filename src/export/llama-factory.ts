@@ -145,10 +145,10 @@ if __name__ == "__main__":
 }
 
 function describe(source: ExportSource, size: number, near: NearSchedule): Exported {
-  const { folder, plan } = source;
+  const { folder, job } = source;
   const added = flatLength(size) - size;
   const percent = Number((100 * near.worst.share).toPrecision(2));
-  const otherLr = plan.optimizer.embeddingLrFactor !== 1;
+  const otherLr = (job.job.optimizer.embeddingLrFactor ?? 1) !== 1;
   return {
     title: 'LLaMA-Factory 0.9.5',
     intro:

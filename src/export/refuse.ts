@@ -25,7 +25,7 @@ export function refuseUnable({ plan, job }: ExportSource, framework: string, abi
   };
   if (plan.lora && !can('lora')) refuse('training.lora', 'only adapters are to be trained.');
   if (plan.lora?.from) refuse('training.lora.from', 'the run begins with an adapter that was trained before.');
-  if (plan.optimizer.embeddingLrFactor !== 1 && !can('embeddingLr'))
+  if ((job.job.optimizer.embeddingLrFactor ?? 1) !== 1 && !can('embeddingLr'))
     refuse('training.embeddingLr', 'the embedding and output matrices have an LR of their own.');
   if (plan.freeze && !can('freeze')) refuse('training.freeze', 'some tensors are not to be trained.');
   if (job.job.routers && (job.job.routers.balance > 0 || job.job.routers.z > 0))

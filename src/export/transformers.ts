@@ -26,9 +26,9 @@ use_cpu: false
 }
 
 /** What is carried over whole: order, documents, LR, optimizer. */
-export function carriedByTrainer({ job, plan }: ExportSource, size: number, documents: string): Carried[] {
+export function carriedByTrainer({ job }: ExportSource, size: number, documents: string): Carried[] {
   const rows = rowsPerStep(job, size);
-  const { embeddingLrFactor } = plan.optimizer;
+  const { embeddingLrFactor = 1 } = job.job.optimizer;
   return [
     {
       what: 'order of data, blend, phases',
