@@ -164,7 +164,7 @@ describe('files', () => {
   });
 
   it('name what is not carried over, first what changes the weights', async () => {
-    const guard = { ewc: { strength: 1, sequences: 1, per: 'token' as const } };
+    const guard = { ewc: { strength: 1, sequences: 1, per: 'sequence' as const } };
     const { exported, read } = await write('axolotl', { guard, ema: 0.99 });
     expect(exported.warnings[0]).toMatch(/^Not carried over, and the trained weights will differ: guard\.ewc\./);
     expect(read('README.md')).toMatch(/^# tiny, for Axolotl 0\.19\.0\n\n> \*\*Not carried over/);
