@@ -74,6 +74,8 @@ interface Ended {
   signal: NodeJS.Signals | null;
   fatal: Fatal | undefined;
   stderr: string[];
+  /** The last line of stderr that says why, in words: a launcher's own report may follow it. */
+  complaint: string | undefined;
 }
 
 /** Runs a job to its end. @throws ConfigError, DataError or EngineError as the engine reported, EngineError after repeated crashes */
@@ -112,14 +114,15 @@ export async function superviseEngine(options: SuperviseOptions): Promise<Superv
     const how = ended.signal ? `was killed by ${ended.signal}` : `ended with code ${ended.code}`;
     if (crashes > MAX_RESTARTS)
       throw new EngineError(
-        `the engine ${how} ${crashes} times in a row without finishing a new step. Its last words:\n${ended.stderr.join('\n') || '(none)'}\n` +
+        `the engine ${how} ${crashes} times in a row without finishing a new step. Its last words:\n${ended.complaint ?? (ended.stderr.join('\n') || '(none)')}\n` +
           (ended.signal === 'SIGKILL'
             ? 'SIGKILL most often means that memory ran out: set training.recompute: true and go on, or lower training.microBatch or training.seqLen.'
             : ''),
       );
     numRestarts++;
     const seconds = 2 ** (crashes - 1) * 0.5;
-    say(`The engine ${how} at step ${state.step}; starting it again from its newest checkpoint in ${seconds} s.`);
+    const why = ended.complaint ? ` (${ended.complaint})` : '';
+    say(`The engine ${how} at step ${state.step}${why}; starting it again from its newest checkpoint in ${seconds} s.`);
     await sleep(seconds * 1000);
   }
 }
@@ -158,6 +161,7 @@ function runOnce(
   // Its own process group: Ctrl-C reaches it through us alone. stdin stays open as its sign that we live.
   const child = spawn(engine.command, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, env: engine.env });
   const stderr: string[] = [];
+  let complaint: string | undefined;
   let fatal: Ended['fatal'];
   let greeted = false;
   let hasStopped = false;
@@ -242,6 +246,7 @@ function runOnce(
   createInterface({ input: child.stderr }).on('line', (line) => {
     stderr.push(line);
     if (stderr.length > STDERR_LINES) stderr.shift();
+    if (line.startsWith('error: ')) complaint = line.slice('error: '.length);
     if (line.startsWith('warning: ') || line.includes('reference kernels')) say(line);
   });
   return new Promise((resolve, reject) => {
@@ -260,7 +265,7 @@ function runOnce(
       const code = given === 1 && fatal ? EXIT_FATAL : given === 1 && hasStopped ? EXIT_STOPPED : given;
       if (failure) reject(failure);
       else if (fatal && code !== EXIT_FATAL) reject(fatalError(fatal));
-      else resolve({ code, signal, fatal, stderr, interrupted: interrupts > 0, restart });
+      else resolve({ code, signal, fatal, stderr, complaint, interrupted: interrupts > 0, restart });
     });
   });
 }

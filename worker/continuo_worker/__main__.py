@@ -1,17 +1,16 @@
 """Usage: python -m continuo_worker JOB_FOLDER [--threads N] [--recompute[=selective]] [--attended | --unattended FILE], alone or under torchrun."""
 
 import argparse
+import os
 import sys
-import traceback
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from transformers.utils import logging
 
 from .engine import Training
-from .errors import NonFiniteError, UserError
-from .protocol import EXIT_FATAL, send, speak_to
+from .failures import Failures
+from .protocol import EXIT_FATAL, speak_to
 from .ranks import Ranks
 from .recompute import RECOMPUTE
 
@@ -29,30 +28,20 @@ def main() -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     logging.disable_progress_bar()
+    job_folder = options.job_folder.resolve()
+    failures = Failures(job_folder, options.recompute)
+    ranks = None
     try:
-        training = Training(
-            options.job_folder.resolve(), Ranks(), options.recompute, options.attended, options.unattended is not None
-        )
+        ranks = Ranks(failures.tell)
+        training = Training(job_folder, ranks, options.recompute, options.attended, options.unattended is not None)
         code = training.run()
-        dist.destroy_process_group()
+        ranks.end()
         return code
-    except UserError as error:
-        where = {"nonFiniteStep": error.step} if isinstance(error, NonFiniteError) else {}
-        send({"type": "fatal", "kind": error.kind, "message": str(error), **where})
-    except torch.cuda.OutOfMemoryError:
-        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / 2**30
-        send(
-            {
-                "type": "fatal",
-                "kind": "EngineError",
-                "message": f"GPU memory ran out ({total:.0f} GiB). Set training.recompute: selective, or full, and go on, halve "
-                "training.microBatch, lower training.seqLen, or take more GPUs, among which the weights are divided.",
-            }
-        )
-    except Exception:
-        traceback.print_exc()
-        return 1
-    return EXIT_FATAL
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        # At once: threads that write a checkpoint, and libraries, may wait for ranks that are gone.
+        os._exit(failures.conclude(error, ranks))
 
 
 if __name__ == "__main__":

@@ -221,7 +221,7 @@ class Checkpoints:
                 break
             if not wait:
                 return None
-            self._ranks.beat("waiting for a checkpoint")
+            self._ranks.beat("the wait for a checkpoint")
             futures.wait([under_way.failure], POLL_SECONDS)
         folder = self._folder(under_way.step)
         failure = str(self._ranks.from_first(self._finish(folder, failure) if self._ranks.is_first else None) or "")
@@ -429,7 +429,13 @@ def restore_checkpoint(
             "data changed since. Give the changed run another name, or remove the checkpoints folder to start over."
         )
     saved = _trainer_state(model, optimizer, average)
-    dcp.load(saved, checkpoint_id=str(folder / "trainer" / "distributed"))
+    try:
+        dcp.load(saved, checkpoint_id=str(folder / "trainer" / "distributed"))
+    except CheckpointException as error:
+        failed, _ = next(iter(error.failures.values()))
+        raise DataError(
+            folder / "trainer", f"cannot be read ({failed}). Remove {folder.name} to go on from an earlier checkpoint."
+        ) from error
     set_optimizer_state_dict(model, optimizer, saved["optimizer"])
     if average:
         for name, value in saved["ema"].items():

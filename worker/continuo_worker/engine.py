@@ -9,7 +9,6 @@ import socket
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from .penalty import Penalty
 from .protocol import EXIT_FINISHED, EXIT_STOPPED, Control, LineLog, send, warn
 from .ranks import Ranks
 from .selection import TokenSelection
+from .storage import describe, free_bytes, free_memory, gigabytes
 
 # Of job.json; a method that is not in here would silently not be applied.
 KNOWN_KEYS = set(
@@ -51,6 +51,9 @@ ON_DIVERGENCE = (
     "Most often the LR is too high: lower recipe.peakLr (a third is a good first try) and run under another name; "
     "or try training.precision: f32."
 )
+
+
+ANSWER_SECONDS = 10
 
 
 class Interrupted(Exception):
@@ -100,14 +103,20 @@ class Training:
             send(message)
 
     def event(self, kind: str, **fields: Any) -> None:
-        if self.events:
-            self.events.append({"time": _now(), "type": kind, **fields})
+        self._log(self.events, {"time": now(), "type": kind, **fields})
+
+    def _log(self, log: LineLog | None, line: dict[str, Any]) -> None:
+        if log is None:
+            return
+        waited = log.waits
+        if (refused := log.append(line)) and not waited:
+            _say_warning(f"{log.name}: {describe(refused)}. Its lines wait in memory until they can be written.")
 
     def warn(self, message: str) -> None:
         """Kept in the run's events and, by way of stderr, said to the user."""
         self.event("warning", message=message)
         if self.ranks.is_first:
-            print(f"warning: {message}", file=sys.stderr, flush=True)
+            _say_warning(message)
 
     def _check(self) -> None:
         data, world = self.job.data, self.ranks.world
@@ -177,12 +186,12 @@ class Training:
             kind, step=self.progress.step, engine="torch", worldSize=self.ranks.world, machine=socket.gethostname()
         )
         self.say(type=kind, step=self.progress.step, numSteps=job.num_steps)
+        self._check_room()
         self.evaluate()
         while self.progress.step < job.num_steps and not self.stopping() and self.has_order():
             self.announce_phase()
             metrics = self.step()
-            if self.metrics:
-                self.metrics.append(metrics)
+            self._log(self.metrics, metrics)
             self._tell({"type": "step", **metrics}, waits=self.attended)
             self.settle(wait=False)
             if self.is_checkpoint_due():
@@ -199,6 +208,24 @@ class Training:
         folder = self.run_folder / "checkpoints" / name_of(job.num_steps)
         self.say(type="finished", step=self.progress.step, folder=str(folder))
         return EXIT_FINISHED
+
+    def _check_room(self) -> None:
+        """Warns of what would go wrong at the first checkpoint."""
+        needed, free = self.checkpoints.num_bytes, free_bytes(self.run_folder)
+        if free is not None and free < needed:
+            self.warn(
+                f"{self.run_folder} lies on a disk with {gigabytes(free)} free, and a checkpoint takes about {gigabytes(needed)}: "
+                "none can be written until there is more room."
+            )
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        needed, memory = needed * local_world // self.ranks.world, free_memory()
+        lacks = self.saves_beside and memory is not None and memory < needed
+        if self.ranks.any(lacks):
+            self.saves_beside = False
+            self.warn(
+                f"training stands still while a checkpoint is written: to write it beside the training takes about {gigabytes(needed)} "
+                "of each machine's main memory, and a machine has less."
+            )
 
     def stopping(self) -> bool:
         """The same answer on all ranks."""
@@ -249,7 +276,12 @@ class Training:
         self._ahead = None
 
     def _answer(self) -> str:
-        return str(self.ranks.from_first(self.control.answer() if self.ranks.is_first else None))
+        while True:
+            # However long nobody answers, no rank waits longer than this for another one.
+            answer = self.ranks.from_first(self.control.answer(ANSWER_SECONDS) if self.ranks.is_first else None)
+            if answer is not None:
+                return str(answer)
+            self.ranks.beat("the wait for an answer")
 
     # --- a step
 
@@ -287,6 +319,7 @@ class Training:
         sums = torch.zeros(len(corpora), 2, dtype=torch.float64)
         self.model.train()
         for micro in passes:
+            self.ranks.beat(f"step {step}")
             if is_sharded:
                 self.model.set_requires_gradient_sync(micro is passes[-1])
             teacher = self.distillation.teach(micro, of_teacher) if self.distillation else None
@@ -365,6 +398,7 @@ class Training:
     def _check_finite(self, step: int, loss: float, norm: float, lr: float) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
             return
+        self.settle(wait=True)
         what = "gradient norm" if math.isfinite(loss) else "loss"
         raise NonFiniteError(
             step,
@@ -476,6 +510,7 @@ class Training:
             for one in sets:
 
                 def tick(in_set: int, before: int = done) -> None:
+                    self.ranks.beat(f"the evaluation after step {step - 1}" if step else "the evaluation before step 0")
                     self.say(type="evalProgress", step=step, done=before + in_set, total=total)
 
                 results[one["name"]], nats = score_set(self.job, self.ranks, one, self._losses_of, tick)
@@ -484,7 +519,7 @@ class Training:
             return results
 
         self.model.eval()
-        result: dict[str, Any] = {"step": step, "time": _now(), "sets": score()}
+        result: dict[str, Any] = {"step": step, "time": now(), "sets": score()}
         if scores_average:
             self._reshard()
             self.average.exchange()
@@ -527,8 +562,8 @@ def _largest_divisor(count: int, limit: int) -> int:
     return next(size for size in range(min(count, limit), 0, -1) if count % size == 0)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _say_warning(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _rss_bytes() -> int:

@@ -98,7 +98,7 @@ class ModelFiles:
                         del value
                     if is_own:
                         tensors.update(revert_weight_conversion(self._model, gathered))
-                self._ranks.beat("writing a checkpoint")
+                self._ranks.beat("a checkpoint")
                 if is_own:
                     own.append((self.names[number], tensors))
             yield own

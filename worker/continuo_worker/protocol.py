@@ -7,11 +7,20 @@ import queue
 import signal
 import sys
 import threading
+import time
+from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 EXIT_FINISHED = 0
+# What a supervisor answers by starting the engine again.
+EXIT_CRASH = 1
 EXIT_FATAL = 4
 EXIT_STOPPED = 130
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def send(message: dict[str, object]) -> None:
@@ -61,25 +70,48 @@ class Control:
             self._answers.put(line.strip())
         os._exit(EXIT_STOPPED)
 
-    def answer(self) -> str:
-        """The parent's next line; a signal ends the waiting."""
+    def answer(self, seconds: float) -> str | None:
+        """The parent's next line; a signal ends the waiting. None: there was none in this time."""
+        end = time.monotonic() + seconds
         while not self.stop_requested:
             # In short waits: a signal's handler runs between them.
             with contextlib.suppress(queue.Empty):
                 return self._answers.get(timeout=0.2)
+            if time.monotonic() > end:
+                return None
         return "stop"
 
 
 class LineLog:
-    """Appends whole lines; a line torn by an earlier crash is closed first."""
+    """Appends whole lines; a line torn by an earlier crash is closed first. What storage refuses waits in memory for the next line."""
 
     def __init__(self, file: Path) -> None:
-        self.file = file.open("ab+")
-        if self.file.tell() > 0:
-            self.file.seek(-1, os.SEEK_END)
-            if self.file.read(1) != b"\n":
-                self.file.write(b"\n")
+        self.name = file
+        self._waiting = b""
+        self._file = self._open()
+        end = self._file.seek(0, os.SEEK_END)
+        if end > 0 and os.pread(self._file.fileno(), 1, end - 1) != b"\n":
+            self._waiting = b"\n"
 
-    def append(self, value: dict[str, object]) -> None:
-        self.file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
-        self.file.flush()
+    @property
+    def waits(self) -> bool:
+        """Whether the last line was refused."""
+        return self._file.closed
+
+    def append(self, value: dict[str, object]) -> OSError | None:
+        """Returns why it is not in the file yet."""
+        self._waiting += (json.dumps(value, ensure_ascii=False) + "\n").encode()
+        try:
+            if self._file.closed:
+                # A file on network storage may have gone stale.
+                self._file = self._open()
+            while self._waiting:
+                self._waiting = self._waiting[self._file.write(self._waiting) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            return error
+        return None
+
+    def _open(self) -> FileIO:
+        return FileIO(self.name, "a+")

@@ -1,26 +1,41 @@
 """The processes of a run. Everything here works alone, too: one process is a group of one."""
 
 import os
+from collections.abc import Callable
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
+from .errors import ConfigError
+from .watch import Watch
+
+# Loading a model, compiling it and writing a checkpoint, each of which all ranks do, take less.
+LIMIT_SECONDS = 1800
+# Between the watch's own message and that of the library whose wait it is.
+MARGIN_SECONDS = 60
+
 
 class Ranks:
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        """`tell`: what is said when a rank stands still. @raises ConfigError on a machine with too few GPUs"""
         self.rank = int(os.environ.get("RANK", "0"))
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         local = int(os.environ.get("LOCAL_RANK", "0"))
         self.uses_gpu = torch.cuda.is_available()
         self.device = torch.device("cuda", local) if self.uses_gpu else torch.device("cpu")
         if self.uses_gpu:
+            _check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
             torch.cuda.set_device(self.device)
         backend = "cpu:gloo,cuda:nccl" if self.uses_gpu else "gloo"
+        limit = _limit()
+        timeout = timedelta(seconds=limit + MARGIN_SECONDS)
         if "RANK" in os.environ:
-            dist.init_process_group(backend)
+            dist.init_process_group(backend, timeout=timeout)
         else:
             # No port is taken: another run on this machine cannot be in the way.
-            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+            dist.init_process_group(backend, timeout=timeout, store=dist.HashStore(), rank=0, world_size=1)
+        self._watch = Watch(self.rank, self.world, limit, tell) if self.world > 1 else None
 
     @property
     def is_first(self) -> bool:
@@ -63,8 +78,42 @@ class Ranks:
         return box
 
     def beat(self, doing: str) -> None:
-        """Says that this rank gets on."""
+        """Says that this rank gets on, and with what. All ranks say it as often."""
+        if self._watch:
+            self._watch.beat(doing)
+
+    def claim(self) -> bool:
+        """Whether this rank, which fails, is the first to say so: the others are silent."""
+        return self._watch.claim([]) if self._watch else True
+
+    def missing(self) -> str:
+        return self._watch.missing() if self._watch else ""
+
+    def end(self) -> None:
+        if self._watch:
+            self._watch.stop()
+        dist.destroy_process_group()
 
     def wait(self) -> None:
         if self.world > 1:
             dist.barrier()
+
+
+def _check_gpus(asked: int) -> None:
+    found = torch.cuda.device_count()
+    if asked > found:
+        raise ConfigError(
+            f"this machine is asked for {asked} GPUs, and PyTorch sees {found} of them. Set engine.torch.gpus to {found}, or look at "
+            "nvidia-smi and at CUDA_VISIBLE_DEVICES."
+        )
+
+
+def _limit() -> float:
+    text = os.environ.get("CONTINUO_RANK_TIMEOUT", str(LIMIT_SECONDS))
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = 0.0
+    if not limit > 0:
+        raise ConfigError(f"CONTINUO_RANK_TIMEOUT: expected seconds above 0, found {text!r}.")
+    return limit
