@@ -59,12 +59,12 @@ def copy_job(run: Path, name: str) -> Path:
     return other
 
 
-def start(run: Path, ranks: int = 0) -> subprocess.Popen:
+def start(run: Path, ranks: int = 0, *flags: str, worker=("-m", "continuo_worker"), **environment: str) -> subprocess.Popen:
     """ranks 0: a process by itself, without torchrun."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks else []
-    command = [sys.executable, *launch, "-m", "continuo_worker", str(run / "job"), "--threads", "1"]
+    command = [sys.executable, *launch, *worker, str(run / "job"), "--threads", "1", *flags]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    return subprocess.Popen(command, env=ENVIRONMENT, text=True, **pipes)
+    return subprocess.Popen(command, env={**ENVIRONMENT, **environment}, text=True, **pipes)
 
 
 def end(process: subprocess.Popen) -> tuple[int, list[dict], str]:

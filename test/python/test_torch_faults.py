@@ -112,30 +112,69 @@ def test_two_ranks_stop_on_a_signal_and_more_or_fewer_go_on(whole):
     assert largest_difference(metrics(run), metrics(whole)) < 1e-5
 
 
-def limit_files(pid: int, count: int) -> None:
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (count, resource.RLIM_INFINITY))
+def limit_files(process: subprocess.Popen, count: int) -> None:
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (count, resource.RLIM_INFINITY))
 
 
 def test_a_checkpoint_that_storage_refuses_is_tried_again_and_the_last_one_is_an_error(whole):
-    """A limit of the size of files is refused as a full disk is, by another number."""
-    for beside in ("0", "1"):
-        run = copy_job(whole, f"full-{beside}")
-        process = start(run, CONTINUO_ASYNC_CHECKPOINTS=beside)
-        for line in process.stdout:
-            message = json.loads(line)
-            if (message["type"], message["step"] if "step" in message else 0) == ("step", 2):
-                limit_files(process.pid, 20_000)
-            if (message["type"], message.get("step")) == ("step", 8):
-                limit_files(process.pid, resource.RLIM_INFINITY)
-            if (message["type"], message.get("step")) == ("checkpoint", 12):
-                limit_files(process.pid, 20_000)
-        code = process.wait()
-        assert code == 4
-        warned = [event["message"] for event in lines(run / "events.jsonl") if event["type"] == "warning"]
-        assert len(warned) == 2
-        assert "the checkpoint of step 6 was not written" in warned[0]
-        assert "the system refuses a file of this size" in warned[0] and "A checkpoint takes about" in warned[0]
-        assert sorted(folder.name for folder in (run / "checkpoints").iterdir()) == ["step-00000012"]
-        assert len(metrics(run)) == STEPS
-        train(run)
-        assert largest_difference(metrics(run), metrics(whole)) == 0
+    """A limit of files' size is refused as a full disk is, by another number. All but the last one are written beside the training."""
+    run = copy_job(whole, "full")
+    process = start(run, 0, "--attended", CONTINUO_ASYNC_CHECKPOINTS="1")
+    messages = []
+    for line in process.stdout:
+        message = json.loads(line)
+        messages.append(message)
+        kind, step = message["type"], message.get("step")
+        if (kind, step) in {("step", 2), ("checkpoint", 12)}:
+            limit_files(process, 20_000)
+        if (kind, step) == ("step", 8):
+            limit_files(process, resource.RLIM_INFINITY)
+        if kind in ("step", "eval"):
+            process.stdin.write("continue\n")
+            process.stdin.flush()
+    assert process.wait() == 4
+    warned = [event["message"] for event in lines(run / "events.jsonl") if event["type"] == "warning"]
+    assert len(warned) == 2
+    assert warned[0].startswith("the checkpoint of step 6 was not written: ")
+    for message in (warned[0], messages[-1]["message"]):
+        assert "the system refuses a file of this size" in message and "A checkpoint takes about" in message
+    assert (messages[-1]["type"], messages[-1]["kind"]) == ("fatal", "EngineError")
+    assert [folder.name for folder in (run / "checkpoints").iterdir()] == ["step-00000012"]
+    assert len(metrics(run)) == STEPS
+    train(run)
+    assert largest_difference(metrics(run), metrics(whole)) == 0
+
+
+# Stands for what only some ranks meet.
+FAULTY = """
+import os, torch
+from continuo_worker import engine
+from continuo_worker.__main__ import main
+def fails(self):
+    if self.ranks.rank == self.ranks.world - 1 and self.progress.step == 2:
+        raise eval(os.environ["FAULT"])
+    return step(self)
+step, engine.Training.step = engine.Training.step, fails
+raise SystemExit(main())
+"""
+
+
+def test_what_one_rank_meets_is_said_once(whole, tmp_path):
+    file = tmp_path / "faulty.py"
+    file.write_text(FAULTY)
+    run = copy_job(whole, "memory")
+    fault = 'torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 4 GiB")'
+    _, messages, errors = end(start(run, 2, worker=[str(file)], FAULT=fault))
+    assert [m["message"] for m in messages if m["type"] == "fatal"] == [
+        "main memory ran out on rank 1 of 2: 2.50 GiB more were asked for. The run has training.microBatch 2, seqLen 64, recompute: "
+        "false. Set training.recompute: true and go on, or set training.microBatch to 1, or lower training.seqLen below 64, or take "
+        "more GPUs, among which the weights are divided."
+    ]
+    assert "OutOfMemoryError" not in errors and "error: " not in errors
+    run = copy_job(whole, "crash")
+    code, messages, errors = end(start(run, worker=[str(file)], FAULT='KeyError("lost")'))
+    assert (code, messages[-1]["type"]) == (1, "step")
+    [trace] = (run / "crashes").iterdir()
+    assert errors.splitlines()[-1] == f"error: KeyError: 'lost' (the full trace: {trace})"
+    assert "Traceback" not in errors and "Traceback" in trace.read_text()
+    assert lines(run / "events.jsonl")[-1]["type"] == "error"

@@ -6,7 +6,6 @@ import math
 import os
 import resource
 import socket
-import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -37,7 +36,7 @@ from .evaluate import score_set
 from .job import Job, Sequence
 from .model import load_model
 from .penalty import Penalty
-from .protocol import EXIT_FINISHED, EXIT_STOPPED, Control, LineLog, send, warn
+from .protocol import EXIT_FINISHED, EXIT_STOPPED, Control, LineLog, now, send, warn
 from .ranks import Ranks
 from .selection import TokenSelection
 from .storage import describe, free_bytes, free_memory, gigabytes
@@ -110,13 +109,13 @@ class Training:
             return
         waited = log.waits
         if (refused := log.append(line)) and not waited:
-            _say_warning(f"{log.name}: {describe(refused)}. Its lines wait in memory until they can be written.")
+            warn(f"{log.name}: {describe(refused)}. Its lines wait in memory until they can be written.")
 
     def warn(self, message: str) -> None:
         """Kept in the run's events and, by way of stderr, said to the user."""
         self.event("warning", message=message)
         if self.ranks.is_first:
-            _say_warning(message)
+            warn(message)
 
     def _check(self) -> None:
         data, world = self.job.data, self.ranks.world
@@ -178,9 +177,7 @@ class Training:
         if job.data["evaluation"].get("samples"):
             self.event("warning", message="the engine torch writes no samples: the alarm `writing` hears nothing.")
         for message in self.model.warnings:
-            self.event("warning", message=message)
-            if self.ranks.is_first:
-                warn(message)
+            self.warn(message)
         kind = "resume" if newest else "start"
         self.event(
             kind, step=self.progress.step, engine="torch", worldSize=self.ranks.world, machine=socket.gethostname()
@@ -560,10 +557,6 @@ def _add_losses(
 
 def _largest_divisor(count: int, limit: int) -> int:
     return next(size for size in range(min(count, limit), 0, -1) if count % size == 0)
-
-
-def _say_warning(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _rss_bytes() -> int:
