@@ -1,11 +1,15 @@
 """The processes of a run. Everything here works alone, too: one process is a group of one."""
 
 import os
-from collections.abc import Callable
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from .errors import ConfigError
 from .watch import Watch
@@ -30,11 +34,10 @@ class Ranks:
         backend = "cpu:gloo,cuda:nccl" if self.uses_gpu else "gloo"
         limit = _limit()
         timeout = timedelta(seconds=limit + MARGIN_SECONDS)
-        if "RANK" in os.environ:
-            dist.init_process_group(backend, timeout=timeout)
-        else:
-            # No port is taken: another run on this machine cannot be in the way.
-            dist.init_process_group(backend, timeout=timeout, store=dist.HashStore(), rank=0, world_size=1)
+        is_launched = "RANK" in os.environ
+        # Alone no port is taken: another run on this machine cannot be in the way.
+        with _store_of_this_start(self.rank, self.world, timeout) if is_launched else nullcontext(dist.HashStore()) as store:
+            dist.init_process_group(backend, timeout=timeout, store=store, rank=self.rank, world_size=self.world)
         self._watch = Watch(self.rank, self.world, limit, tell) if self.world > 1 else None
 
     @property
@@ -97,6 +100,33 @@ class Ranks:
     def wait(self) -> None:
         if self.world > 1:
             dist.barrier()
+
+
+@contextmanager
+def _store_of_this_start(rank: int, world: int, timeout: timedelta) -> Iterator[dist.Store]:
+    """
+    torchrun's store outlives its ranks, and torch 2.15 gives their keys no prefix: ranks that are started again would read the addresses of those
+    that are gone. Counts of restarts differ between machines, so rank 0 draws a name, and answers each rank by the number that it asks with.
+    """
+    store, _, _ = next(rendezvous("env://", rank, world, timeout=timeout))
+    store.set_timeout(timeout)
+    own = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"asks-{rank}", own)
+        yield dist.PrefixStore(store.get(f"answer-{own}").decode(), store)
+        return
+    is_over = threading.Event()
+    threading.Thread(target=_answer, args=(store.clone(), world, own, is_over), daemon=True).start()
+    yield dist.PrefixStore(own, store)
+    is_over.set()
+
+
+def _answer(store: dist.Store, world: int, name: str, is_over: threading.Event) -> None:
+    """Until all have joined: what was asked first may be of an earlier start."""
+    while not is_over.wait(0.02):
+        for rank in range(1, world):
+            if store.check([f"asks-{rank}"]):
+                store.set(f"answer-{store.get(f'asks-{rank}').decode()}", name)
 
 
 def _check_gpus(asked: int) -> None:

@@ -55,6 +55,7 @@ class Watch:
         for end in (self._signals, self._wakeup):
             end.setblocking(False)
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        self._say()
         threading.Thread(target=self._run, daemon=True).start()
 
     def beat(self, doing: str) -> None:
