@@ -167,7 +167,7 @@ def test_what_one_rank_meets_is_said_once(whole, tmp_path):
     _, messages, errors = end(start(run, 2, worker=[str(file)], FAULT=fault))
     assert [m["message"] for m in messages if m["type"] == "fatal"] == [
         "main memory ran out on rank 1 of 2: 2.50 GiB more were asked for. The run has training.microBatch 2, seqLen 64, recompute: "
-        "false. Set training.recompute: true and go on, or set training.microBatch to 1, or lower training.seqLen below 64, or take "
+        "none. Set training.recompute: selective, or full, and go on, or set training.microBatch to 1, or lower training.seqLen below 64, or take "
         "more GPUs, among which the weights are divided."
     ]
     assert "OutOfMemoryError" not in errors and "error: " not in errors

@@ -22,7 +22,7 @@ LOST_PEER = re.compile(r"closed by peer|connection (was )?(reset|closed|refused)
 
 
 class Failures:
-    def __init__(self, job_folder: Path, recompute: bool) -> None:
+    def __init__(self, job_folder: Path, recompute: str) -> None:
         self._job_folder = job_folder
         self._run_folder = job_folder.parent
         self._recompute = recompute
@@ -78,13 +78,13 @@ class Failures:
         with contextlib.suppress(OSError, ValueError, KeyError):
             batch = json.loads((self._job_folder / "job.json").read_text())["batch"]
             sequences, seq_len = batch["sequencesPerMicroBatch"], batch["seqLen"]
-            recompute = str(self._recompute).lower()
-            now_set = f" The run has training.microBatch {sequences}, seqLen {seq_len}, recompute: {recompute}."
+            now_set = f" The run has training.microBatch {sequences}, seqLen {seq_len}, recompute: {self._recompute}."
             lower.insert(0, f"lower training.seqLen below {seq_len}")
             if sequences > 1:
                 lower.insert(0, f"set training.microBatch to {sequences // 2}")
-            if not self._recompute:
-                lower.insert(0, "set training.recompute: true and go on")
+            if self._recompute != "full":
+                stronger = "selective, or full," if self._recompute == "none" else "full"
+                lower.insert(0, f"set training.recompute: {stronger} and go on")
         advice = ", or ".join(lower)
         return f"{where} ran out{of_rank}{held}: {asked} more were asked for.{now_set} {advice[0].upper()}{advice[1:]}."
 
