@@ -6,6 +6,7 @@ import { readJson, writeFileAtomic, writeFolderAtomic, writeJsonAtomic } from '.
 import { packageVersion } from '../base/package.ts';
 import { axolotl } from './axolotl.ts';
 import { llamaFactory } from './llama-factory.ts';
+import { megatron } from './megatron.ts';
 import { readmeOf } from './readme.ts';
 import { missingEverywhere, missingWarnings, refuseUndecided } from './refuse.ts';
 import { torchtitan } from './torchtitan.ts';
@@ -14,7 +15,7 @@ import type { Exported, Exporter, ExportSource, Framework } from './types.ts';
 
 export { type Carried, type Exported, type ExportSource, FRAMEWORKS, type Framework } from './types.ts';
 
-const EXPORTERS: Record<Framework, Exporter> = { axolotl, 'llama-factory': llamaFactory, torchtitan, trl };
+const EXPORTERS: Record<Framework, Exporter> = { axolotl, 'llama-factory': llamaFactory, megatron, torchtitan, trl };
 const RECORD = 'export.json';
 
 interface ExportRecord {

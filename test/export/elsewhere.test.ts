@@ -4,7 +4,8 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportJob, type Framework } from '../../src/export/index.ts';
-import type { Plan } from '../../src/recipe/index.ts';
+import { nearestMegatronLr } from '../../src/export/megatron-lr.ts';
+import { lrAt, type Plan } from '../../src/recipe/index.ts';
 import { type JobOptions, openJob } from '../../src/shards/index.ts';
 import { makeRun, makeWorld, OPTIMIZER, type World } from '../engine/fixtures.ts';
 
@@ -23,6 +24,7 @@ const PLAN = {
   totalTokens: 40 * 256,
   evaluation: { everySteps: 20 },
   checkpoint: { everySteps: 5, keep: 2 },
+  schedule: { kind: 'linear', numSteps: 40, peakLr: 3e-3, floorLr: 7.5e-5, warmupSteps: 0 },
 } as Plan;
 
 async function write(
@@ -102,5 +104,62 @@ describe('torchtitan', () => {
     await expect(write('torchtitan', { config: { model_type: 'mistral', sliding_window: 32 } })).rejects.toThrow(
       /with sliding windows\./,
     );
+  });
+});
+
+describe('megatron', () => {
+  it('has the model, a start a cut of a step, and the corpora as Megatron blends them', async () => {
+    const { read, exported } = await write('megatron', { config: { model_type: 'qwen2', tie_word_embeddings: false } });
+    expect(read('common.sh')).toContain(
+      '--num-attention-heads 4 --kv-channels 8\n  --max-position-embeddings 128 --position-embedding-type rope --rotary-base 10000\n',
+    );
+    for (const flag of ['--num-query-groups 2', '--untie-embeddings-and-output-weights', '--add-qkv-bias'])
+      expect(read('common.sh')).toContain(flag);
+    expect(read('train.sh').match(/^CONTINUO_END_STEP.*$/gm)).toEqual([
+      'CONTINUO_END_STEP=40 start pretrain_job.py 40 64 4 2 --lr 0.003000000026077032 --min-lr 0.0 --lr-decay-style constant',
+    ]);
+    expect(read('blend-1.txt')).toBe('0.5 shards/0\n0.5 shards/1\n');
+    expect(read('blend-2.txt')).toBe('0.8 shards/0\n0.2 shards/1\n');
+    // 3e-3 (1 - i / 40): a straight line, which Megatron has as well.
+    expect(read('blend.sh')).toContain('--lr-decay-style linear --lr-decay-iters 39)');
+    expect(exported.carried).toContainEqual({
+      what: 'blend.sh: LR',
+      how: 'exact',
+      note: expect.stringMatching(/^at most 0\.0+\d* %|^at most \de-\d % /),
+    });
+  });
+
+  it('goes the exact way alone where phases cut a step differently', async () => {
+    const { folder, read } = await write('megatron', TWO_CUTS);
+    expect(read('train.sh').match(/start pretrain_job.py \d+ \d+ \d+ \d+/g)).toEqual([
+      'start pretrain_job.py 20 64 4 2',
+      'start pretrain_job.py 40 32 8 4',
+    ]);
+    expect(fs.existsSync(path.join(folder, 'blend.sh'))).toBe(false);
+  });
+
+  it('has the LRs of a warm-up with a cosine to within a step', () => {
+    const numSteps = 500;
+    const schedule = { kind: 'cosine', numSteps, peakLr: 1e-3, floorLr: 1e-4, warmupSteps: 50 } as const;
+    const lrs = Float64Array.from({ length: numSteps }, (_, step) => lrAt(schedule, step));
+    const { lr, deviation } = nearestMegatronLr(lrs, schedule);
+    expect(lr.style).toBe('cosine');
+    // The steepest step of the cosine: pi / 2 / 450 of what it falls.
+    expect(deviation).toBeLessThan(((Math.PI / 2) * 0.9) / 450);
+    const wsd = {
+      kind: 'wsd',
+      numSteps,
+      peakLr: 1e-3,
+      floorLr: 0,
+      warmupSteps: 50,
+      decaySteps: 100,
+      decay: '1-sqrt',
+    } as const;
+    const straight = nearestMegatronLr(
+      Float64Array.from({ length: numSteps }, (_, step) => lrAt(wsd, step)),
+      wsd,
+    );
+    expect(straight.lr).toMatchObject({ style: 'WSD', wsdStyle: 'minus_sqrt', wsdSteps: 100 });
+    expect(straight.deviation).toBeLessThan(1e-12);
   });
 });

@@ -12,6 +12,10 @@ from torchtitan.components.optimizer import LRSchedulersContainer
 from .job import Job
 
 
+def open_job(folder: str) -> Job:
+    return Job(Path(folder), shards=Path(folder).parent / "shards")
+
+
 class JobDataLoader(BaseDataLoader):
     """Of each step a rank reads its part of the job's sequences; what it has to remember is how many steps it has read."""
 
@@ -22,7 +26,7 @@ class JobDataLoader(BaseDataLoader):
     def __init__(
         self, config: Config, *, dp_world_size: int, dp_rank: int, seq_len: int, local_batch_size: int, **_: Any
     ) -> None:
-        self.job = Job(Path(config.job))
+        self.job = open_job(config.job)
         self.seq_len = seq_len
         self.local_batch_size = local_batch_size
         self.dp_world_size = dp_world_size
@@ -66,7 +70,7 @@ class JobSchedule(LRSchedulersContainer):
         job: str = ""
 
         def build(self, *, optimizers: Any, training_steps: int) -> LRSchedulersContainer:
-            job = Job(Path(self.job))
+            job = open_job(self.job)
             lrs = [job.lr_at(step) for step in range(job.num_steps)]
             peak = max(lrs)
             # Asked once more after the last step.
