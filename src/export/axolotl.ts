@@ -118,12 +118,10 @@ class PlannedRun(BasePlugin):
         cfg["gradient_accumulation_steps"] = ROWS_PER_STEP // devices
 
     def load_datasets(self, cfg, preprocess=False):
+        # With bf16, Axolotl would keep the weights in it, and small steps would be lost. Later than here it has made up its mind.
+        cfg.torch_dtype = torch.float32
         # As they lie: nothing is tokenized, filtered, shuffled or packed.
         return TrainDatasetMeta(train_dataset=load_from_disk(str(HERE / "data")), total_num_steps=len(LR))
-
-    def pre_model_load(self, cfg):
-        # With bf16, Axolotl would keep the weights in it, and small steps would be lost.
-        cfg.torch_dtype = torch.float32
 
     def create_lr_scheduler(self, cfg, trainer, optimizer, num_training_steps):${
       factor === 1
