@@ -32,6 +32,12 @@ export interface StepMetrics {
   tokens: number;
   tokensPerSecond: number;
   stepMs: number;
+  /** Of it, what was waited for the step's tokens; of the PyTorch engine, as the next two. */
+  dataMs?: number;
+  /** Share of the GPUs' bf16 peak that the model's operations take. */
+  mfu?: number;
+  /** Of the GPU's memory, taken after the step. */
+  deviceBytes?: number;
   rssBytes: number;
   phase: string;
   /** Mean divergence from the teacher over the tokens that have one, nats, at the temperature; only with guard.distill. */

@@ -425,7 +425,7 @@ function followTraining(plan: Plan, runFolder: string, options: PipelineOptions)
       case 'step':
         progress?.update(
           message.step + 1,
-          `loss ${message.loss.toFixed(3)}, LR ${message.lr.toExponential(2)}, ${Math.round(message.tokensPerSecond)} tokens/s`,
+          `loss ${message.loss.toFixed(3)}, LR ${message.lr.toExponential(2)}, ${Math.round(message.tokensPerSecond)} tokens/s${message.mfu === undefined ? '' : `, ${Math.round(100 * message.mfu)} % of the peak`}`,
         );
         break;
       case 'evalProgress':

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
@@ -20,10 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import masking_utils
 
 sys.path.insert(0, str(ROOT / "worker"))
-from continuo_worker.errors import UserError  # noqa: E402
+from continuo_worker.errors import DataError, UserError  # noqa: E402
+from continuo_worker.job import Job, Shard  # noqa: E402
 from continuo_worker.model import _blocks, load_model  # noqa: E402
 from continuo_worker.ranks import Ranks  # noqa: E402
 from continuo_worker.recompute import RECOMPUTE  # noqa: E402
+from continuo_worker.speed import flops_per_token, published_peak  # noqa: E402
 
 # Numbers of rows that two ranks cannot share evenly.
 COMMON = dict(
@@ -139,6 +142,42 @@ def test_weights_that_do_not_fit_are_refused_by_file_and_tensor(folder, alone, t
     (tmp_path / "model/model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match=r"model-00001-of-00002.safetensors: is missing"):
         load_model(job_of(tmp_path / "model"), alone)
+
+
+def test_operations_are_counted_as_the_plan_counts_them(folder, alone):
+    script = """
+        import { modelFacts } from './dist/pipeline/facts.js';
+        import { trainFlopsPerToken } from './dist/recipe/cost.js';
+        import { GPUS } from './dist/recipe/hardware.js';
+        const models = process.argv.slice(1).map((one) => Object.values(trainFlopsPerToken(modelFacts(one, 'one'), 64)));
+        console.log(JSON.stringify({ models, gpus: GPUS.map(({ name, peakFlops, note }) => [name, note ? null : peakFlops]) }));
+    """
+    command = ["node", "--input-type=module", "-e", script, *(str(folder / name) for name in MODELS)]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+    for name, (matrices, attention) in zip(MODELS, said["models"], strict=True):
+        job = job_of(folder / name)
+        found = flops_per_token(load_model(job, alone), job)
+        # Tables of positions are nobody's product.
+        assert found[0] == pytest.approx(matrices, rel=0.2 if name == "gpt2" else 1e-9), name
+        assert found[1] * 64 == attention
+    for name, peak in said["gpus"]:
+        assert published_peak(f"NVIDIA {name.replace(' SXM', ' 80GB HBM3')}") == peak
+    assert published_peak("NVIDIA H100 NVL") is published_peak("NVIDIA H100 80GB HBM3 MIG 1g.10gb") is published_peak("NVIDIA L40") is None
+
+
+def test_a_token_without_a_row_is_found(tmp_path):
+    shard = Shard.__new__(Shard)
+    shard.file = tmp_path / "shard.bin"
+    for kind, worst in (("<u2", 400), ("<i4", -3)):
+        ids = np.arange(300).astype(kind)
+        ids[123] = worst
+        ids.tofile(shard.file)
+        shard.tokens = np.memmap(shard.file, kind, mode="r")
+        job = Job.__new__(Job)
+        job.shards = [shard]
+        job.check_ids(300, 0, 4)
+        with pytest.raises(DataError, match=rf"shard.bin: token 123 is {worst}, and the model's embedding has 300 rows: expected ids from 0 to 299"):
+            job.check_ids(300, 1, 4)
 
 
 def batch() -> list[torch.Tensor]:

@@ -33,7 +33,8 @@ class Distillation:
         # The last one is padding's.
         self.is_taught = np.array([*taught, False])
         self.caches: dict[int, SequenceCache] = {}
-        self.nats, self.num_tokens = 0.0, 0
+        self.nats: float | torch.Tensor = 0.0
+        self.num_tokens = 0
 
     def teach(self, sequences: list[Sequence], each: float) -> TeacherRows | None:
         """What the base says of a pass; None where that holds no token of its corpora, on all ranks. `each`: what a token's loss counts."""
@@ -49,11 +50,12 @@ class Distillation:
         return TeacherRows(temperature, torch.from_numpy(weights).flatten().to(self.ranks.device), said)
 
     def add(self, divergences: torch.Tensor) -> None:
-        self.nats += float(divergences.sum(dtype=torch.float64))
+        # Stays where it is: to fetch it, a GPU would have to come to the end of the pass.
+        self.nats = self.nats + divergences.sum(dtype=torch.float64)
 
     def take_mean(self) -> dict[str, float]:
         """Of all ranks, since the last call, nats a token; nothing where there was none."""
-        nats, count = self.ranks.sum(torch.tensor([self.nats, self.num_tokens], dtype=torch.float64)).tolist()
+        nats, count = self.ranks.sum(torch.tensor([float(self.nats), self.num_tokens], dtype=torch.float64)).tolist()
         self.nats, self.num_tokens = 0.0, 0
         return {"distillKl": nats / count} if count else {}
 

@@ -39,7 +39,9 @@ from .penalty import Penalty
 from .protocol import EXIT_FINISHED, EXIT_STOPPED, Control, LineLog, now, send, warn
 from .ranks import Ranks
 from .selection import TokenSelection
+from .speed import Utilisation
 from .storage import describe, free_bytes, free_memory, gigabytes
+from .weights import agreed
 
 # Of job.json; a method that is not in here would silently not be applied.
 KNOWN_KEYS = set(
@@ -78,12 +80,16 @@ class Training:
         self.job = Job(job_folder)
         self._check()
         self.model = load_model(self.job.data, ranks, recompute)
+        with agreed(ranks):
+            self.job.check_ids(self.model.num_rows(), ranks.rank, ranks.world)
         self.optimizer = self._make_optimizer()
         self.average = Average(self.model, self.job.data["ema"]) if "ema" in self.job.data else None
         distills = "distill" in self.job.data.get("guard", {})
         self.distillation = Distillation(self.job, self.model, ranks, self._stack) if distills else None
         selects = "selectTokens" in self.job.data
         self.selection = TokenSelection(self.job, self.model, ranks, self._stack) if selects else None
+        measures = ranks.uses_gpu and self.job.data["precision"] == "bf16"
+        self.utilisation = Utilisation(self.model, self.job.data, ranks) if measures else None
         has_penalty = {"ewc", "l2"} & self.job.data.get("guard", {}).keys()
         self.penalty = Penalty(self.job, self.model, ranks) if has_penalty else None
         self.checkpoints = Checkpoints(
@@ -179,9 +185,9 @@ class Training:
         for message in self.model.warnings:
             self.warn(message)
         kind = "resume" if newest else "start"
-        self.event(
-            kind, step=self.progress.step, engine="torch", worldSize=self.ranks.world, machine=socket.gethostname()
-        )
+        peak = {"peak": self.utilisation.record} if self.utilisation else {}
+        where = {"worldSize": self.ranks.world, "machine": socket.gethostname(), **peak}
+        self.event(kind, step=self.progress.step, engine="torch", **where)
         self.say(type=kind, step=self.progress.step, numSteps=job.num_steps)
         self._check_room()
         self.evaluate()
@@ -268,9 +274,9 @@ class Training:
                 keep_checkpoint(self.run_folder, self.progress.step)
         if answer == "stop":
             self.control.stop_requested = True
-        self.job.refresh()
-        # What was read ahead may be of an order that no longer holds.
-        self._ahead = None
+        if self.job.refresh():
+            # What was read ahead may be of an order that no longer holds.
+            self._ahead = None
 
     def _answer(self) -> str:
         while True:
@@ -287,7 +293,7 @@ class Training:
         return self.job.sequences(step, range(self.ranks.rank * count // world, (self.ranks.rank + 1) * count // world))
 
     def _sequences(self, step: int) -> list[Sequence]:
-        """Of this rank; the next step's are read meanwhile."""
+        """Of this rank; the next step's are read meanwhile, so that a step waits for none but the first."""
         ready = self._ahead[1].result() if self._ahead and self._ahead[0] == step else self._read(step)
         following = step + 1
         self._ahead = None
@@ -298,6 +304,7 @@ class Training:
     def step(self) -> dict[str, Any]:
         job, step, start = self.job, self.progress.step, time.perf_counter()
         sequences = self._sequences(step)
+        waited = time.perf_counter() - start
         size = _largest_divisor(len(sequences), job.batch_at(step).sequences_per_micro_batch)
         passes = [sequences[first : first + size] for first in range(0, len(sequences), size)]
         counts = [sum(int((sequence.targets >= 0).sum()) for sequence in micro) for micro in passes]
@@ -315,6 +322,7 @@ class Training:
         corpora = sorted({shard.corpus for shard in job.shards})
         sums = torch.zeros(len(corpora), 2, dtype=torch.float64)
         self.model.train()
+        found: list[torch.Tensor] = []
         for micro in passes:
             self.ranks.beat(f"step {step}")
             if is_sharded:
@@ -325,6 +333,9 @@ class Training:
             total.backward()
             if self.distillation:
                 self.distillation.add(divergences)
+            found.append(losses)
+        # Not before all passes are under way: to fetch a value, a GPU has to come to its end.
+        for micro, losses in zip(passes, found, strict=True):
             _add_losses(sums, losses.cpu().double().view(size, -1), micro, corpora, job)
         self.ranks.sum(sums)
         loss = float(sums[:, 0].sum()) / num_targets
@@ -344,6 +355,8 @@ class Training:
             "tokens": self.progress.tokens,
             "tokensPerSecond": num_targets / seconds,
             "stepMs": seconds * 1000,
+            "dataMs": waited * 1000,
+            **({"mfu": self._utilisation(step, seconds)} if self.utilisation else {}),
             "rssBytes": _rss_bytes(),
             "phase": job.phase_at(step)["name"],
             **(self.selection.take_means() if self.selection else {}),
@@ -351,6 +364,10 @@ class Training:
             **({"experts": self.model.routing.take_summary(self.ranks, share)} if self.model.routing else {}),
             **({"deviceBytes": torch.cuda.memory_allocated()} if self.ranks.uses_gpu else {}),
         }
+
+    def _utilisation(self, step: int, seconds: float) -> float:
+        batch = self.job.batch_at(step)
+        return self.utilisation.of(batch.sequences_per_step * batch.seq_len, batch.seq_len, seconds)
 
     def _batch(self, sequences: list[Sequence], weight: float) -> tuple[torch.Tensor, ...]:
         """Inputs, positions, targets and weights, [sequences, seq_len]."""
@@ -363,7 +380,11 @@ class Training:
         stacked = (
             np.stack([getattr(sequence, name) for sequence in sequences]) for name in ("inputs", "positions", "targets")
         )
-        return [torch.from_numpy(values).long().to(self.ranks.device, non_blocking=True) for values in stacked]
+        values = (torch.from_numpy(one) for one in stacked)
+        if self.ranks.uses_gpu:
+            # From memory that stays where it is a copy goes on beside the computing, and half as many bytes go.
+            values = (one.pin_memory().to(self.ranks.device, non_blocking=True) for one in values)
+        return [one.long() for one in values]
 
     def _grad_norm(self) -> float:
         grads = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -376,9 +397,7 @@ class Training:
         clip = self.job.data["optimizer"]["clipNorm"]
         scale = min(1.0, clip / (norm + 1e-6)) if clip > 0 else 1.0
         if scale < 1:
-            for parameter in self.model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(scale)
+            torch._foreach_mul_([local(p.grad) for p in self.model.parameters() if p.grad is not None], scale)
         penalty = self.penalty.add() if self.penalty else 0.0
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]

@@ -18,6 +18,7 @@ ORDER_MAGIC = b"CNTORDER"
 ORDER_HEADER = 32
 INDEX_MAGIC = b"MMIDIDX\x00\x00"
 TOKEN_TYPES = {8: "<u2", 4: "<i4"}
+IDS_AT_ONCE = 8 << 20
 REMEDY = "Start the run again in a new folder, or remove the job folder so that it is compiled again."
 
 
@@ -63,6 +64,7 @@ class Shard:
         if len(header) < 34 or header[:9] != INDEX_MAGIC:
             raise DataError(index, "is not a Megatron index (MMIDIDX, version 1).")
         code, num_sequences, _ = struct.unpack_from("<BQQ", header, 17)
+        self.file = tokens
         self.tokens = np.memmap(tokens, dtype=TOKEN_TYPES[code], mode="r")
         if len(self.tokens) != entry["numTokens"]:
             raise DataError(
@@ -150,12 +152,12 @@ class Job:
                 file, f"was edited or is damaged (SHA-256 {found[:16]}..., expected {digest[:16]}...). {REMEDY}"
             )
 
-    def refresh(self) -> None:
-        """Reads what was decided about the job since (amendments.jsonl)."""
+    def refresh(self) -> bool:
+        """Reads what was decided about the job since (amendments.jsonl). Whether that was anything."""
         file = self.folder / "amendments.jsonl"
         # Asked after every step of a run that is watched.
         if not file.exists() or file.stat().st_size <= self._amendment_bytes_read:
-            return
+            return False
         with file.open("rb") as opened:
             opened.seek(self._amendment_bytes_read)
             added = opened.read()
@@ -169,6 +171,7 @@ class Job:
             if fingerprint(content) != amendment["fingerprint"] or amendment["previous"] != previous:
                 raise DataError(file, f"line {number} was edited or is damaged. {REMEDY}")
             self._apply(amendment)
+        return len(whole) > 0
 
     def _apply(self, amendment: dict[str, Any]) -> None:
         self.amendments.append(amendment)
@@ -182,6 +185,26 @@ class Job:
         if "lrFactor" in amendment:
             self.lr_factors = [(step, factor) for step, factor in self.lr_factors if step < start]
             self.lr_factors.append((start, amendment["lrFactor"]))
+
+    def check_ids(self, rows: int, part: int, parts: int) -> None:
+        """Reads one part of all tokens, of which ranks have one each: a GPU would only say that an index was wrong, and not which.
+        @raises DataError for a token that an embedding of so many rows does not have"""
+        for shard in self.shards:
+            kind, count = shard.tokens.dtype, len(shard.tokens)
+            if rows > np.iinfo(kind).max:
+                continue
+            end = (part + 1) * count // parts
+            for at in range(part * count // parts, end, IDS_AT_ONCE):
+                # Read, not mapped: it is to take no memory.
+                ids = np.fromfile(shard.file, kind, min(IDS_AT_ONCE, end - at), offset=at * kind.itemsize)
+                # As numbers without a sign, a negative one is too high as well.
+                worst = int(ids.view(kind.str.replace("i", "u")).argmax())
+                if not 0 <= ids[worst] < rows:
+                    raise DataError(
+                        shard.file,
+                        f"token {at + worst} is {ids[worst]}, and the model's embedding has {rows} rows: expected ids from 0 to {rows - 1}. "
+                        "The corpus was prepared with another tokenizer than this model's: prepare it again.",
+                    )
 
     def fingerprint_at(self, step: int) -> str:
         """Identifies all that the first `step` steps were trained by."""

@@ -89,6 +89,13 @@ class TrainedModel(nn.Module):
     def embeddings(self) -> set[nn.Parameter]:
         return _embeddings(self.model)
 
+    def num_rows(self) -> int:
+        """Of the embedding."""
+        try:
+            return self.model.get_input_embeddings().weight.shape[0]
+        except NotImplementedError:
+            return self.model.config.get_text_config().vocab_size
+
     def trained(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
