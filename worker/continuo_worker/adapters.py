@@ -158,7 +158,12 @@ def read_adapters(model: nn.Module, folder: Path) -> None:
         match = PEFT_FACTOR.fullmatch(name)
         if match is None:
             if name in whole:
-                put(whole[name], tensors.get_slice(key))
+                value = tensors.get_slice(key)
+                if value.get_shape() != list(whole[name].shape):
+                    raise ConfigError(
+                        f"training.lora.from: {folder}: {key}: expected {list(whole[name].shape)}, found {value.get_shape()}."
+                    )
+                put(whole[name], value)
             continue
         if match[1] not in known:
             raise ConfigError(

@@ -135,6 +135,9 @@ def load_model(
     model.warnings = look_at(model, job["precision"], ranks.device)
     model.train()
     if ranks.uses_gpu:
+        # One for passes with gradients and without, sequences with borders and without, each kind of layer and each length of sequences: beyond
+        # the usual 8 nothing more would be compiled.
+        torch._dynamo.config.recompile_limit = 64
         for block in _blocks(model.model).values():
             block.compile()
     return model

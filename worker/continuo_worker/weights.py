@@ -173,7 +173,7 @@ def _grouped(model: PreTrainedModel, stored: dict[str, Stored], slots: dict[str,
         if target not in slots:
             unknown[target] = stored[name]
             continue
-        if stored[name].dtype not in DTYPES:
+        if slots[target].is_floating_point() and stored[name].dtype not in DTYPES:
             raise stored[name].error(
                 f"expected {', '.join(DTYPES)}, found {stored[name].dtype}: quantised weights cannot be trained on. "
                 "Take the model that it was made from."
