@@ -80,7 +80,7 @@ def of_one_rank(rank: int, folder: Path) -> None:
 
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT="29733")
     torch.set_num_threads(1)
-    ranks = Ranks()
+    ranks = Ranks(print)
     torch.manual_seed(1)
     model = hf.AutoModelForCausalLM.from_config(CONFIGS["llama"]).float()
     if rank == 0:

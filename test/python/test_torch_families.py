@@ -45,7 +45,7 @@ TOGETHER = {
 
 @pytest.fixture(scope="module")
 def ranks():
-    yield Ranks()
+    yield Ranks(print)
     torch.distributed.destroy_process_group()
 
 

@@ -32,7 +32,7 @@ import sys
 from pathlib import Path
 from continuo_worker.engine import Training
 from continuo_worker.ranks import Ranks
-ranks = Ranks()
+ranks = Ranks(print)
 for folder in sys.argv[1:]:
     assert Training(Path(folder), ranks, recompute="none", attended=False, unattended=False).run() == 0
 """

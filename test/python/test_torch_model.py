@@ -98,7 +98,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone() -> Ranks:
-    ranks = Ranks()
+    ranks = Ranks(print)
     yield ranks
     torch.distributed.destroy_process_group()
 
@@ -241,6 +241,6 @@ def test_flex_attention_sees_what_masked_attention_sees(folder, alone, monkeypat
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    both = Ranks()
+    both = Ranks(print)
     check_loaded(Path(sys.argv[1]), both)
     check_disagreement(Path(sys.argv[1]), both)

@@ -130,6 +130,7 @@ def load_weights(model: PreTrainedModel, folder: str, ranks: Ranks) -> None:
         tied = model.all_tied_weights_keys
         filled = set()
         for name, group in groups.items():
+            ranks.beat("reading the model")
             if tied.get(name) in groups:
                 continue
             for target, value in group.values(name, model).items():
