@@ -34,8 +34,6 @@ from .storage import describe, free_bytes, gigabytes, is_refusal
 
 NAME = re.compile(r"step-(\d{8,})")
 KEEP = Path("trainer", "keep")
-# How long a wait for a checkpoint that is being written goes on before the ranks compare again.
-POLL_SECONDS = 0.5
 # What is not the model's weights: tokenizer, chat template, generation settings.
 SIDE_FILES = (
     "tokenizer*",
@@ -213,17 +211,17 @@ class Checkpoints:
         if self._under_way is None:
             return None
         start, under_way = time.perf_counter(), self._under_way
-        while True:
-            if under_way.failure.done():
-                # A defect ends this rank, and by that the others.
-                failure = under_way.failure.result()
-            if self._ranks.all(under_way.failure.done()):
-                break
-            if not wait:
-                return None
-            self._ranks.beat("the wait for a checkpoint")
-            futures.wait([under_way.failure], POLL_SECONDS)
-        folder = self._folder(under_way.step)
+        if under_way.failure.done():
+            # A defect ends this rank, and by that the others.
+            under_way.failure.result()
+        if wait:
+            self._ranks.beat("the writing of a checkpoint")
+            futures.wait([under_way.failure])
+            self._ranks.beat("the wait for the others' checkpoint")
+        elif not self._ranks.all(under_way.failure.done()):
+            return None
+        folder, failure = self._folder(under_way.step), under_way.failure.result()
+        # Writing ends in an agreement: where it is done here, it is everywhere.
         failure = str(self._ranks.from_first(self._finish(folder, failure) if self._ranks.is_first else None) or "")
         now = time.perf_counter()
         self._under_way = None
@@ -358,7 +356,9 @@ class Checkpoints:
 
     def _copy_side_files(self, folder: Path) -> None:
         source = Path(self._job.data["model"])
-        for pattern in SIDE_FILES:
+        # A model's own code, which its config.json names.
+        code = ("*.py",) if "auto_map" in source_config(self._job.data) else ()
+        for pattern in (*SIDE_FILES, *code):
             for file in source.glob(pattern):
                 shutil.copyfile(file, folder / file.name)
 

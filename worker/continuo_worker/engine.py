@@ -584,10 +584,15 @@ def _rss_bytes() -> int:
 
 
 def _write_json(file: Path, value: object) -> None:
-    file.parent.mkdir(exist_ok=True)
     temporary = file.with_name(f"{file.name}.tmp")
-    with temporary.open("w") as stream:
-        stream.write(json.dumps(value, indent=2) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(file)
+    try:
+        file.parent.mkdir(exist_ok=True)
+        with temporary.open("w") as stream:
+            stream.write(json.dumps(value, indent=2) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        # Of a write that is refused the system does not say the name.
+        raise OSError(error.errno, error.strerror, str(file)) from error

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from .errors import DataError, NonFiniteError, UserError
 from .protocol import EXIT_CRASH, EXIT_FATAL, LineLog, now, send
 from .ranks import Ranks
-from .storage import describe, free_bytes, gigabytes
+from .storage import WORDS, describe, free_bytes, gigabytes
 
 CRASHES = "crashes"
 # Of messages of gloo, NCCL and sockets.
@@ -34,8 +34,16 @@ class Failures:
 
     def conclude(self, error: BaseException, ranks: Ranks | None) -> int:
         """Says why the run ends, unless another rank did. @returns the exit code"""
+        try:
+            return self._conclude(error, ranks)
+        finally:
+            if ranks:
+                ranks.leave()
+
+    def _conclude(self, error: BaseException, ranks: Ranks | None) -> int:
         fatal = self._explain(error, ranks)
-        is_heard = ranks.claim() if ranks else os.environ.get("LOCAL_RANK", "0") == "0"
+        # Before the ranks know each other: what is fatal then holds for all of a machine.
+        is_heard = ranks.claim() if ranks else fatal is None or os.environ.get("LOCAL_RANK", "0") == "0"
         if fatal is not None:
             if is_heard:
                 where = {"nonFiniteStep": error.step} if isinstance(error, NonFiniteError) else {}
@@ -58,12 +66,12 @@ class Failures:
             return error
         if asked := _asked_memory(error):
             return UserError(self._memory_ran_out(asked, ranks))
-        if isinstance(error, OSError) and error.filename is not None and not isinstance(error, FileNotFoundError):
-            free = free_bytes(Path(error.filename))
-            room = f", {gigabytes(free)} are free there" if free is not None else ""
+        if isinstance(error, OSError) and error.errno in WORDS:
+            file = Path(error.filename or self._run_folder)
+            free = free_bytes(file)
+            room = f" ({gigabytes(free)} are free there)" if free is not None else ""
             return DataError(
-                error.filename,
-                f"{describe(error)}{room}. Nothing that was complete is lost: run the same command again once this is mended.",
+                file, f"{describe(error)}{room}. Nothing that was complete is lost: run the same command again once this is mended."
             )
         return None
 

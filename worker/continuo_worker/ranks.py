@@ -92,6 +92,11 @@ class Ranks:
     def missing(self) -> str:
         return self._watch.missing() if self._watch else ""
 
+    def leave(self) -> None:
+        """Before a process that failed ends."""
+        if self._watch:
+            self._watch.leave()
+
     def end(self) -> None:
         if self._watch:
             self._watch.stop()

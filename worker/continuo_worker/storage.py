@@ -12,6 +12,7 @@ WORDS = {
     errno.EIO: "the device failed to read or write; look at the system's log and the state of the disk",
     errno.ESTALE: "the network storage no longer knows this file (stale handle)",
     errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission to read or write this",
     errno.EFBIG: "the system refuses a file of this size; look at `ulimit -f` and the file system's limit",
 }
 

@@ -22,6 +22,10 @@ TICK_SECONDS = 2.0
 LOOK_SECONDS = 3 * TICK_SECONDS
 # After SIGTERM, for the step: torchrun sends it when a rank was lost, too, and then the step never ends.
 GONE_SECONDS = 20.0
+# Without the store nobody can be asked any more: its machine is gone.
+STORE_SECONDS = 300.0
+# In place of a count of ticks.
+LEFT = -1
 FAILED = "failed"
 
 
@@ -46,6 +50,8 @@ class Watch:
         # A connection of its own: another thread's waiting for a key must not hold it up.
         self._store = dist.distributed_c10d._get_default_store().clone()
         self._ended = threading.Event()
+        self._speaks = False
+        self._saying = threading.Lock()
         self._tick = 0
         self._beats = 0
         self._doing = "the loading of the model"
@@ -72,11 +78,18 @@ class Watch:
         try:
             if self._store.add("claims", 1) > 1:
                 return False
+            self._speaks = True
             self._store.set(FAILED, json.dumps(silent))
         except RuntimeError:
             # The store went with the machine that had it: better twice than never.
             return True
         return True
+
+    def leave(self) -> None:
+        """Before this process ends by itself: nobody is to take it for lost."""
+        self._ended.set()
+        with contextlib.suppress(RuntimeError):
+            self._say(LEFT)
 
     def missing(self) -> str:
         """For a message: which ranks are gone, and what this one did."""
@@ -93,16 +106,18 @@ class Watch:
             asked = asked or self._hears_signal(now)
             try:
                 self._say()
-                if self._store.check([FAILED]):
+                if self._store.check([FAILED]) and not self._speaks:
                     self._follow()
                 if now - self._last_beat > self._limit:
                     self._judge()
-                if asked and now - asked > GONE_SECONDS and self._last_beat < asked and self._silent():
+                stuck = asked is not None and now - asked > GONE_SECONDS and self._last_beat < asked
+                # Asked twice: it is the checkpoint of a signal that would be lost.
+                if stuck and self._silent() and self._silent():
                     os._exit(EXIT_CRASH)
                 unreachable = None
             except RuntimeError:
                 unreachable = unreachable or now
-                if now - max(unreachable, self._last_beat) > self._limit:
+                if now - max(unreachable, self._last_beat) > min(self._limit, STORE_SECONDS):
                     os._exit(EXIT_CRASH)
 
     def _hears_signal(self, now: float) -> float | None:
@@ -111,10 +126,18 @@ class Watch:
         except BlockingIOError:
             return None
 
-    def _say(self) -> None:
-        self._tick += 1
-        place = Place(self._tick, self._beats, self._doing, socket.gethostname(), os.getpid())
-        self._store.set(f"rank-{self._rank}", json.dumps(vars(place)))
+    def _say(self, tick: int | None = None) -> None:
+        # Not for ever: the other thread may wait for a store that is gone.
+        if not self._saying.acquire(timeout=LOOK_SECONDS):
+            return
+        try:
+            if self._tick == LEFT:
+                return
+            self._tick = tick or self._tick + 1
+            place = Place(self._tick, self._beats, self._doing, socket.gethostname(), os.getpid())
+            self._store.set(f"rank-{self._rank}", json.dumps(vars(place)))
+        finally:
+            self._saying.release()
 
     def _places(self) -> dict[int, Place]:
         keys = {rank: f"rank-{rank}" for rank in range(self._world)}
@@ -126,13 +149,14 @@ class Watch:
         time.sleep(LOOK_SECONDS)
         self._say()
         after = self._places()
-        return {r: place for r, place in after.items() if before.get(r) == place and r != self._rank}
+        others = {r: place for r, place in after.items() if r != self._rank and place.tick != LEFT}
+        return {r: place for r, place in others.items() if r in before and before[r].tick == place.tick}
 
     def _follow(self) -> None:
         """Another rank said why the run ends: this one has a little time to do so by itself."""
-        for rank in json.loads(self._store.get(FAILED)):
-            place = self._places()[rank]
-            if place.host == socket.gethostname() and rank != self._rank:
+        silent = json.loads(self._store.get(FAILED))
+        for rank, place in self._places().items():
+            if rank in silent and place.host == socket.gethostname() and rank != self._rank:
                 _kill(place.pid)
         if not self._ended.wait(LOOK_SECONDS):
             os._exit(EXIT_CRASH)
