@@ -60,7 +60,7 @@ def ranks_of(process: subprocess.Popen) -> dict[int, int]:
 
 def test_ranks_that_are_killed_or_stand_still_lose_the_steps_since_the_checkpoint(whole):
     run = copy_job(whole, "killed")
-    process = launch(run, 2, CONTINUO_RANK_TIMEOUT="8", CONTINUO_ASYNC_CHECKPOINTS="1")
+    process = launch(run, 2, CONTINUO_RANK_TIMEOUT="12", CONTINUO_ASYNC_CHECKPOINTS="1")
     steps = lambda: lines(run / "metrics.jsonl")  # noqa: E731
     # In the middle of a step after the first checkpoint, then while one is being written.
     until(process, lambda: len(steps()) > 8)
@@ -71,11 +71,12 @@ def test_ranks_that_are_killed_or_stand_still_lose_the_steps_since_the_checkpoin
     assert process.returncode == 0, errors
     events = lines(run / "events.jsonl")
     resumed = [event["step"] for event in events if event["type"] == "resume"]
-    assert len(resumed) == 2 and resumed[0] == 6 and resumed[1] in (6, 12)
+    # What was being written is lost, unless it was done already.
+    assert len(resumed) == 2 and resumed[0] == 6 and resumed[1] in (6, 12, 18)
     said = [event["message"] for event in events if event["type"] == "error"]
     assert len(said) == 2
     assert "rank 1 (" in said[0] and "is gone (killed" in said[0]
-    assert "rank 0 (" in said[1] and "does not run any more" in said[1] and "The limit is 8 s" in said[1]
+    assert "rank 0 (" in said[1] and "does not run any more" in said[1] and "The limit is 12 s" in said[1]
     # Repeated steps have the same values, and none is missing.
     written = steps()
     assert [line["step"] for line in metrics(run)] == list(range(STEPS))
@@ -90,7 +91,7 @@ def test_ranks_that_are_killed_or_stand_still_lose_the_steps_since_the_checkpoin
             assert 0 < event["seconds"] <= event["secondsUntilSafe"]
 
 
-def test_two_ranks_stop_on_a_signal_and_more_or_fewer_go_on(whole):
+def test_more_ranks_go_on_and_stop_on_a_signal(whole):
     run = copy_job(whole, "stopped")
     process = start(run)
     for line in process.stdout:
@@ -103,13 +104,14 @@ def test_two_ranks_stop_on_a_signal_and_more_or_fewer_go_on(whole):
     for rank in ranks_of(process).values():
         os.kill(rank, signal.SIGTERM)
     process.communicate()
-    assert lines(run / "messages.jsonl")[-1]["type"] == "stopped"
-    train(run)
-    events = [(e["type"], e["step"], e["worldSize"]) for e in lines(run / "events.jsonl") if "worldSize" in e]
-    assert [world for _, _, world in events] == [1, 2, 1]
+    stopped = lines(run / "messages.jsonl")[-1]
+    assert stopped["type"] == "stopped" and 8 < stopped["step"] < STEPS
+    assert (run / f"checkpoints/step-{stopped['step']:08d}/trainer/state.json").exists()
+    assert [event["worldSize"] for event in lines(run / "events.jsonl") if "worldSize" in event] == [1, 2]
     # A signal costs no step.
-    assert [line["step"] for line in lines(run / "metrics.jsonl")] == list(range(STEPS))
-    assert largest_difference(metrics(run), metrics(whole)) < 1e-5
+    written = lines(run / "metrics.jsonl")
+    assert [line["step"] for line in written] == list(range(stopped["step"]))
+    assert largest_difference(written, metrics(whole)[: stopped["step"]]) < 1e-5
 
 
 def limit_files(process: subprocess.Popen, count: int) -> None:
