@@ -6,7 +6,7 @@ import { FlatRow, flatLength, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { passTokens, rowsPerStep } from './rows.ts';
 import { decimal, layerClass, quoted, writeLrs } from './script.ts';
-import { carriedByTrainer } from './transformers.ts';
+import { carriedByTrainer, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 export const axolotl: Exporter = {
@@ -110,6 +110,8 @@ ROWS_PER_STEP = ${rowsPerStep(source.job, size)}
 LR = np.fromfile(HERE / "lr.f32", dtype="<f4")
 
 
+${rowsCheck()}
+
 class PlannedRun(BasePlugin):
     def register(self, cfg):
         devices = int(os.environ.get("WORLD_SIZE", 1))
@@ -123,10 +125,11 @@ class PlannedRun(BasePlugin):
         # As they lie: nothing is tokenized, filtered, shuffled or packed.
         return TrainDatasetMeta(train_dataset=load_from_disk(str(HERE / "data")), total_num_steps=len(LR))
 
-    def create_lr_scheduler(self, cfg, trainer, optimizer, num_training_steps):${
-      factor === 1
-        ? ''
-        : `
+    def create_lr_scheduler(self, cfg, trainer, optimizer, num_training_steps):
+        check_rows(trainer.args)${
+          factor === 1
+            ? ''
+            : `
         tables = (trainer.model.get_input_embeddings(), trainer.model.get_output_embeddings())
         tables = {id(table.weight) for table in tables}
         for group in list(optimizer.param_groups):
@@ -135,7 +138,7 @@ class PlannedRun(BasePlugin):
                 group["params"] = [p for p in group["params"] if id(p) not in tables]
                 # Of the LR that all other weights have.
                 optimizer.add_param_group({**group, "params": mine, "lr": cfg.learning_rate * ${decimal(factor)}})`
-    }
+        }
         return torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: float(LR[min(step, len(LR) - 1)]) / cfg.learning_rate
         )

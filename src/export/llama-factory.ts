@@ -7,7 +7,7 @@ import { FlatRow, flatLength, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { passTokens, rowsPerStep } from './rows.ts';
 import { decimal, quoted, writeLrs } from './script.ts';
-import { carriedByTrainer, fsdpYaml } from './transformers.ts';
+import { carriedByTrainer, fsdpYaml, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 export const llamaFactory: Exporter = {
@@ -112,7 +112,10 @@ ROWS_PER_STEP = ${rowsPerStep(source.job, size)}
 args = yaml.safe_load(Path("config.yaml").read_text())
 
 
+${rowsCheck()}
+
 def create_scheduler(self, num_training_steps, optimizer=None):
+    check_rows(self.args)
     if self.lr_scheduler is None:
         optimizer = optimizer or self.optimizer
 ${

@@ -59,6 +59,15 @@ export function carriedByTrainer({ job }: ExportSource, size: number, documents:
   ];
 }
 
+/** Python that stops a training whose steps would read other rows than planned. */
+export function rowsCheck(): string {
+  return `def check_rows(args):
+    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if rows != ROWS_PER_STEP:
+        raise SystemExit(f"A step would read {rows} rows, the plan has {ROWS_PER_STEP}: look at the batch and at how many devices are seen.")
+`;
+}
+
 /** @throws ConfigError where a row would need a position behind the model's last */
 export function refuseWithoutRoom({ job, plan }: ExportSource): void {
   const longest = Math.max(...job.job.phases.map(({ batch = job.job.batch }) => batch.seqLen));

@@ -6,7 +6,7 @@ import { hasMasks, joinedInputs, joinedLabels, joinedLengths, writeRows } from '
 import { refuseUnable } from './refuse.ts';
 import { rowsPerStep, rowTokens } from './rows.ts';
 import { decimal, quoted, writeLrs } from './script.ts';
-import { carriedByTrainer, fsdpYaml, refuseWithoutRoom } from './transformers.ts';
+import { carriedByTrainer, fsdpYaml, refuseWithoutRoom, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 const VERSIONS = ['trl==1.16.0', 'transformers==5.23.0', 'accelerate==1.15.0', 'datasets==5.2.0'];
@@ -72,6 +72,8 @@ ROWS_AT_ONCE = ${rowsAtOnce(source)}
 LR = np.fromfile(HERE / "lr.f32", dtype="<f4")
 
 
+${rowsCheck()}
+
 class PlannedTrainer(SFTTrainer):
     """Trains each step at the LR of the plan."""
 ${
@@ -91,6 +93,7 @@ ${
 `
 }
     def create_scheduler(self, num_training_steps, optimizer=None):
+        check_rows(self.args)
         if self.lr_scheduler is None:
             # Times the optimizer's own LR, which is 1.
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -128,6 +131,7 @@ config = SFTConfig(
     max_grad_norm=${decimal(optimizer.clipNorm)},
     bf16=${precision === 'bf16' ? 'torch.cuda.is_available()' : 'False'},
     activation_checkpointing=torch.cuda.is_available(),
+    use_cpu=not torch.accelerator.is_available(),
     seed=${seed},
     logging_steps=1,
     save_steps=${checkpoint.everySteps},

@@ -14,6 +14,12 @@ ROWS_PER_STEP = 4
 LR = np.fromfile(HERE / "lr.f32", dtype="<f4")
 
 
+def check_rows(args):
+    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if rows != ROWS_PER_STEP:
+        raise SystemExit(f"A step would read {rows} rows, the plan has {ROWS_PER_STEP}: look at the batch and at how many devices are seen.")
+
+
 class PlannedRun(BasePlugin):
     def register(self, cfg):
         devices = int(os.environ.get("WORLD_SIZE", 1))
@@ -28,6 +34,7 @@ class PlannedRun(BasePlugin):
         return TrainDatasetMeta(train_dataset=load_from_disk(str(HERE / "data")), total_num_steps=len(LR))
 
     def create_lr_scheduler(self, cfg, trainer, optimizer, num_training_steps):
+        check_rows(trainer.args)
         tables = (trainer.model.get_input_embeddings(), trainer.model.get_output_embeddings())
         tables = {id(table.weight) for table in tables}
         for group in list(optimizer.param_groups):

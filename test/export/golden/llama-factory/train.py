@@ -21,7 +21,14 @@ ROWS_PER_STEP = 4
 args = yaml.safe_load(Path("config.yaml").read_text())
 
 
+def check_rows(args):
+    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if rows != ROWS_PER_STEP:
+        raise SystemExit(f"A step would read {rows} rows, the plan has {ROWS_PER_STEP}: look at the batch and at how many devices are seen.")
+
+
 def create_scheduler(self, num_training_steps, optimizer=None):
+    check_rows(self.args)
     if self.lr_scheduler is None:
         optimizer = optimizer or self.optimizer
         tables = {id(t.weight) for t in (self.model.get_input_embeddings(), self.model.get_output_embeddings())}

@@ -23,6 +23,12 @@ ROWS_AT_ONCE = 2
 LR = np.fromfile(HERE / "lr.f32", dtype="<f4")
 
 
+def check_rows(args):
+    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if rows != ROWS_PER_STEP:
+        raise SystemExit(f"A step would read {rows} rows, the plan has {ROWS_PER_STEP}: look at the batch and at how many devices are seen.")
+
+
 class PlannedTrainer(SFTTrainer):
     """Trains each step at the LR of the plan."""
 
@@ -38,6 +44,7 @@ class PlannedTrainer(SFTTrainer):
         return optimizer
 
     def create_scheduler(self, num_training_steps, optimizer=None):
+        check_rows(self.args)
         if self.lr_scheduler is None:
             # Times the optimizer's own LR, which is 1.
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -75,6 +82,7 @@ config = SFTConfig(
     max_grad_norm=1,
     bf16=torch.cuda.is_available(),
     activation_checkpointing=torch.cuda.is_available(),
+    use_cpu=not torch.accelerator.is_available(),
     seed=7,
     logging_steps=1,
     save_steps=5,
