@@ -5,8 +5,8 @@ import { writeFileAtomic } from '../base/files.ts';
 import { FlatRow, flatLength, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { passTokens, rowsPerStep } from './rows.ts';
-import { decimal, layerClass, quoted, writeLrs } from './script.ts';
-import { carriedByTrainer, rowsCheck } from './transformers.ts';
+import { decimal, dropoutsOf, layerClass, quoted, writeLrs } from './script.ts';
+import { carriedByTrainer, moving, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 export const axolotl: Exporter = {
@@ -39,7 +39,7 @@ function config(source: ExportSource, size: number): string {
   const { optimizer, checkpoint, precision, seed, numSteps } = job.job;
   return `# Run ${plan.name}. See README.md.
 base_model: ${quoted(model)}
-
+${withoutDropout(model)}
 # planned_run.py reads the data and sets the LR of every step; lr_scheduler is not used.
 plugins:
   - planned_run.PlannedRun
@@ -90,6 +90,11 @@ output_dir: model
 #   reshard_after_forward: true
 #   state_dict_type: FULL_STATE_DICT
 `;
+}
+
+function withoutDropout(model: string): string {
+  const keys = dropoutsOf(model);
+  return keys.length === 0 ? '' : `overrides_of_model_config:\n${keys.map((key) => `  ${key}: 0.0\n`).join('')}`;
 }
 
 function plugin(source: ExportSource, size: number): string {
@@ -149,8 +154,7 @@ function describe(source: ExportSource, size: number): Exported {
   const { folder } = source;
   return {
     title: 'Axolotl 0.19.0',
-    intro:
-      'Axolotl’s configuration, the data, and a plugin that hands Axolotl the data as they lie and the LR of every step. Without the plugin the configuration does not load.',
+    intro: `Axolotl’s configuration, the data, and a plugin that hands Axolotl the data as they lie and the LR of every step. Without the plugin the configuration does not load. ${moving('config.yaml')}`,
     files: [
       { file: 'config.yaml', what: 'Axolotl’s configuration' },
       { file: 'planned_run.py', what: 'the plugin' },

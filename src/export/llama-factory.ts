@@ -1,19 +1,25 @@
 // LLaMA-Factory: a configuration that reads the data as already tokenized, and a script that starts it with the LR of each step. Written
 // against llamafactory 0.9.5 (transformers 5.6.0).
 import * as path from 'node:path';
+import { ConfigError } from '../base/errors.ts';
 import { writeFileAtomic } from '../base/files.ts';
 import { type NearSchedule, nearestSchedule } from './hf-schedule.ts';
 import { FlatRow, flatLength, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { passTokens, rowsPerStep } from './rows.ts';
-import { decimal, quoted, writeLrs } from './script.ts';
-import { carriedByTrainer, fsdpYaml, rowsCheck } from './transformers.ts';
+import { decimal, dropoutsOf, quoted, writeLrs } from './script.ts';
+import { carriedByTrainer, fsdpYaml, moving, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 export const llamaFactory: Exporter = {
   framework: 'llama-factory',
   check(source) {
     refuseUnable(source, 'llama-factory', ['embeddingLr']);
+    const dropouts = dropoutsOf(source.model);
+    if (dropouts.length > 0)
+      throw new ConfigError(
+        `${path.join(source.model, 'config.json')}: LLaMA-Factory would train with dropout (${dropouts.join(', ')}), which the plan does not have, and has no option against it. Set these keys to 0 in a copy of the model, or export for trl or axolotl.`,
+      );
   },
   async write(source, folder) {
     const size = passTokens(source.job);
@@ -154,8 +160,7 @@ function describe(source: ExportSource, size: number, near: NearSchedule): Expor
   const otherLr = (job.job.optimizer.embeddingLrFactor ?? 1) !== 1;
   return {
     title: 'LLaMA-Factory 0.9.5',
-    intro:
-      'LLaMA-Factory’s configuration, the data, already tokenized and packed, and a script that starts LLaMA-Factory with the LR of every step.',
+    intro: `LLaMA-Factory’s configuration, the data, already tokenized and packed, and a script that starts LLaMA-Factory with the LR of every step. ${moving('config.yaml')}`,
     files: [
       { file: 'config.yaml', what: 'LLaMA-Factory’s configuration' },
       {

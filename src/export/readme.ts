@@ -6,9 +6,13 @@ import type { Carried, Exported, ExportSource } from './types.ts';
 
 const HOW: Record<Carried['how'], string> = { exact: 'exact', approximate: 'approximate', missing: '**missing**' };
 
+/** A blend that moves has one for each stretch of steps. */
+const MOST_PHASES = 8;
+
 export function readmeOf({ plan, job, model }: ExportSource, exported: Exported): string {
   const { title, intro, files, commands, carried, warnings } = exported;
-  const lrs = [0, ...job.job.phases.map(({ firstStep, numSteps }) => firstStep + numSteps - 1)];
+  const phases = describePhases(job);
+  const lrs = [0, ...job.job.phases.slice(0, MOST_PHASES).map(({ firstStep, numSteps }) => firstStep + numSteps - 1)];
   const byHow = (['exact', 'approximate', 'missing'] as const).flatMap((how) => carried.filter((c) => c.how === how));
   return `${[
     `# ${plan.name}, for ${title}`,
@@ -18,7 +22,10 @@ export function readmeOf({ plan, job, model }: ExportSource, exported: Exported)
     '',
     `Written by \`continuo export\`. Model: \`${model}\`. ${job.job.numSteps} steps of ${formatCount(plan.tokensPerStep)} tokens, ${formatCount(plan.totalTokens)} in all; recipe: ${plan.presetTitle}`,
     '',
-    ...describePhases(job).map((line) => `- ${line}`),
+    ...phases.slice(0, MOST_PHASES).map((line) => `- ${line}`),
+    ...(phases.length > MOST_PHASES
+      ? [`- and ${phases.length - MOST_PHASES} more: blends that move are stretches of steps`]
+      : []),
     `- LR: ${lrs.map((step) => `${formatLr(job.lrAt(step))} at step ${step}`).join(', ')}`,
     '',
     '| file | what |',

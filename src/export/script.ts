@@ -28,3 +28,15 @@ export function layerClass(model: string): string {
   const name = architectures[0]?.replace(/(ForCausalLM|LMHeadModel)$/, '') ?? '';
   return { GPT2: 'GPT2Block', GPTNeoX: 'GPTNeoXLayer' }[name] ?? `${name}DecoderLayer`;
 }
+
+/** transformers' GPT-2 has them where config.json is silent, too. */
+const GPT2_DROPOUTS = { embd_pdrop: 0.1, attn_pdrop: 0.1, resid_pdrop: 0.1 };
+
+/** Keys of config.json by which transformers would drop activations in training, which our engines never do. */
+export function dropoutsOf(model: string): string[] {
+  const config = readJson<Record<string, unknown>>(path.join(model, 'config.json'));
+  const whole = config.model_type === 'gpt2' ? { ...GPT2_DROPOUTS, ...config } : config;
+  return Object.entries(whole)
+    .filter(([key, value]) => /(dropout|pdrop)$/.test(key) && !/classifier|summary/.test(key) && Number(value) > 0)
+    .map(([key]) => key);
+}

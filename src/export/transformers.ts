@@ -59,6 +59,10 @@ export function carriedByTrainer({ job }: ExportSource, size: number, documents:
   ];
 }
 
+/** What to do before training elsewhere. */
+export const moving = (file: string): string =>
+  `To train on another machine copy this folder and the model, and set the model’s path in \`${file}\`.`;
+
 /** Python that stops a training whose steps would read other rows than planned. */
 export function rowsCheck(): string {
   return `def check_rows(args):

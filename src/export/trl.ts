@@ -5,8 +5,8 @@ import { formatCount } from '../base/units.ts';
 import { hasMasks, joinedInputs, joinedLabels, joinedLengths, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { rowsPerStep, rowTokens } from './rows.ts';
-import { decimal, quoted, writeLrs } from './script.ts';
-import { carriedByTrainer, fsdpYaml, refuseWithoutRoom, rowsCheck } from './transformers.ts';
+import { decimal, dropoutsOf, quoted, writeLrs } from './script.ts';
+import { carriedByTrainer, fsdpYaml, moving, refuseWithoutRoom, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 const VERSIONS = ['trl==1.16.0', 'transformers==5.23.0', 'accelerate==1.15.0', 'datasets==5.2.0'];
@@ -111,7 +111,9 @@ if ROWS_PER_STEP % (devices * rows_at_once):
 model = AutoModelForCausalLM.from_pretrained(
     MODEL,
     dtype=torch.float32,
-    attn_implementation="flash_attention_2" if is_flash_attn_2_available() else "sdpa",
+    attn_implementation="flash_attention_2" if is_flash_attn_2_available() else "sdpa",${dropoutsOf(model)
+      .map((key) => `\n    ${key}=0.0,`)
+      .join('')}
 )
 config = SFTConfig(
     output_dir=str(HERE / "checkpoints"),
@@ -153,8 +155,7 @@ function describe(source: ExportSource, shareAdded: number): Exported {
   const { folder } = source;
   return {
     title: 'TRL 1.16.0',
-    intro:
-      'A script around `SFTTrainer`, its data, and the LR of every step. Attention is flash attention where `flash-attn` is installed, else PyTorch’s own, which keeps to documents as well but builds a mask of a row by a row.',
+    intro: `A script around \`SFTTrainer\`, its data, and the LR of every step. Attention is flash attention where \`flash-attn\` is installed, else PyTorch’s own, which keeps to documents as well but builds a mask of a row by a row. ${moving('train.py')}`,
     files: [
       { file: 'train.py', what: 'the training; interrupted, the same command goes on from the newest checkpoint' },
       { file: 'data/', what: 'rows in the order of the steps, for `datasets.load_from_disk`' },

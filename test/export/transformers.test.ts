@@ -47,12 +47,15 @@ const JOB: Partial<JobOptions> = {
   ],
 };
 
-async function write(framework: Framework, plan: Partial<Plan> = {}, changes: Partial<JobOptions> = {}) {
+async function write(
+  framework: Framework,
+  plan: Partial<Plan> = {},
+  { model = world.model, ...changes }: Partial<JobOptions> = {},
+) {
   const run = await makeRun(world, { ...JOB, ...changes });
   const job = openJob(path.join(run, 'job'));
   const folder = path.join(run, 'exported');
-  const again = () =>
-    exportJob(framework, { plan: { ...PLAN, ...plan }, job, model: world.model, folder, quiet: true });
+  const again = () => exportJob(framework, { plan: { ...PLAN, ...plan }, job, model, folder, quiet: true });
   const exported = await again().finally(() => framework === 'trl' || job.close());
   const read = (name: string) =>
     fs.readFileSync(path.join(folder, name), 'utf8').replaceAll(world.root, '/root').replaceAll(run, '/run');
@@ -170,6 +173,20 @@ describe('files', () => {
     expect(read('README.md')).toMatch(/^# tiny, for Axolotl 0\.19\.0\n\n> \*\*Not carried over/);
     const missing = exported.carried.filter(({ how }) => how === 'missing').map(({ what }) => what);
     expect(missing).toEqual(['guard.ewc', 'training.ema', 'held-out scores']);
+  });
+
+  it('turn dropout off, which no engine of ours has', async () => {
+    const model = path.join(world.root, 'gpt2');
+    fs.mkdirSync(model);
+    const config = { model_type: 'gpt2', architectures: ['GPT2LMHeadModel'], resid_pdrop: 0 };
+    fs.writeFileSync(path.join(model, 'config.json'), JSON.stringify(config));
+    const { read } = await write('trl', {}, { model });
+    expect(read('train.py')).toContain('"sdpa",\n    embd_pdrop=0.0,\n    attn_pdrop=0.0,\n)');
+    const { read: readYaml } = await write('axolotl', {}, { model });
+    expect(readYaml('config.yaml')).toContain('overrides_of_model_config:\n  embd_pdrop: 0.0\n  attn_pdrop: 0.0\n');
+    await expect(write('llama-factory', {}, { model })).rejects.toThrow(
+      /train with dropout \(embd_pdrop, attn_pdrop\)/,
+    );
   });
 
   it('are refused where another model would be trained', async () => {

@@ -5,6 +5,7 @@ Needs the built dist/ and the packages of requirements.txt.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,13 +75,22 @@ def export(run: Path, framework: str) -> Path:
     return run / framework
 
 
+def train(folder: Path, *launcher: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, *launcher, "train.py"], cwd=folder, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def losses(folder: Path) -> list[dict]:
+    state = json.loads((folder / f"checkpoints/checkpoint-{NUM_STEPS}/trainer_state.json").read_text())
+    return [entry for entry in state["log_history"] if "loss" in entry]
+
+
 def test_trl_trains_as_the_native_engine_does(run):
     folder = export(run, "trl")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "train.py"], cwd=folder, env=environment, check=True, capture_output=True)
     ours = [json.loads(line) for line in (run / "runs/tiny/metrics.jsonl").read_text().splitlines()]
-    state = json.loads((folder / f"checkpoints/checkpoint-{NUM_STEPS}/trainer_state.json").read_text())
-    theirs = [entry for entry in state["log_history"] if "loss" in entry]
+    train(folder)
+    theirs = losses(folder)
     assert len(ours) == len(theirs) == NUM_STEPS
     for mine, other in zip(ours, theirs):
         assert other["learning_rate"] == pytest.approx(mine["lr"], rel=1e-12)
@@ -88,6 +98,12 @@ def test_trl_trains_as_the_native_engine_does(run):
         assert other["loss"] == pytest.approx(mine["loss"], abs=1e-5)
     assert ours[0]["loss"] - ours[-1]["loss"] > 0.1
     assert (folder / "model/model.safetensors").exists()
+    # From an earlier checkpoint two processes go on, over gloo: each step's rows are divided between them.
+    shutil.rmtree(folder / f"checkpoints/checkpoint-{NUM_STEPS}")
+    train(folder, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    again = losses(folder)
+    assert len(again) == NUM_STEPS
+    assert [entry["loss"] for entry in again] == pytest.approx([step["loss"] for step in ours], abs=1e-5)
 
 
 def test_flat_rows_are_read_as_they_were_written(run):
