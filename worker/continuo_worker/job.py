@@ -203,7 +203,7 @@ class Job:
                     raise DataError(
                         shard.file,
                         f"token {at + worst} is {ids[worst]}, and the model's embedding has {rows} rows: expected ids from 0 to {rows - 1}. "
-                        "The corpus was prepared with another tokenizer than this model's: prepare it again.",
+                        "The file is damaged, or the corpus was prepared with another tokenizer than this model's: prepare it again.",
                     )
 
     def fingerprint_at(self, step: int) -> str:
