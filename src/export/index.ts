@@ -7,6 +7,7 @@ import { packageVersion } from '../base/package.ts';
 import { axolotl } from './axolotl.ts';
 import { llamaFactory } from './llama-factory.ts';
 import { megatron } from './megatron.ts';
+import { nemo } from './nemo.ts';
 import { readmeOf } from './readme.ts';
 import { missingEverywhere, missingWarnings, refuseUndecided } from './refuse.ts';
 import { torchtitan } from './torchtitan.ts';
@@ -15,7 +16,14 @@ import type { Exported, Exporter, ExportSource, Framework } from './types.ts';
 
 export { type Carried, type Exported, type ExportSource, FRAMEWORKS, type Framework } from './types.ts';
 
-const EXPORTERS: Record<Framework, Exporter> = { axolotl, 'llama-factory': llamaFactory, megatron, torchtitan, trl };
+const EXPORTERS: Record<Framework, Exporter> = {
+  axolotl,
+  'llama-factory': llamaFactory,
+  megatron,
+  nemo,
+  torchtitan,
+  trl,
+};
 const RECORD = 'export.json';
 
 interface ExportRecord {

@@ -163,7 +163,8 @@ CONTINUO_END_STEP=${endStep} start pretrain_job.py ${endStep} ${batch.seqLen} ${
 /** The corpora as Megatron blends, cuts and shuffles them: a start a phase. Returns how many. */
 function writeBlends(source: ExportSource, folder: string, lr: MegatronLr): number {
   const { job } = source.job;
-  const { phases, shards, batch } = job;
+  const { phases, shards } = job;
+  const { batch } = stagesOf(job)[0]!;
   const rates = [
     `--lr ${decimal(lr.peak)} --min-lr ${decimal(lr.floor)} --lr-decay-style ${lr.style} --lr-decay-iters ${lr.decaySteps}`,
     ...(lr.warmupSteps > 0 ? [`--lr-warmup-iters ${lr.warmupSteps} --lr-warmup-init ${decimal(lr.warmupFrom)}`] : []),

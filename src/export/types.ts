@@ -3,7 +3,7 @@ import type { Plan } from '../recipe/index.ts';
 import type { JobReader } from '../shards/index.ts';
 
 /** Frameworks that a plan can be written for. */
-export const FRAMEWORKS = ['axolotl', 'llama-factory', 'megatron', 'torchtitan', 'trl'] as const;
+export const FRAMEWORKS = ['axolotl', 'llama-factory', 'megatron', 'nemo', 'torchtitan', 'trl'] as const;
 export type Framework = (typeof FRAMEWORKS)[number];
 
 export interface ExportSource {

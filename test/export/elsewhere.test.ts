@@ -163,3 +163,29 @@ describe('megatron', () => {
     expect(straight.deviation).toBeLessThan(1e-12);
   });
 });
+
+describe('nemo', () => {
+  it('has a configuration whose dataset is the job', async () => {
+    const { folder, read } = await write('nemo', {
+      optimizer: { ...OPTIMIZER, embeddingLrFactor: 0.1 },
+      batch: { seqLen: 64, sequencesPerStep: 16, sequencesPerMicroBatch: 4 },
+    });
+    const config = read('config.yaml');
+    expect(config).toContain('global_batch_size: 16\n');
+    // Two of a GPU's share, for 8 of them.
+    expect(config).toContain('local_batch_size: 2\n');
+    expect(config).toContain('_target_: continuo_run.data.JobDataset\n  job: job\n  shards: shards\n');
+    expect(config).toContain('packed_sequence_size: 64\n  packing_strategy: neat\n  prepacked: true\n');
+    expect(config).toContain('lr_mult: 0.1 }');
+    // The job is in f32.
+    expect(config).toContain('    param_dtype: float32\n');
+    expect(config).toContain('lr_decay_style: linear\n  max_lr: 0.003000000026077032\n');
+    expect(fs.readdirSync(path.join(folder, 'continuo_run')).sort()).toEqual(
+      ['__init__.py', 'canonical.py', 'data.py', 'errors.py', 'job.py'].sort(),
+    );
+  });
+
+  it('refuses phases with sequences of another length', async () => {
+    await expect(write('nemo', TWO_CUTS)).rejects.toThrow(/^phases: some have a seqLen of their own\./);
+  });
+});
