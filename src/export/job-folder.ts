@@ -45,7 +45,7 @@ export const JOB_FILES: Exported['files'] = [
 
 export const MOVING: Exported['commands'][number] = {
   heading: 'To another machine',
-  text: 'Copy the folder with what it links to; nothing in it names a place outside.',
+  text: 'Copy the folder with what it links to; training needs nothing else of this machine.',
   lines: ['rsync -aL ./ HOST:FOLDER/'],
 };
 

@@ -9,9 +9,10 @@ import { packageRoot } from '../base/package.ts';
 import { type PlainDecoder, plainDecoder } from './decoder.ts';
 import { JOB_FILES, MOVING, type Stage, stagesOf, writeJobFolder } from './job-folder.ts';
 import { type MegatronLr, nearestMegatronLr } from './megatron-lr.ts';
+import { hasMasks } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { decimal } from './script.ts';
-import type { Exported, Exporter, ExportSource } from './types.ts';
+import type { Carried, Exported, Exporter, ExportSource } from './types.ts';
 
 const VERSION = 'core_v0.19.0';
 const BRIDGE = 'v0.6.0';
@@ -35,7 +36,7 @@ export const megatron: Exporter = {
       fs.copyFileSync(path.join(packageRoot(), 'worker', 'export', 'megatron', file), path.join(folder, file));
     writeFileAtomic(path.join(folder, 'common.sh'), common(source, decoder));
     writeFileAtomic(path.join(folder, 'train.sh'), train(source, stages));
-    const blends = stages.length === 1 ? writeBlends(source, folder, lr.lr) : undefined;
+    const blends = stages.length === 1 && !hasMasks(source) ? writeBlends(source, folder, lr.lr) : undefined;
     return describe(source, stages, blends, lr.deviation);
   },
 };
@@ -204,7 +205,8 @@ function describe(
   blends: number | undefined,
   deviation: number,
 ): Exported {
-  const { precision, phases } = job.job;
+  const { precision, phases, heldOutElsewhere } = job.job;
+  const numHeldOut = Object.values(heldOutElsewhere).reduce((sum, { numDocuments }) => sum + numDocuments, 0);
   const percent = (share: number) => `${Number((100 * share).toPrecision(2))} %`;
   return {
     title: `Megatron-LM ${VERSION}`,
@@ -287,6 +289,15 @@ function describe(
                   ? '; a phase does not go on in a corpus where the one before stopped, so that some samples come twice and others not at all'
                   : ''),
             },
+            ...(numHeldOut > 0
+              ? [
+                  {
+                    what: 'blend.sh: held-out documents',
+                    how: 'missing',
+                    note: `${numHeldOut} documents are trained on that other corpora hold out or are evaluated on`,
+                  },
+                ]
+              : []),
             {
               what: 'blend.sh: documents',
               how: 'approximate',
@@ -297,12 +308,12 @@ function describe(
               how: deviation < 1e-6 ? 'exact' : 'approximate',
               note: `at most ${percent(deviation)} of the peak off, over all steps`,
             },
-          ] as const)
+          ] as Carried[])
         : [
             {
               what: 'blend.sh',
               how: 'missing' as const,
-              note: 'steps are cut in several ways, which upstream commands alone cannot follow',
+              note: 'upstream commands alone cannot follow steps that are cut in several ways, nor conversations of which only answers bear loss',
             },
           ]),
       {
