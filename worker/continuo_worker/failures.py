@@ -50,12 +50,13 @@ class Failures:
                 self._record(str(fatal))
                 send({"type": "fatal", "kind": fatal.kind, "message": str(fatal), **where})
             return EXIT_FATAL
-        if ranks and ranks.world > 1 and _is_lost_peer(error):
-            if is_heard:
-                self.tell(f"the ranks lost their connection: {ranks.missing()}.")
+        is_lost = ranks is not None and ranks.world > 1 and _is_lost_peer(error)
+        if is_lost and not is_heard:
             return EXIT_CRASH
         kept = self._keep_trace(error, ranks.rank if ranks else 0)
-        if is_heard:
+        if ranks and is_lost:
+            self.tell(f"the ranks lost their connection: {ranks.missing()} ({kept}).")
+        elif is_heard:
             last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
             self.tell(f"{f'rank {ranks.rank}: ' if ranks and ranks.world > 1 else ''}{last} ({kept})")
         return EXIT_CRASH
