@@ -40,7 +40,7 @@ export interface TrainingMemory {
 }
 
 const idle = new Proxy({} as Kernels, { get: () => () => 0 });
-const withoutMemory: typeof allocateFloats = (precision) => allocateFloats(precision, 0);
+export const withoutMemory: typeof allocateFloats = (precision) => allocateFloats(precision, 0);
 
 /**
  * @param rawConfig a model's config.json
@@ -90,7 +90,7 @@ export function countReading(
   return { stateBytes: numWeights * (precision === 'bf16' ? 2 : 4), activationBytes: pool.sizeBytes };
 }
 
-function emptyDecoder(rawConfig: Record<string, unknown>, precision: Precision, has: (name: string) => boolean) {
+export function emptyDecoder(rawConfig: Record<string, unknown>, precision: Precision, has: (name: string) => boolean) {
   const family = findFamily(rawConfig);
   const config = family.parse(rawConfig);
   const parameters = mapParameters(family.specs(config, has), emptyParameter);
