@@ -40,4 +40,4 @@ export { type ExpertLoad, type RouterLosses, RouterStep } from './routing.ts';
 export { silencedTensors } from './silence.ts';
 export { Teacher } from './teacher.ts';
 export { changeLayout, type Parameter, type Precision, partShape, partsOf } from './tensor.ts';
-export { countWorkerMemory, type WorkerMemory, type WorkerShape } from './worker-memory.ts';
+export { countWorkerMemory, countWorkerReading, type WorkerMemory, type WorkerShape } from './worker-memory.ts';

@@ -70,34 +70,65 @@ export function countWorkerMemory(
   const blockSize = Math.max(...blocks.map(numElements));
   const blockTrained = Math.max(...blocks.map((block) => numElements(block.filter(({ isTrained }) => isTrained))));
   const headSize = decoder.head.isFrozen ? 0 : decoder.head.rows * decoder.head.cols;
-  const { kept, temporary, inputs } = activationsOf(decoder.config, shape);
-  const numLayers = layers.length;
-  // The root stays whole from the first use to the last. At the loss the head's gradient stands in f32 and rounded; on the way back rounded,
-  // beside a block that runs, the next one that is gathered (in one buffer and as tensors), and the gradients of one on their way to the ranks.
-  const ofBlocks = isWrapped ? 3 * inPass * blockSize + (inPass + 4) * blockTrained : 0;
-  const atLoss = (4 + inPass) * headSize + CHUNK_BYTES;
-  const onTheWayBack = inPass * headSize + ofBlocks + temporary;
-  const atTheEnd = (isWrapped ? inPass + 4 : 0) * rootTrained - kept * numLayers;
-  const most = Math.max(atLoss, onTheWayBack, atTheEnd);
-  const logitBytes = most === atLoss ? CHUNK_BYTES : 0;
-  const temporaryBytes = most === onTheWayBack ? temporary : 0;
+  const { kept, temporary, ofLoss } = activationsOf(decoder.config, shape);
+  const activations = kept * layers.length + ofLoss;
   const rootBytes = isWrapped ? inPass * rootSize : 0;
+  // A step has three high points.
+  const moments: Peak[] = [
+    // The loss: the head's gradient stands in f32 and rounded.
+    { whole: rootBytes + (4 + inPass) * headSize, activations, logits: CHUNK_BYTES },
+    // The way back begins: a block runs, the next one is gathered (in one buffer and as tensors), one's gradients go to the ranks.
+    {
+      whole:
+        rootBytes +
+        inPass * headSize +
+        (isWrapped ? 3 * inPass * blockSize + (inPass + 4) * blockTrained : 4 * blockTrained),
+      activations: activations + temporary,
+      logits: 0,
+    },
+    // It ends: gradients of embeddings and head go to the ranks.
+    { whole: (isWrapped ? inPass + 4 : 0) * rootTrained, activations: 0, logits: 0 },
+  ];
+  const { whole, logits, ...peak } = moments.reduce((most, one) => (sizeOf(one) > sizeOf(most) ? one : most));
   const counted = {
     weightBytes: part(all, ({ isTrained }) => (isTrained ? 4 : inPass)),
+    // They come block by block, but on a stream of their own, whose memory the allocator lends to no other.
     gradientBytes: ofTrained(4),
     momentBytes: ofTrained(8),
     besideBytes: ofTrained((shape.ema ? 4 : 0) + anchor) + (hasTeacher ? part(own(all), () => inPass) : 0),
     gatheredBytes:
-      rootBytes +
+      whole +
       (hasTeacher ? inPass * numElements(own(root)) : 0) +
       // Gradients of several passes are added up whole, in f32, before they are divided among the ranks.
-      (accumulates && isWrapped ? 4 * numElements(all.filter(({ isTrained }) => isTrained)) : 0) +
-      (most - logitBytes - temporaryBytes),
-    activationBytes: kept * numLayers + inputs + temporaryBytes,
-    logitBytes,
+      (accumulates && isWrapped ? 4 * numElements(all.filter(({ isTrained }) => isTrained)) : 0),
+    activationBytes: peak.activations,
+    logitBytes: logits,
   };
   return { ...counted, totalBytes: Object.values(counted).reduce((sum, bytes) => sum + bytes, 0) };
 }
+
+/** Of a model that is only read beside the trained one: a rank's part of the weights, and embeddings and head, which stay whole. */
+export function countWorkerReading(
+  rawConfig: Record<string, unknown>,
+  { precision, ranks }: Pick<WorkerShape, 'precision' | 'ranks'>,
+  has: (name: string) => boolean = () => false,
+): { weightBytes: number; rootBytes: number } {
+  const { decoder } = emptyDecoder(rawConfig, precision, has);
+  const inPass = precision === 'bf16' ? 2 : 4;
+  const parts = decoder.list().flatMap(tensorsOf);
+  return {
+    weightBytes: inPass * parts.reduce((sum, tensor) => sum + partOf(tensor, ranks), 0),
+    rootBytes: inPass * numElements(decoder.embeddings().flatMap(tensorsOf)),
+  };
+}
+
+interface Peak {
+  whole: number;
+  activations: number;
+  logits: number;
+}
+
+const sizeOf = (peak: Peak) => Object.values(peak).reduce((sum, bytes) => sum + bytes, 0);
 
 interface Tensor {
   /** FSDP divides the first axis. */
@@ -158,7 +189,7 @@ function activationsOf(config: DecoderConfig, { batch, seqLen, precision, recomp
     kept,
     temporary: rows * inPass * (again + gradients),
     // The last norm, which is not compiled, keeps f32; final rows and their gradient; ids, positions, targets, weights.
-    inputs: rows * ((4 + 3 * inPass) * hidden + 28),
+    ofLoss: rows * ((4 + 3 * inPass) * hidden + 28),
   };
 }
 

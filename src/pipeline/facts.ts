@@ -5,7 +5,14 @@ import { ConfigError } from '../base/errors.ts';
 import { fingerprint, sampleDigest } from '../base/hash.ts';
 import { describeModel, isEmbedding, isHead, type ModelFacts, openModel, PeftFolder } from '../checkpoint/index.ts';
 import type { EngineConfig } from '../config/index.ts';
-import { countMemory, countReading, findFamily, knownDecoder } from '../nn/index.ts';
+import {
+  countMemory,
+  countReading,
+  countWorkerMemory,
+  countWorkerReading,
+  findFamily,
+  knownDecoder,
+} from '../nn/index.ts';
 import {
   type AdapterFacts,
   type CorpusFacts,
@@ -84,16 +91,10 @@ export function modelFacts(
 
 /** Counts memory for the planner. @param reference folder of the model that tokens are chosen by */
 export function memoryCounter(folder: string, reference?: string): PlanInputs['countMemory'] {
-  const [own, beside] = [folder, ...(reference === undefined ? [] : [reference])].map((model) => {
-    const source = openModel(model);
-    const { config, tensors } = source;
-    const names = new Set(tensors.keys());
-    const any = knownDecoder(config) ? undefined : { ...describeModel(source), tensors: tensorShapes(source) };
-    source.close();
-    return { config, has: (name: string) => names.has(name), any };
-  });
+  const own = readShape(folder);
+  const beside = reference === undefined ? undefined : readShape(reference);
   return (shape) => {
-    const counted = own!.any ? memoryOfAny(own!.any, shape) : countMemory(own!.config, shape, own!.has);
+    const counted = own.any ? memoryOfAny(own.any, shape) : countMemory(own.config, shape, own.has);
     if (!shape.selectTokens) return counted;
     const read = beside!.any ? readingOfAny(beside!.any, shape) : countReading(beside!.config, shape, beside!.has);
     return {
@@ -102,6 +103,60 @@ export function memoryCounter(folder: string, reference?: string): PlanInputs['c
       activationBytes: counted.activationBytes + read.activationBytes,
     };
   };
+}
+
+/** Likewise, on each GPU of the PyTorch engine. */
+export function gpuMemoryCounter(folder: string, reference?: string): PlanInputs['countWorkerMemory'] {
+  const own = readShape(folder);
+  const beside = reference === undefined ? undefined : readShape(reference);
+  return (shape) => {
+    const counted = own.any ? gpuMemoryOfAny(own.any, shape) : countWorkerMemory(own.config, shape, own.has);
+    if (!shape.selectTokens) return counted;
+    // Of a model that is only read a rank holds its part, and its embeddings whole.
+    const { weightBytes, rootBytes } = beside!.any
+      ? { weightBytes: readingOfAny(beside!.any, shape).stateBytes / shape.ranks, rootBytes: 0 }
+      : countWorkerReading(beside!.config, shape, beside!.has);
+    return {
+      ...counted,
+      besideBytes: counted.besideBytes + weightBytes,
+      gatheredBytes: counted.gatheredBytes + rootBytes,
+      totalBytes: counted.totalBytes + weightBytes + rootBytes,
+    };
+  };
+}
+
+function readShape(model: string) {
+  const source = openModel(model);
+  const { config, tensors } = source;
+  const names = new Set(tensors.keys());
+  const any = knownDecoder(config) ? undefined : { ...describeModel(source), tensors: tensorShapes(source) };
+  source.close();
+  return { config, has: (name: string) => names.has(name), any };
+}
+
+/** Of a model's weights that is whole at a time, where its blocks are not known. Assumption. */
+const GATHERED_SHARE = 0.25;
+
+function gpuMemoryOfAny(
+  any: Parameters<typeof memoryOfAny>[0],
+  shape: Parameters<PlanInputs['countWorkerMemory']>[0],
+): ReturnType<PlanInputs['countWorkerMemory']> {
+  const { stateBytes, activationBytes, numTrained } = memoryOfAny(any, {
+    ...shape,
+    recompute: shape.recompute === true,
+  });
+  const ofRank = stateBytes / shape.ranks;
+  const trained = (bytes: number) => (bytes * numTrained) / shape.ranks;
+  const counted = {
+    weightBytes: ofRank - trained(12),
+    gradientBytes: trained(4),
+    momentBytes: trained(8),
+    besideBytes: 0,
+    gatheredBytes: GATHERED_SHARE * (ofRank * shape.ranks - 12 * numTrained) + (shape.accumulates ? 4 * numTrained : 0),
+    activationBytes,
+    logitBytes: 0,
+  };
+  return { ...counted, totalBytes: Object.values(counted).reduce((sum, bytes) => sum + bytes, 0) };
 }
 
 /**

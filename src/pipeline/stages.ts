@@ -20,7 +20,7 @@ import {
 import { type PreparedCorpus, type PrepareOptions, prepareCorpus } from '../shards/index.ts';
 import { cleanCorpora, withCleaned, writeDatasheets } from './corpora.ts';
 import { expandedModel } from './expand.ts';
-import { adapterFacts, corpusFacts, memoryCounter, modelFacts } from './facts.ts';
+import { adapterFacts, corpusFacts, gpuMemoryCounter, memoryCounter, modelFacts } from './facts.ts';
 import { withGenerated } from './generated.ts';
 import { prepareModel, prepareReference } from './model.ts';
 import { readFindings } from './probes/store.ts';
@@ -130,6 +130,7 @@ export async function prepare(
     on: options.on,
     pricePerHour: options.pricePerHour,
     countMemory: memoryCounter(model, reference),
+    countWorkerMemory: gpuMemoryCounter(model, reference),
     ...(expanded && { expansion: expanded.facts }),
     ...(config.training.lora && 'from' in config.training.lora && { adapter: adapterFacts(config.training.lora.from) }),
   };

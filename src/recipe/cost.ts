@@ -1,8 +1,10 @@
 // What a plan costs: floating-point operations, and from them time, memory and money on a number of GPUs. Estimates for a decision, good
 // to about a third; this machine's own time is measured (plan.expected.seconds).
+import type { Recompute } from '../config/index.ts';
 import { FORWARD_SHARE, heldOutTokens, numEvaluations } from './evaluation.ts';
+import { fitOn, type GpuFit } from './fit.ts';
 import { penaltyOf } from './guards.ts';
-import { type Cluster, DEFAULT_GPU, PRICE_SOURCE } from './hardware.ts';
+import { type Cluster, DEFAULT_GPU, type Gpu, PRICE_SOURCE } from './hardware.ts';
 import { longestSeqLen, meanSeqLen } from './phases.ts';
 import { modelsBeside, tokensReadTwice } from './token-losses.ts';
 import type { HardwareFacts, ModelFactsForPlan, Plan, PlanInputs } from './types.ts';
@@ -14,18 +16,14 @@ export interface FlopsPerToken {
   attention: number;
 }
 
-/** To run the layers again on the way back costs one forward pass more. */
-const RECOMPUTE_FACTOR = 4 / 3;
+/** To run the layers again on the way back costs one forward pass more; selectively, a bit over half of that (docs/torch.md). */
+const recomputeFactor = (recompute: Recompute) => (recompute === true ? 4 / 3 : recompute ? 1 + 0.55 / 3 : 1);
 /** Share of the peak that training reaches. Llama 3 405B had 38 to 43 % on 8,192 to 16,384 H100s; the middle. */
 export const UTILISATION = 0.4;
 const UTILISATION_SOURCE = 'assumption: 40 % of the peak; Llama 3 405B reached 38 to 43 % (arXiv 2407.21783, Table 4)';
+const utilisationOf = ({ utilisation }: Gpu) => utilisation ?? { share: UTILISATION, source: UTILISATION_SOURCE };
 /** Width below which products are too small to fill a GPU. Assumption. */
 const SMALL_WIDTH = 1024;
-/** CUDA's context, libraries, buffers of communication and the gathered weights of a layer. Assumption. */
-const RUNTIME_BYTES = 3 * 2 ** 30;
-/** Of a GPU's memory that an allocator can hand out before it fragments. Assumption. */
-const USABLE_SHARE = 0.92;
-
 /**
  * Operations to train on one token, forward and backward. Matrices: 6 a parameter that the token passes, without the input embedding
  * (a look-up) and with the output projection, tied or not (Kaplan et al. 2020, section 2.1); frozen ones have no gradient of their own
@@ -79,17 +77,12 @@ export interface GpuCost {
   /** GPUs that have a sequence of their own in a step. */
   numBusy: number;
   seconds: number;
-  /** Bytes a GPU: its part of the weights, gradients and moments; activations; with all else. */
-  stateBytes: number;
-  activationBytes: number;
-  totalBytes: number;
-  /** What one has. */
+  /** Of each GPU. */
+  fit: GpuFit;
+  /** What one has, bytes. */
   memoryBytes: number;
-  fits: boolean;
-  /** The least number of these GPUs that it fits on, with layers run again; absent where the activations of one sequence are already too many. */
-  leastGpus?: number;
-  /** Layers are run again on the way back, since kept activations would not fit. */
-  recompute: boolean;
+  /** Tokens a second of all, while they train. */
+  tokensPerSecond: number;
   /** US dollars. */
   pricePerHour: number;
   dollars: number;
@@ -119,50 +112,37 @@ export function estimateCost(inputs: PlanInputs, plan: Plan): CostEstimate {
     ...work,
     ...(isHerePriced ? { here: { pricePerHour, dollars: (seconds / 3600) * pricePerHour } } : {}),
     // What nobody asked about is compared with as many as it fits on.
-    gpus: on || one.fits || !one.leastGpus ? one : costOn({ gpu: DEFAULT_GPU, count: one.leastGpus }),
+    gpus: on || one.fit.fits || !one.fit.leastGpus ? one : costOn({ gpu: DEFAULT_GPU, count: one.fit.leastGpus }),
   };
 }
 
-/** GPUs that share out weights, gradients and moments fully (ZeRO 3, FSDP) and take one sequence a pass. */
+/** GPUs that share out weights, gradients and moments fully (FSDP), as the PyTorch engine does. */
 function costOnGpus(
   inputs: PlanInputs,
   plan: Plan,
   work: Work,
-  { gpu, count }: Cluster,
+  cluster: Cluster,
   givenPrice: number | undefined,
 ): GpuCost {
-  const { lora, freeze, ema } = plan;
-  const penalty = penaltyOf(plan.guard);
+  const { gpu, count } = cluster;
   const seqLen = longestSeqLen(plan);
-  const usable = gpu.memoryBytes * USABLE_SHARE;
-  const countBytes = (recompute: boolean) => {
-    const ofAll = {
-      lora,
-      freeze,
-      ema: ema !== undefined,
-      penalty,
-      ...modelsBeside(plan.guard?.distill, plan.selectTokens),
-    };
-    const shape = { batch: 1, seqLen, precision: 'bf16' as const, ...ofAll, recompute };
-    const { stateBytes, activationBytes } = inputs.countMemory(shape);
-    const left = usable - activationBytes - RUNTIME_BYTES;
-    return { stateBytes, activationBytes, left, fits: stateBytes / count <= left };
-  };
-  const kept = countBytes(false);
-  const least = countBytes(true);
-  const recompute = !kept.fits;
-  const { stateBytes, activationBytes, fits } = recompute ? least : kept;
   const fewestSequences = plan.tokensPerStep / seqLen;
+  const { microBatch, recompute } = inputs.config.training;
+  const fit = fitOn(inputs, cluster, trainingOf(plan, seqLen), {
+    ...(inputs.on && { microBatch }),
+    recompute,
+  });
   const numBusy = Math.min(count, fewestSequences);
-  const flops = work.trainFlops * (recompute ? RECOMPUTE_FACTOR : 1) + work.evalFlops;
-  const seconds = flops / (numBusy * gpu.peakFlops * UTILISATION);
+  const trainFlops = work.trainFlops * recomputeFactor(fit.recompute);
+  const speed = numBusy * gpu.peakFlops * utilisationOf(gpu).share;
+  const seconds = (trainFlops + work.evalFlops) / speed;
   const pricePerHour = givenPrice ?? gpu.pricePerHour;
   const notes = [
     ...(gpu.note === undefined ? [] : [gpu.note]),
     ...(inputs.model.hidden < SMALL_WIDTH
       ? ['a model this narrow keeps a GPU less busy than assumed: expect several times this']
       : []),
-    ...(numBusy < count ? [`a step has only ${fewestSequences} sequences, so ${count - numBusy} GPUs stand idle`] : []),
+    ...(inputs.on ? unevenly(fewestSequences, count, seqLen) : []),
   ];
   return {
     isAsked: inputs.on !== undefined,
@@ -170,26 +150,45 @@ function costOnGpus(
     numGpus: count,
     numBusy,
     seconds,
-    stateBytes: stateBytes / count,
-    activationBytes,
-    totalBytes: stateBytes / count + activationBytes + RUNTIME_BYTES,
+    fit,
     memoryBytes: gpu.memoryBytes,
-    fits,
-    ...(least.left > 0 ? { leastGpus: Math.ceil(stateBytes / least.left) } : {}),
-    recompute,
+    tokensPerSecond: Math.round((plan.totalTokens * speed) / trainFlops),
     pricePerHour,
     dollars: (seconds / 3600) * count * pricePerHour,
-    utilisation: UTILISATION,
-    sources: [gpu.source, UTILISATION_SOURCE, givenPrice === undefined ? PRICE_SOURCE : 'price: as you gave it'],
+    utilisation: utilisationOf(gpu).share,
+    sources: [gpu.source, utilisationOf(gpu).source, givenPrice === undefined ? PRICE_SOURCE : 'price: as you gave it'],
     ...(notes.length === 0 ? {} : { note: notes.join('; ') }),
   };
+}
+
+/** What decides how much memory a plan takes on GPUs, in sequences of this length. */
+function trainingOf({ precision, lora, freeze, ema, guard, selectTokens, tokensPerStep }: Plan, seqLen: number) {
+  return {
+    ...{ precision, lora, freeze, seqLen },
+    ema: ema !== undefined,
+    penalty: penaltyOf(guard),
+    ...modelsBeside(guard?.distill, selectTokens),
+    sequencesPerStep: tokensPerStep / seqLen,
+  };
+}
+
+function unevenly(sequences: number, count: number, seqLen: number): string[] {
+  if (sequences < count)
+    return [
+      `a step has only ${sequences} sequences, so ${count - sequences} GPUs stand idle; the PyTorch engine refuses that: set training.batchTokens to a multiple of ${count * seqLen}`,
+    ];
+  return sequences % count === 0
+    ? []
+    : [
+        `a step's ${sequences} sequences cannot be divided among ${count} GPUs, which the PyTorch engine refuses: set training.batchTokens to a multiple of ${count * seqLen}`,
+      ];
 }
 
 /** Speed to plan with where a plan is for GPUs: all of them busy, no layer run again. */
 export function clusterSpeed(model: ModelFactsForPlan, { gpu, count }: Cluster): HardwareFacts {
   const { matrices } = trainFlopsPerToken(model, 0);
   return {
-    tokensPerSecond: Math.round((count * gpu.peakFlops * UTILISATION) / matrices),
-    source: `${count} x ${gpu.name}: ${gpu.source}; ${UTILISATION_SOURCE}`,
+    tokensPerSecond: Math.round((count * gpu.peakFlops * utilisationOf(gpu).share) / matrices),
+    source: `${count} x ${gpu.name}: ${gpu.source}; ${utilisationOf(gpu).source}`,
   };
 }

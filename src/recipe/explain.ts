@@ -237,35 +237,60 @@ function work({ trainFlops, evalFlops }: CostEstimate): string {
 }
 
 function onGpus(gpus: GpuCost): string[] {
-  const { numGpus, gpu, numBusy, fits, leastGpus, recompute } = gpus;
-  const parts = [
-    `its part of the parameters with gradients and moments ${formatBytes(gpus.stateBytes)}`,
-    `activations of one sequence ${formatBytes(gpus.activationBytes)}${recompute ? ' with layers run again' : ''}`,
+  const { numGpus, gpu, numBusy, fit, tokensPerSecond } = gpus;
+  const { memory, leastGpus } = fit;
+  const rows: [number, string][] = [
+    [memory.weightBytes, 'its part of the weights'],
+    [memory.gradientBytes, 'of the gradients'],
+    [memory.momentBytes, 'of the moments'],
+    [memory.besideBytes, 'of what is kept beside them'],
+    [memory.gatheredBytes, 'weights and gradients that are whole meanwhile'],
+    [memory.activationBytes, 'activations'],
+    [memory.logitBytes, 'logits'],
+    [fit.runtimeBytes, 'CUDA and libraries (assumption)'],
   ];
+  const parts = rows.filter(([bytes]) => bytes > 0).map(([bytes, what]) => `${formatBytes(bytes)} ${what}`);
   const advice =
     leastGpus === undefined
-      ? 'No number of them is enough: the activations of one sequence alone are too large; lower training.seqLen'
-      : `${leastGpus} would be enough`;
+      ? 'No number of them is enough: one sequence alone is too much; lower training.seqLen'
+      : leastGpus <= numGpus
+        ? 'Fewer sequences a pass (training.microBatch), or training.recompute, would fit'
+        : `${leastGpus} would be enough`;
+  const { kept, selective, full } = fit.largest;
+  const sequences = (n: number) => (n === 0 ? 'none' : `${n}`);
   return [
     ...labelled('on', `${numGpus} x ${gpu}${numBusy < numGpus ? `, ${numBusy} of them busy` : ''}`),
-    ...labelled('time', `about ${formatSeconds(gpus.seconds)}`),
+    ...labelled(
+      'time',
+      `about ${formatSeconds(gpus.seconds)}, ${formatCount(tokensPerSecond)} tokens/s while it trains`,
+    ),
     ...labelled(
       'money',
       `about ${formatDollars(gpus.dollars)}: ${formatDollars(gpus.pricePerHour)} a GPU and hour; give yours with --price`,
     ),
     ...labelled(
       'memory',
-      `about ${formatBytes(gpus.totalBytes)} of the ${formatBytes(gpus.memoryBytes)} of each GPU: ${parts.join(', ')}. ${fits ? 'It fits' : `It DOES NOT FIT. ${advice}`}.`,
+      `about ${formatBytes(fit.totalBytes)} of the ${formatBytes(gpus.memoryBytes)} of each GPU: ${parts.join(', ')}. ${fit.fits ? 'It fits' : `It DOES NOT FIT. ${advice}`}.`,
+    ),
+    ...labelled(
+      'pass',
+      `${fit.microBatch} of the ${fit.share} ${fit.share === 1 ? 'sequence' : 'sequences'} that a GPU has of a step, ${RECOMPUTED[String(fit.recompute)]}. The most that fit: ${sequences(kept)} with all kept, ${sequences(selective)} with recompute: selective, ${sequences(full)} with recompute: full.`,
     ),
     ...(gpus.note ? labelled('note', gpus.note) : []),
     ...labelled('sources', gpus.sources.join('; ')),
   ];
 }
 
+const RECOMPUTED: Record<string, string> = {
+  false: 'activations kept',
+  selective: 'some of the activations made again (recompute: selective)',
+  true: 'layers run again (recompute: full)',
+};
+
 function compareGpu(gpus: GpuCost): string {
   const where = gpus.numGpus === 1 ? `one ${gpus.gpu}` : `${gpus.numGpus} x ${gpus.gpu}, the fewest that it fits on`;
   const remarks = [
-    ...(gpus.fits ? [] : ['it would not fit on any number of them']),
+    ...(gpus.fit.fits ? [] : ['it would not fit on any number of them']),
     ...(gpus.note === undefined ? [] : [gpus.note]),
   ];
   return `about ${formatSeconds(gpus.seconds)} and ${formatDollars(gpus.dollars)} on ${where}, ${formatDollars(gpus.pricePerHour)} an hour each and ${formatShare(gpus.utilisation)} of the peak assumed${remarks.map((remark) => `; ${remark}`).join('')} (--on h100x8 for others)`;

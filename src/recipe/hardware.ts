@@ -14,6 +14,8 @@ export interface Gpu {
   /** US dollars an hour, an assumption. */
   pricePerHour: number;
   source: string;
+  /** Share of the peak that training reaches, where it was published; with its source. */
+  utilisation?: { share: number; source: string };
   /** What else must be known. */
   note?: string;
 }
@@ -38,9 +40,18 @@ function gpu(
 
 export const PRICE_SOURCE = 'assumption: typical on-demand price a GPU, 2025';
 
+/** With nothing run again: Llama 2 13B on 64 of them. */
+const A100_UTILISATION = { share: 0.61, source: '61 % of the peak: torchtitan, docs/performance.md' };
+
 export const GPUS: readonly Gpu[] = [
-  gpu('a100-40', 'A100 40 GB', [312, 40, 1555, 2.1], "NVIDIA's A100 datasheet"),
-  gpu('a100-80', 'A100 80 GB', [312, 80, 2039, 2.5], "NVIDIA's A100 datasheet"),
+  {
+    ...gpu('a100-40', 'A100 40 GB', [312, 40, 1555, 2.1], "NVIDIA's A100 datasheet"),
+    utilisation: A100_UTILISATION,
+  },
+  {
+    ...gpu('a100-80', 'A100 80 GB', [312, 80, 2039, 2.5], "NVIDIA's A100 datasheet"),
+    utilisation: A100_UTILISATION,
+  },
   gpu('h100', 'H100 SXM', [989, 80, 3350, 3.5], "NVIDIA's H100 datasheet"),
   gpu('h100-pcie', 'H100 PCIe', [756, 80, 2000, 2.7], "NVIDIA's H100 datasheet"),
   gpu('h200', 'H200 SXM', [989, 141, 4800, 4.5], "NVIDIA's H200 datasheet"),

@@ -17,6 +17,7 @@ import { planAlarms } from './alarms.ts';
 import { type BlendCorpus, splitWhole } from './blends.ts';
 import { estimateCost, workOfLengths } from './cost.ts';
 import { FORWARD_SHARE, heldOutTokens, numEvaluations, numSamplings } from './evaluation.ts';
+import { fitOn } from './fit.ts';
 import { explainGenerated, type Penalty, penaltyOf, planGuard, usualGuard, weightDecayUnder } from './guards.ts';
 import { bothSources, chosen, FROM_FILE, formatLr } from './learning-rates.ts';
 import { estimateMemory, type MemoryEstimate } from './memory.ts';
@@ -177,11 +178,43 @@ export function makePlan(given: PlanInputs): Plan {
   const memoryOf = (sequencesPerMicroBatch: number, recompute: boolean, writes: SampleShape | undefined) =>
     memoryWith(penalty, sequencesPerMicroBatch, recompute, writes);
   // What `selective` keeps is the PyTorch engine's own matter; counted is what it would take without.
+  const onGpus =
+    inputs.on && config.engine.name === 'torch'
+      ? fitOn(
+          inputs,
+          inputs.on,
+          {
+            ...{ precision, lora, freeze, penalty, seqLen: Math.max(...lengths), ema: ema !== undefined },
+            ...{ sequencesPerStep: tokensPerStep / Math.max(...lengths), ...beside },
+          },
+          config.training,
+        )
+      : undefined;
   const recompute = take(
-    chooseRecompute(inputs, (recomputes) => memoryOf(config.training.microBatch ?? 1, recomputes, writesAtMost)),
+    onGpus
+      ? chosen<Recompute>(
+          'recomputation',
+          config.training.recompute,
+          onGpus.recompute,
+          (value) => (value === 'selective' ? value : value ? 'full' : 'none'),
+          `the least with which a pass fits on a ${inputs.on!.gpu.name}`,
+          'counted',
+        )
+      : chooseRecompute(inputs, (recomputes) => memoryOf(config.training.microBatch ?? 1, recomputes, writesAtMost)),
   );
   const sequencesPerMicroBatch = take(
-    chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) => memoryOf(batch, recompute === true, writesAtMost)),
+    onGpus && config.training.microBatch === undefined
+      ? chosen(
+          'sequences a pass',
+          undefined,
+          onGpus.microBatch,
+          String,
+          `${onGpus.fits ? `the most that fit on a ${inputs.on!.gpu.name}` : `not even one fits on a ${inputs.on!.gpu.name}`}, of the ${onGpus.share} that a GPU has of a step`,
+          'counted',
+        )
+      : chooseMicroBatch(inputs, sequencesPerStep, seqLen, (batch) =>
+          memoryOf(batch, recompute === true, writesAtMost),
+        ),
   );
   const numTrained =
     lora || freeze
@@ -573,22 +606,26 @@ function chooseBatch(
   budgetTokens: number | undefined,
 ) {
   const seqLen = lengths[0]!;
-  const unit = commonTokens(lengths);
+  // Every rank of the PyTorch engine takes as many sequences.
+  const ranks = config.engine.name === 'torch' ? config.engine.gpus * config.engine.nodes : 1;
+  const unit = commonTokens(lengths) * ranks;
   const tokens = (sequences: number) =>
     `${formatCount(sequences * seqLen)} tokens (${sequences} ${sequences === 1 ? 'sequence' : 'sequences'} of ${seqLen})`;
   const { batchTokens } = config.training;
   if (batchTokens !== undefined) {
     if (batchTokens < unit)
       throw new ConfigError(
-        lengths.length === 1
-          ? `training.batchTokens: expected at least one sequence (${seqLen} tokens), found ${batchTokens}. Raise it, or lower training.seqLen.`
-          : `training.batchTokens: expected at least ${unit}, so that a step is made of whole sequences of ${lengths.join(' and of ')} tokens alike, found ${batchTokens}. Raise it, or lower the longest of recipe.phases.`,
+        ranks > 1
+          ? `training.batchTokens: expected at least ${unit}, so that each of ${ranks} GPUs has a part of a step, found ${batchTokens}. Raise it, lower training.seqLen, or take fewer GPUs.`
+          : lengths.length === 1
+            ? `training.batchTokens: expected at least one sequence (${seqLen} tokens), found ${batchTokens}. Raise it, or lower training.seqLen.`
+            : `training.batchTokens: expected at least ${unit}, so that a step is made of whole sequences of ${lengths.join(' and of ')} tokens alike, found ${batchTokens}. Raise it, or lower the longest of recipe.phases.`,
       );
     const sequences = (Math.floor(batchTokens / unit) * unit) / seqLen;
     const why =
       sequences * seqLen === batchTokens
         ? 'as you set it'
-        : `as you set it (${batchTokens}), in whole sequences${lengths.length === 1 ? '' : ' of every length'}`;
+        : `as you set it (${batchTokens}), in whole sequences${lengths.length === 1 ? '' : ' of every length'}${ranks > 1 ? ` for each of ${ranks} GPUs` : ''}`;
     return { value: sequences, reason: { what: 'tokens a step', value: tokens(sequences), why, source: FROM_FILE } };
   }
   const pretrained = model.pretraining?.batchTokens;

@@ -61,6 +61,29 @@ export interface TrainingShape {
   writes?: SampleShape;
 }
 
+/** Likewise on each GPU of the PyTorch engine. */
+export interface GpuShape extends Omit<TrainingShape, 'recompute' | 'writes'> {
+  ranks: number;
+  recompute: Recompute;
+  /** A rank's part of a step is several passes. */
+  accumulates: boolean;
+}
+
+/** Bytes of the rank that has the most, at the peak of a step. */
+export interface GpuMemory {
+  /** Its part of the weights, of their gradients, of AdamW's moments. */
+  weightBytes: number;
+  gradientBytes: number;
+  momentBytes: number;
+  /** Its part of averages, anchors, Fisher information and models that are read beside. */
+  besideBytes: number;
+  /** Whole weights and gradients. */
+  gatheredBytes: number;
+  activationBytes: number;
+  logitBytes: number;
+  totalBytes: number;
+}
+
 /** Of a model with experts. */
 export interface ExpertFacts {
   num: number;
@@ -181,6 +204,8 @@ export interface PlanInputs {
   adapter?: AdapterFacts;
   /** Counts the bytes of weights, gradients and moments, and of activations, and what is trained. @throws ConfigError for names that the model does not have */
   countMemory: (shape: TrainingShape) => { stateBytes: number; activationBytes: number; numTrained: number };
+  /** Likewise of each GPU of the PyTorch engine. */
+  countWorkerMemory: (shape: GpuShape) => GpuMemory;
   /** Between the domain and what the model knows, where it was measured. */
   shift?: Shift;
   /** What probe runs found, where there were any. */

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { trainFlopsPerToken } from '../../src/recipe/cost.ts';
 import { GPUS, type ModelFactsForPlan, makePlan, type Plan, parseCluster } from '../../src/recipe/index.ts';
-import { corpus, HANDBOOK, inputs, MODEL, WEB } from './facts.ts';
+import { corpus, gpuMemoryOf, HANDBOOK, inputs, MODEL, WEB } from './facts.ts';
 
 /** Nemotron-4 15B: 12.5B parameters in its layers, a vocabulary of 256,000 rows of 6,144, twice. */
 const NEMOTRON: ModelFactsForPlan = {
@@ -31,11 +31,8 @@ function plan15B(on: string, pricePerHour?: number): Plan {
     ...given,
     on: parseCluster(on),
     pricePerHour,
-    countMemory: ({ recompute }) => ({
-      stateBytes: 16 * NEMOTRON.numParameters,
-      activationBytes: gib(recompute ? 6 : 60),
-      numTrained: NEMOTRON.numParameters,
-    }),
+    // 60 GiB a sequence with all kept, 20 with some, 6 with none.
+    countWorkerMemory: gpuMemoryOf(NEMOTRON.numParameters, gib(60) / 4096),
   });
 }
 
@@ -59,32 +56,34 @@ it('costs a 15B model on 300B tokens: 37 hours on 512 H100, with full sharding',
   expect(cost!.trainFlops / (tokens * NEMOTRON_FLOPS)).toBeCloseTo(1, 12);
   expect(cost!.evalFlops).toBe(0);
   const { gpus } = cost!;
-  // 2.678e22 operations / (512 x 989e12 x 0.4) = 132,219 s; kept activations of 60 GiB fit beside 0.46 GiB of state.
-  expect(gpus).toMatchObject({
-    gpu: 'H100 SXM',
-    numGpus: 512,
-    numBusy: 512,
-    recompute: false,
-    fits: true,
-    leastGpus: 4,
-  });
-  expect(gpus.seconds).toBeCloseTo((tokens * NEMOTRON_FLOPS) / (512 * 989e12 * 0.4), 3);
-  expect(Math.abs(gpus.seconds - 132_219)).toBeLessThan(5);
-  expect(gpus.stateBytes).toBe((16 * 15.65e9) / 512);
-  // 36.73 hours x 512 x $3.5.
-  expect(Math.round(gpus.dollars / 100)).toBe(658);
+  expect(gpus).toMatchObject({ gpu: 'H100 SXM', numGpus: 512, numBusy: 512 });
+  // Of 2 sequences a GPU, one a pass would need whole gradients beside its 60 GiB; both with some run again are 40 GiB.
+  expect(gpus.fit).toMatchObject({ share: 2, microBatch: 2, recompute: 'selective', fits: true });
+  expect(gpus.fit.largest).toEqual({ kept: 0, selective: 2, full: 2 });
+  expect(gpus.fit.memory.weightBytes).toBe((4 * 15.65e9) / 512);
+  // 2.678e22 operations / (512 x 989e12 x 0.4) = 132,219 s, and 0.55 of a forward pass again.
+  const again = 1 + 0.55 / 3;
+  expect(gpus.seconds).toBeCloseTo((again * tokens * NEMOTRON_FLOPS) / (512 * 989e12 * 0.4), 3);
+  expect(Math.abs(gpus.seconds - again * 132_219)).toBeLessThan(6);
+  expect(gpus.tokensPerSecond).toBe(Math.round((512 * 989e12 * 0.4) / NEMOTRON_FLOPS / again));
+  expect(gpus.dollars).toBeCloseTo((gpus.seconds / 3600) * 512 * 3.5, 3);
+  expect(gpus.note).toContain('cannot be divided among 512 GPUs');
   expect(seconds).toBe(Math.round(gpus.seconds));
 });
 
-it('runs layers again where kept activations do not fit, a third more work; says where it cannot fit', () => {
-  const eight = plan15B('h100x8').expected.cost!.gpus;
-  // 29.2 GiB of state each; 60 GiB would not go beside it into 92 % of 80 GiB, 6 GiB do.
-  expect(eight).toMatchObject({ recompute: true, fits: true, leastGpus: 4 });
-  const kept = plan15B('h100x512').expected.cost!.gpus;
-  expect(eight.seconds / kept.seconds).toBeCloseTo((512 / 8) * (4 / 3), 6);
-  const one = plan15B('h100').expected.cost!.gpus;
-  expect(one.fits).toBe(false);
-  expect(plan15B('l4x8').expected.cost!.gpus.leastGpus).toBe(18);
+it('counts gradients that are added up whole; says where it cannot fit', () => {
+  // 29.2 GiB of state each and, since a step is many passes, 58.3 GiB of whole gradients: 9 GiB more leave no room in 92 % of 80 GiB.
+  const eight = plan15B('h100x8').expected.cost!.gpus.fit;
+  expect(eight).toMatchObject({
+    recompute: true,
+    microBatch: 1,
+    fits: false,
+    largest: { kept: 0, selective: 0, full: 0 },
+  });
+  // (250.4e9 bytes of state) / (79.03e9 - 62.6e9 - 6.44e9 - 3.22e9) = 37.02.
+  expect(eight.leastGpus).toBe(38);
+  const large = plan15B('mi300xx8').expected.cost!.gpus.fit;
+  expect(large).toMatchObject({ recompute: false, microBatch: 1, fits: true });
 });
 
 it('takes the price given, of a GPU or of this machine', () => {

@@ -21,6 +21,22 @@ export const countMemory: PlanInputs['countMemory'] = ({ batch, seqLen, precisio
   activationBytes: (batch * seqLen * (precision === 'bf16' ? 60_000 : 120_000)) / (recompute ? 6 : 1),
 });
 
+/** About what a model takes on each GPU: 16 bytes a parameter among them, and activations of so many bytes a token. */
+export const gpuMemoryOf =
+  (numParameters: number, bytesPerToken: number): PlanInputs['countWorkerMemory'] =>
+  ({ ranks, batch, seqLen, recompute, accumulates }) => {
+    const counted = {
+      weightBytes: (4 * numParameters) / ranks,
+      gradientBytes: (4 * numParameters) / ranks,
+      momentBytes: (8 * numParameters) / ranks,
+      besideBytes: 0,
+      gatheredBytes: accumulates ? 4 * numParameters : 0,
+      activationBytes: (batch * seqLen * bytesPerToken) / (recompute === true ? 10 : recompute ? 3 : 1),
+      logitBytes: 0,
+    };
+    return { ...counted, totalBytes: Object.values(counted).reduce((sum, bytes) => sum + bytes, 0) };
+  };
+
 export function corpus(
   name: string,
   role: CorpusFacts['role'],
@@ -51,6 +67,7 @@ export function inputs(
     model,
     corpora,
     countMemory,
+    countWorkerMemory: gpuMemoryOf(MODEL.numParameters, 60_000),
   };
 }
 
@@ -72,5 +89,6 @@ export function newModelInputs(
     model,
     corpora,
     countMemory,
+    countWorkerMemory: gpuMemoryOf(MODEL.numParameters, 60_000),
   };
 }

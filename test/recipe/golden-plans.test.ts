@@ -13,6 +13,7 @@ import {
   type Plan,
   type PlanInputs,
 } from '../../src/recipe/index.ts';
+import { gpuMemoryOf } from './facts.ts';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 
@@ -65,6 +66,7 @@ function demo(): PlanInputs {
       facts('english', 'general', 672_817, 368, 2_485_280, { numTokens: 69_571, numDocuments: 41 }),
     ],
     countMemory: memoryOf(model.numParameters, 99_700),
+    countWorkerMemory: gpuMemoryOf(model.numParameters, 99_700),
   };
 }
 
@@ -100,6 +102,7 @@ budget: { tokens: 20M }
     ],
     hardware: { tokensPerSecond: 370, memoryBytes: 23 * 2 ** 30, source: 'measured on this machine' },
     countMemory: memoryOf(model.numParameters, 600_000),
+    countWorkerMemory: gpuMemoryOf(model.numParameters, 600_000),
   };
 }
 
@@ -150,6 +153,7 @@ function paper(): PlanInputs {
       facts('qa', 'instruction', 2.8e9, 10_000_000, 11e9),
     ],
     countMemory: memoryOf(model.numParameters, 7e6),
+    countWorkerMemory: gpuMemoryOf(model.numParameters, 7e6),
   };
 }
 
@@ -216,7 +220,13 @@ describe('an instruct model of 8B parameters with 5 million tokens of documents'
       `model: ${model.name}\ncorpora:\n${listed}recipe: ${recipe}\nbudget: { epochs: 2 }\n`,
       '/home/me/continuo.yaml',
     );
-    return makePlan({ config, model, corpora, countMemory: memoryOf(model.numParameters, 3e6) });
+    return makePlan({
+      config,
+      model,
+      corpora,
+      countMemory: memoryOf(model.numParameters, 3e6),
+      countWorkerMemory: gpuMemoryOf(model.numParameters, 3e6),
+    });
   };
 
   it('is warned on the default recipe: raw text unteaches it, and few documents teach few facts', () => {
