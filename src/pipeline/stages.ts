@@ -93,6 +93,10 @@ export async function prepare(
   const reference = await prepareReference(config, model, cache, say);
   const facts = modelFacts(model, modelName(config, model), config.model.kind === 'new', config.engine.name);
   if (facts.onlyByTorch) refuseWhatIsMeasuredHere(config, facts);
+  if (config.engine.name === 'torch' && facts.experts && config.guard?.ewc)
+    throw new ConfigError(
+      `${config.file}: guard.ewc: the PyTorch engine has no EWC for models with experts. Take guard.l2, or engine: native.`,
+    );
   const curated = await scoreCorpora(config, unscored, { model, context: facts.context, cache }, options);
   const corpora: PreparedCorpus[] = [];
   for (const corpus of withCleaned(config, curated).corpora) {

@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 from .engine import Training
 from .failures import Failures
+from .own_code import trust_own_code
 from .protocol import EXIT_FATAL, speak_to
 from .ranks import Ranks
 from .recompute import RECOMPUTE
@@ -22,12 +23,15 @@ def main() -> int:
     parser.add_argument("--recompute", nargs="?", choices=RECOMPUTE, const="full", default="none")
     parser.add_argument("--attended", action="store_true", help="wait for an answer after each step and measurement")
     parser.add_argument("--unattended", type=Path, metavar="FILE", help="say it to FILE; nobody answers, nothing is read")
+    parser.add_argument("--trust-remote-code", action="store_true", help="the model's own Python files may be run")
     options = parser.parse_args()
     if options.unattended and not speak_to(options.unattended):
         return EXIT_FATAL
     if options.threads:
         torch.set_num_threads(options.threads)
     logging.disable_progress_bar()
+    if options.trust_remote_code:
+        trust_own_code()
     job_folder = options.job_folder.resolve()
     failures = Failures(job_folder, options.recompute)
     ranks = None

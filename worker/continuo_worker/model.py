@@ -12,13 +12,15 @@ import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 
 from .adapters import add_adapters, begin, is_of_adapter, read_adapters
 from .documents import look_at, told
 from .errors import ConfigError
 from .experts import routing_of
 from .loss import TeacherRows, fused_cross_entropy
+from .own_code import config_of, fill_buffers, made
 from .ranks import Ranks
 from .recompute import run_again
 from .weights import agreed, load_weights, stored_tensors
@@ -113,11 +115,11 @@ def load_model(
     """`recompute`: one of RECOMPUTE. Weights as f32; with precision bf16 they are rounded for each pass, and gradients are summed in f32."""
     folder = job["model"]
     with agreed(ranks):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = config_of(folder)
         _check(config, job, folder)
-        options = {"attn_implementation": _attention(config, ranks), "dtype": dtype}
+        options = {"attn_implementation": _attention(config, folder, ranks), "dtype": dtype}
         with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **options)
+            empty = made(config, folder, **options)
         _choose_trained(empty, job)
         model = TrainedModel(empty, job)
     if ranks.world > 1 or job["precision"] == "bf16":
@@ -125,6 +127,7 @@ def load_model(
     model.to_empty(device=ranks.device)
     empty.tie_weights()
     load_weights(empty, folder, ranks)
+    fill_buffers(empty, folder, options, ranks)
     if lora := job.get("lora"):
         begin(empty, job["seed"], stored_names(empty, folder))
         if "from" in lora:
@@ -143,13 +146,13 @@ def load_model(
     return model
 
 
-def _attention(config: Any, ranks: Ranks) -> str:
+def _attention(config: Any, folder: str, ranks: Ranks) -> str:
     """The fastest that the model's code has."""
     # PyTorch's own attention has no soft cap, and transformers would leave it out.
     has_cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
     for name in ["flex_attention"] if ranks.uses_gpu else [] if has_cap else ["sdpa"]:
-        with contextlib.suppress(ValueError), torch.device("meta"):
-            AutoModelForCausalLM.from_config(config, attn_implementation=name)
+        with contextlib.suppress(ConfigError), torch.device("meta"):
+            made(config, folder, attn_implementation=name)
             return name
     return "eager"
 
@@ -189,7 +192,7 @@ def _choose_trained(model: PreTrainedModel, job: dict[str, Any]) -> None:
         add_adapters(_blocks(model), lora)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(is_of_adapter(name) or parameter in trained)
-    _freeze(model, job.get("freeze", []), stored_names(model, job["model"]))
+    _freeze(model, job.get("freeze", []), job["model"])
     if job["precision"] == "bf16":
         for parameter in model.parameters():
             if not parameter.requires_grad:
@@ -229,16 +232,38 @@ def _without_dropout(model: PreTrainedModel) -> None:
                 setattr(module, name, 0.0)
 
 
-def _freeze(model: PreTrainedModel, patterns: list[str], stored_name: Callable[[str], str]) -> None:
+def _freeze(model: PreTrainedModel, patterns: list[str], folder: str) -> None:
     """As src/nn/freeze.ts reads them: the last pattern that fits decides, a leading ! takes back."""
+    if not patterns:
+        return
     rules = [(not p.startswith("!"), re.compile(_to_regexp(p.removeprefix("!")) + r"(\..*)?$")) for p in patterns]
-    names = {stored_name(name): parameter for name, parameter in model.named_parameters()}
+    stored, stored_name = stored_tensors(folder), stored_names(model, folder)
+
+    def parts(name: str, parameter: nn.Parameter) -> list[str]:
+        if (whole := stored_name(name)) in stored or is_of_adapter(name):
+            return [whole]
+        # Experts that are stored one by one.
+        return list(revert_weight_conversion(model, {name: torch.empty(parameter.shape, device="meta")}))
+
+    parameters = [(parameter, parts(name, parameter)) for name, parameter in model.named_parameters()]
+    names = [name for _, of_one in parameters for name in of_one]
+
+    def is_frozen(name: str) -> bool:
+        fitting = [freezes for freezes, pattern in rules if pattern.match(name)]
+        return bool(fitting and fitting[-1])
+
     for given, (_, pattern) in zip(patterns, rules, strict=True):
         if not any(pattern.match(name) for name in names):
             raise ConfigError(f'training.freeze: no tensor of this model fits "{given}"; one is {min(names)}.')
-    for name, parameter in names.items():
-        fitting = [freezes for freezes, pattern in rules if pattern.match(name)]
-        if fitting and fitting[-1]:
+    for parameter, of_one in parameters:
+        frozen = [name for name in of_one if is_frozen(name)]
+        if 0 < len(frozen) < len(of_one):
+            other = next(name for name in of_one if name not in frozen)
+            raise ConfigError(
+                f"training.freeze: {frozen[0]} is to be frozen and {other} is not, but transformers keeps them as one. "
+                "Freeze the experts of a layer alike, or take engine: native."
+            )
+        if frozen:
             parameter.requires_grad_(False)
 
 

@@ -37,12 +37,10 @@ def config_of(folder: str) -> Any:
 
 
 def made(config: Any, folder: str, **options: Any) -> PreTrainedModel:
-    """A model as its class makes it. @raises ValueError where it has no such attention; ConfigError as config_of"""
+    """A model as its class makes it. @raises ConfigError also where it has no such attention"""
     try:
         return AutoModelForCausalLM.from_config(config, trust_remote_code=_Consent.is_given, **options)
     except Exception as error:
-        if isinstance(error, ValueError) and "attn_implementation" in str(error):
-            raise
         raise _refusal(folder, error) from None
 
 

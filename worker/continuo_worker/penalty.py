@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from .adapters import put
 from .checkpoint import local
-from .errors import DataError
+from .errors import ConfigError, DataError
 from .job import Job
 from .model import TrainedModel, stored_names
 from .ranks import Ranks
@@ -19,6 +19,11 @@ class Penalty:
 
     def __init__(self, job: Job, model: TrainedModel, ranks: Ranks) -> None:
         ewc, l2 = job.data["guard"].get("ewc"), job.data["guard"].get("l2")
+        if ewc and model.routing:
+            raise ConfigError(
+                "guard.ewc: its Fisher information is of each expert, and transformers keeps a layer's experts as one. "
+                "Take guard.l2, or engine: native."
+            )
         self.strength, self.fisher_strength = l2["strength"] if l2 else 0.0, ewc["strength"] if ewc else 0.0
         self.ranks = ranks
         self.trained = model.trained()
