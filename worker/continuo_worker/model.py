@@ -104,7 +104,7 @@ class TrainedModel(nn.Module):
 
 def load_frozen(job: dict[str, Any], folder: str, ranks: Ranks) -> TrainedModel:
     """A model that is only read, in the precision of the passes."""
-    plain = {key: value for key, value in job.items() if key not in ("lora", "freeze")}
+    plain = {key: value for key, value in job.items() if key not in ("lora", "freeze", "routers")}
     dtype = torch.bfloat16 if job["precision"] == "bf16" else torch.float32
     return load_model({**plain, "model": folder}, ranks, dtype=dtype).requires_grad_(False).eval()
 
