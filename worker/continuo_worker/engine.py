@@ -41,7 +41,6 @@ from .ranks import Ranks
 from .selection import TokenSelection
 from .speed import Utilisation
 from .storage import describe, free_bytes, free_memory, gigabytes
-from .weights import agreed
 
 # Of job.json; a method that is not in here would silently not be applied.
 KNOWN_KEYS = set(
@@ -80,8 +79,7 @@ class Training:
         self.job = Job(job_folder)
         self._check()
         self.model = load_model(self.job.data, ranks, recompute)
-        with agreed(ranks):
-            self.job.check_ids(self.model.num_rows(), ranks.rank, ranks.world)
+        self.job.num_rows = self.model.num_rows()
         self.optimizer = self._make_optimizer()
         self.average = Average(self.model, self.job.data["ema"]) if "ema" in self.job.data else None
         distills = "distill" in self.job.data.get("guard", {})

@@ -18,7 +18,6 @@ ORDER_MAGIC = b"CNTORDER"
 ORDER_HEADER = 32
 INDEX_MAGIC = b"MMIDIDX\x00\x00"
 TOKEN_TYPES = {8: "<u2", 4: "<i4"}
-IDS_AT_ONCE = 8 << 20
 REMEDY = "Start the run again in a new folder, or remove the job folder so that it is compiled again."
 
 
@@ -135,6 +134,8 @@ class Job:
         ]
         self.layers = [Layer(0, self.data.get("numOrderedSteps", self.num_steps), self.data["order"])]
         self.lr_factors: list[tuple[int, float]] = []
+        # Of the model's embedding: where it is known, ids are checked as they are read. Reading all of them first would take 500 GB minutes at each start.
+        self.num_rows: int | None = None
         self.amendments: list[dict[str, Any]] = []
         self._amendment_bytes_read = 0
         self.refresh()
@@ -185,26 +186,6 @@ class Job:
         if "lrFactor" in amendment:
             self.lr_factors = [(step, factor) for step, factor in self.lr_factors if step < start]
             self.lr_factors.append((start, amendment["lrFactor"]))
-
-    def check_ids(self, rows: int, part: int, parts: int) -> None:
-        """Reads one part of all tokens, of which ranks have one each: a GPU would only say that an index was wrong, and not which.
-        @raises DataError for a token that an embedding of so many rows does not have"""
-        for shard in self.shards:
-            kind, count = shard.tokens.dtype, len(shard.tokens)
-            if rows > np.iinfo(kind).max:
-                continue
-            end = (part + 1) * count // parts
-            for at in range(part * count // parts, end, IDS_AT_ONCE):
-                # Read, not mapped: it is to take no memory.
-                ids = np.fromfile(shard.file, kind, min(IDS_AT_ONCE, end - at), offset=at * kind.itemsize)
-                # As numbers without a sign, a negative one is too high as well.
-                worst = int(ids.view(kind.str.replace("i", "u")).argmax())
-                if not 0 <= ids[worst] < rows:
-                    raise DataError(
-                        shard.file,
-                        f"token {at + worst} is {ids[worst]}, and the model's embedding has {rows} rows: expected ids from 0 to {rows - 1}. "
-                        "The file is damaged, or the corpus was prepared with another tokenizer than this model's: prepare it again.",
-                    )
 
     def fingerprint_at(self, step: int) -> str:
         """Identifies all that the first `step` steps were trained by."""
@@ -295,6 +276,7 @@ class Job:
                     f"which holds {len(shard.tokens)}.",
                 )
             ids = shard.tokens[first : first + length + 1].astype(np.int32)
+            self._check_ids(ids, shard, first)
             end = at + length
             inputs[at:end] = ids[:-1]
             targets[at:end] = ids[1:]
@@ -306,6 +288,18 @@ class Job:
         # Padding is one document of its own.
         positions[at:] = np.arange(seq_len - at)
         return Sequence(inputs, targets, positions, shards)
+
+    def _check_ids(self, ids: np.ndarray, shard: Shard, first: int) -> None:
+        """A GPU would only say that an index was wrong, and not which."""
+        # As numbers without a sign, a negative one is too high as well.
+        worst = int(ids.view(np.uint32).argmax())
+        if self.num_rows is not None and not 0 <= ids[worst] < self.num_rows:
+            raise DataError(
+                shard.file,
+                f"token {first + worst} is {ids[worst]}, and the model's embedding has {self.num_rows} rows: expected ids from 0 to "
+                f"{self.num_rows - 1}. The file is damaged, or the corpus was prepared with another tokenizer than this model's: "
+                "prepare it again.",
+            )
 
 
 def _read_job(file: Path) -> dict[str, Any]:
