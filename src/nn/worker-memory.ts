@@ -12,8 +12,6 @@ export interface WorkerShape
   /** Processes, each with its GPU. */
   ranks: number;
   recompute: boolean | 'selective';
-  /** A rank's part of a step is several passes. */
-  accumulates: boolean;
 }
 
 /** Bytes of rank 0, which has the most. */
@@ -34,7 +32,7 @@ export interface WorkerMemory {
 }
 
 /** Of the f32 logits of a chunk of rows, and as much again for what is made of them (worker/continuo_worker/loss.py). */
-const CHUNK_BYTES = 2 * 4 * 2 ** 26;
+const CHUNK_BYTES = 2 * 4 * 2 ** 28;
 
 /** @throws ConfigError for a family, a LoRA target or a name of a tensor to freeze that is unknown */
 export function countWorkerMemory(
@@ -42,7 +40,7 @@ export function countWorkerMemory(
   shape: WorkerShape,
   has: (name: string) => boolean = () => false,
 ): WorkerMemory {
-  const { precision, ranks, accumulates, lora, penalty, distill } = shape;
+  const { precision, ranks, lora, penalty, distill } = shape;
   const { decoder } = emptyDecoder(rawConfig, precision, has);
   if (lora) attachAdapters(decoder, lora, withoutMemory);
   if (shape.freeze) freezeTensors(decoder, shape.freeze);
@@ -96,11 +94,7 @@ export function countWorkerMemory(
     gradientBytes: ofTrained(4),
     momentBytes: ofTrained(8),
     besideBytes: ofTrained((shape.ema ? 4 : 0) + anchor) + (hasTeacher ? part(own(all), () => inPass) : 0),
-    gatheredBytes:
-      whole +
-      (hasTeacher ? inPass * numElements(own(root)) : 0) +
-      // Gradients of several passes are added up whole, in f32, before they are divided among the ranks.
-      (accumulates && isWrapped ? 4 * numElements(all.filter(({ isTrained }) => isTrained)) : 0),
+    gatheredBytes: whole + (hasTeacher ? inPass * numElements(own(root)) : 0),
     activationBytes: peak.activations,
     logitBytes: logits,
   };

@@ -152,7 +152,7 @@ function gpuMemoryOfAny(
     gradientBytes: trained(4),
     momentBytes: trained(8),
     besideBytes: 0,
-    gatheredBytes: GATHERED_SHARE * (ofRank * shape.ranks - 12 * numTrained) + (shape.accumulates ? 4 * numTrained : 0),
+    gatheredBytes: GATHERED_SHARE * (ofRank * shape.ranks - 12 * numTrained),
     activationBytes,
     logitBytes: 0,
   };

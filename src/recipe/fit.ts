@@ -26,7 +26,7 @@ export interface GpuFit {
   leastGpus?: number;
 }
 
-type Training = Omit<GpuShape, 'ranks' | 'batch' | 'recompute' | 'accumulates' | 'precision'> & {
+type Training = Omit<GpuShape, 'ranks' | 'batch' | 'recompute' | 'precision'> & {
   precision: Precision;
   sequencesPerStep: number;
 };
@@ -41,7 +41,7 @@ export function fitOn(
   const usable = gpu.memoryBytes * USABLE_SHARE;
   const ofShare = (ranks: number) => Math.max(1, Math.floor(sequencesPerStep / ranks));
   const memoryOf = (ranks: number, batch: number, recompute: Recompute) => {
-    const memory = countWorkerMemory({ ...training, ranks, batch, recompute, accumulates: batch < ofShare(ranks) });
+    const memory = countWorkerMemory({ ...training, ranks, batch, recompute });
     return { memory, totalBytes: memory.totalBytes + RUNTIME_BYTES };
   };
   const share = ofShare(count);

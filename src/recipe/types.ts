@@ -65,8 +65,6 @@ export interface TrainingShape {
 export interface GpuShape extends Omit<TrainingShape, 'recompute' | 'writes'> {
   ranks: number;
   recompute: Recompute;
-  /** A rank's part of a step is several passes. */
-  accumulates: boolean;
 }
 
 /** Bytes of the rank that has the most, at the peak of a step. */

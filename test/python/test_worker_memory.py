@@ -26,7 +26,7 @@ SMOLLM = hf.LlamaConfig(
 
 
 def counted(config, *shapes: dict) -> list[dict]:
-    usual = dict(batch=1, seqLen=ROWS, precision="bf16", ranks=2, recompute=False, accumulates=False)
+    usual = dict(batch=1, seqLen=ROWS, precision="bf16", ranks=2, recompute=False)
     request = {"config": config.to_dict(), "shapes": [{**usual, **shape} for shape in shapes]}
     command = ["node", str(ROOT / "test/python/worker-memory.mjs"), json.dumps(request)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

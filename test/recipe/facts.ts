@@ -24,13 +24,13 @@ export const countMemory: PlanInputs['countMemory'] = ({ batch, seqLen, precisio
 /** About what a model takes on each GPU: 16 bytes a parameter among them, and activations of so many bytes a token. */
 export const gpuMemoryOf =
   (numParameters: number, bytesPerToken: number): PlanInputs['countWorkerMemory'] =>
-  ({ ranks, batch, seqLen, recompute, accumulates }) => {
+  ({ ranks, batch, seqLen, recompute }) => {
     const counted = {
       weightBytes: (4 * numParameters) / ranks,
       gradientBytes: (4 * numParameters) / ranks,
       momentBytes: (8 * numParameters) / ranks,
       besideBytes: 0,
-      gatheredBytes: accumulates ? 4 * numParameters : 0,
+      gatheredBytes: 0,
       activationBytes: (batch * seqLen * bytesPerToken) / (recompute === true ? 10 : recompute ? 3 : 1),
       logitBytes: 0,
     };

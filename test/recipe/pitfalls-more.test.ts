@@ -36,6 +36,14 @@ const ONE_SEQUENCE = 'training: { seqLen: 512, batchTokens: 512 }';
 const CONSTANT = '{ phases: [{ shares: { domain: 0.8, general: 0.2 } }] }';
 
 const CASES: Record<string, Case> = {
+  'documents-not-apart': {
+    fires: inputs([HANDBOOK, WEB], BUDGET, { ...MODEL, carriesState: 'backbone.layers.0.mixer.A_log' }),
+    not: inputs([HANDBOOK, WEB], BUDGET),
+  },
+  'brings-own-code': {
+    fires: inputs([HANDBOOK, WEB], `${BUDGET}\nengine: torch`, { ...MODEL, ownCode: ['modeling_own.py'] }),
+    not: inputs([HANDBOOK, WEB], `${BUDGET}\nengine: torch`),
+  },
   'warm-up-on-annealed-base': {
     fires: withRecipe('{ preset: reuse-dont-retrain, warmup: 0.05 }'),
     // Here the LR rises above where pretraining ended.

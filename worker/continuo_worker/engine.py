@@ -314,8 +314,8 @@ class Training:
                 "Raise training.seqLen or training.batchTokens, or let every token bear loss (objective: all)."
             )
         # FSDP averages gradients over the ranks, of which each has its part of the sum.
-        is_sharded = isinstance(self.model, FSDPModule)
-        share = self.ranks.world if is_sharded else 1
+        # Of each pass at once: to add up whole gradients of several passes first would keep 4 bytes a parameter on every rank.
+        share = self.ranks.world if isinstance(self.model, FSDPModule) else 1
         each, of_teacher = share / num_kept, share / num_targets
         corpora = sorted({shard.corpus for shard in job.shards})
         sums = torch.zeros(len(corpora), 2, dtype=torch.float64)
@@ -323,8 +323,6 @@ class Training:
         found: list[torch.Tensor] = []
         for micro in passes:
             self.ranks.beat(f"step {step}")
-            if is_sharded:
-                self.model.set_requires_gradient_sync(micro is passes[-1])
             teacher = self.distillation.teach(micro, of_teacher) if self.distillation else None
             choose = self.selection.chooser(micro, each) if self.selection else None
             total, losses, divergences = self.model(*self._batch(micro, each), teacher, choose)
