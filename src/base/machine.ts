@@ -130,7 +130,8 @@ async function findPython(): Promise<PythonFacts | undefined> {
   return undefined;
 }
 
-async function findGpus(): Promise<GpuFacts[]> {
+/** Those of NVIDIA's driver; none where it is missing. */
+export async function findGpus(): Promise<GpuFacts[]> {
   const output = await outputOf('nvidia-smi', [
     '--query-gpu=name,memory.total,driver_version',
     '--format=csv,noheader,nounits',

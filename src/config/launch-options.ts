@@ -163,6 +163,7 @@ const torch = map({
   gpus: whole.optional(),
   nodes: whole.optional(),
   trustRemoteCode: truth.optional(),
+  gpu: line('a GPU, such as h100').optional(),
   launch: launch.optional(),
 });
 

@@ -202,14 +202,14 @@ function resolveEngine(file: ConfigFile, problems: Problem[]): Config['engine'] 
   if (alarms && wantsSamples(alarms))
     problems.push({ path: ['alarms', alarms.own.writing ? 'writing' : 'prompts'], message: NOT_ON_TORCH });
   const given = engine === 'torch' ? {} : engine.torch;
-  const { gpus = 1, nodes = 1, trustRemoteCode = false, launch = defaultLaunch() } = given;
+  const { gpus = 1, nodes = 1, trustRemoteCode = false, gpu, launch = defaultLaunch() } = given;
   const { hosts } = launch.ssh ?? {};
   if (hosts && hosts.length !== nodes)
     problems.push({
       path: ['engine', 'torch', 'launch', 'ssh', 'hosts'],
       message: `expected as many hosts as there are nodes (${nodes}), found ${hosts.length}`,
     });
-  return { name: 'torch', gpus, nodes, trustRemoteCode, launch };
+  return { name: 'torch', gpus, nodes, trustRemoteCode, launch, ...(gpu !== undefined && { gpu }) };
 }
 
 function resolveTasks(given: ConfigFile['evaluate'], folder: string, problems: Problem[]): Config['evaluate']['tasks'] {

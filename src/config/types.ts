@@ -204,9 +204,17 @@ export interface BestRule {
 
 export type EngineConfig =
   | { name: 'native' }
-  /** `gpus`: processes on each of `nodes` machines, one a GPU. */
-  /** `trustRemoteCode`: a model's own Python files may be run. */
-  | { name: 'torch'; gpus: number; nodes: number; trustRemoteCode: boolean; launch: LaunchConfig };
+  | {
+      name: 'torch';
+      /** Processes on each of `nodes` machines, one a GPU. */
+      gpus: number;
+      nodes: number;
+      /** What each GPU is, for the plan. */
+      gpu?: string;
+      /** A model's own Python files may be run. */
+      trustRemoteCode: boolean;
+      launch: LaunchConfig;
+    };
 
 export interface Config {
   /** The file it came from, absolute. */

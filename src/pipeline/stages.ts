@@ -3,18 +3,21 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { makeFolder, readJson } from '../base/files.ts';
-import { memoryLimit } from '../base/machine.ts';
+import { findGpus, memoryLimit } from '../base/machine.ts';
 import { cacheFolder } from '../base/package.ts';
 import { type Config, type CorpusRole, loadConfig } from '../config/index.ts';
 import { nativeInfo } from '../kernels/index.ts';
 import {
+  type Cluster,
   clusterSpeed,
   explainPlan,
+  gpuOfDevice,
   type HardwareFacts,
   type ModelFactsForPlan,
   makePlan,
   type Plan,
   type PlanInputs,
+  parseCluster,
   withoutFound,
 } from '../recipe/index.ts';
 import { type PreparedCorpus, type PrepareOptions, prepareCorpus } from '../shards/index.ts';
@@ -126,12 +129,13 @@ export async function prepare(
     canShift(config, options) && !facts.onlyByTorch
       ? await stages.run('shift', () => measureShift({ model, facts, corpora, hardware, cache }, options))
       : undefined;
+  const on = await clusterOf(config, options);
   const runFolder = overrides.runFolder ?? path.join(config.output, config.name);
   const inputs: PlanInputs = {
     ...{ config, model: facts, shift },
-    hardware: options.on ? clusterSpeed(facts, options.on) : config.engine.name === 'torch' ? undefined : hardware,
+    hardware: on ? clusterSpeed(facts, on) : config.engine.name === 'torch' ? undefined : hardware,
     corpora: corpora.map(corpusFacts),
-    on: options.on,
+    on,
     pricePerHour: options.pricePerHour,
     countMemory: memoryCounter(model, reference),
     countWorkerMemory: gpuMemoryCounter(model, reference),
@@ -144,6 +148,17 @@ export async function prepare(
   const usesFound = probes !== undefined || (config.recipe.asksFound && !overrides.ignoresFound);
   const plan = usesFound ? makePlan({ ...inputs, probes }) : planned;
   return { config, model, reference, facts, corpora, hardware, plan, runFolder, cache, stages };
+}
+
+/** GPUs to plan for: those that were named, else this machine's where the PyTorch engine trains on it and knows them. */
+async function clusterOf({ file, engine }: Config, { on, launch }: PipelineOptions): Promise<Cluster | undefined> {
+  if (on || engine.name !== 'torch') return on;
+  const count = engine.nodes * engine.gpus;
+  if (engine.gpu !== undefined) return { gpu: parseCluster(engine.gpu, `${file}: engine.torch.gpu`).gpu, count };
+  if (launch || engine.nodes > 1) return undefined;
+  const [visible] = await findGpus();
+  const gpu = visible && gpuOfDevice(visible.name, visible.memoryBytes);
+  return gpu && { gpu, count };
 }
 
 /** What the native engine's code does beside either engine. @throws ConfigError naming all of it, and what to do */

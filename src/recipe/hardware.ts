@@ -96,8 +96,8 @@ export interface Cluster {
   count: number;
 }
 
-/** "h100x8", "a100-40", "2x l40s". @throws ConfigError for a GPU that is not in the table, or a count of none */
-export function parseCluster(text: string): Cluster {
+/** "h100x8", "a100-40", "2x l40s". @param where it stands. @throws ConfigError for a GPU that is not in the table, or a count of none */
+export function parseCluster(text: string, where = '--on'): Cluster {
   const plain = text.trim().toLowerCase().replaceAll(' ', '');
   // Names may end in an x (mi300x), begin with a number (4090) or have an x inside (rtx5090): the first reading that names a GPU counts.
   const [, name = '', after = ''] = /^(.+)x(\d+)$/.exec(plain) ?? [];
@@ -112,13 +112,40 @@ export function parseCluster(text: string): Cluster {
     const names = GPUS.map((row) => row.id);
     const near = nearestName(name || rest || plain, [...names, ...Object.keys(ALIASES)]);
     throw new ConfigError(
-      `--on: no GPU "${text}" is known.${near ? ` Is ${near} meant?` : ''} Expected one of ${names.join(', ')}, with a number of GPUs after an x: h100x8.`,
+      `${where}: no GPU "${text}" is known.${near ? ` Is ${near} meant?` : ''} Expected one of ${names.join(', ')}, with a number of GPUs after an x: h100x8.`,
     );
   }
   const { id, count } = found;
   if (!Number.isSafeInteger(count) || count < 1)
-    throw new ConfigError(`--on: expected at least one GPU, found "${text}".`);
+    throw new ConfigError(`${where}: expected at least one GPU, found "${text}".`);
   return { gpu: find(id)!, count };
+}
+
+/** Words of a device's name as its driver gives it, the first that fit. The worker has the same (worker/continuo_worker/speed.py). */
+const DEVICES: [RegExp, string][] = [
+  [/\bA100\b/, 'a100-80'],
+  [/\bH100 PCIe\b/, 'h100-pcie'],
+  [/\bH100\b/, 'h100'],
+  [/\bH200\b/, 'h200'],
+  [/\bB200\b/, 'b200'],
+  [/\bL40S\b/, 'l40s'],
+  [/\bL4\b/, 'l4'],
+  [/\bA10G\b/, 'a10g'],
+  [/\bRTX 3090\b/, 'rtx3090'],
+  [/\bRTX 4090\b/, 'rtx4090'],
+  [/\bRTX 5090\b/, 'rtx5090'],
+  [/\bMI300X\b/, 'mi300x'],
+  [/\bT4\b/, 't4'],
+];
+/** With these words it is another device, or a part of one. */
+const OTHER_DEVICES = /\b(NVL|Laptop|MIG)\b/;
+
+/** A GPU by its driver's name for it ("NVIDIA H100 80GB HBM3"), with the memory that it has; undefined where its peak is not known. */
+export function gpuOfDevice(name: string, memoryBytes: number): Gpu | undefined {
+  if (OTHER_DEVICES.test(name)) return undefined;
+  const id = DEVICES.find(([words]) => words.test(name))?.[1];
+  const known = id === undefined ? undefined : find(id);
+  return known && { ...known, memoryBytes };
 }
 
 function find(id: string): Gpu | undefined {

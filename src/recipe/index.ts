@@ -21,7 +21,7 @@ export {
   predictCurve,
   pretrainingArea,
 } from './forecast/index.ts';
-export { type Cluster, GPUS, type Gpu, parseCluster } from './hardware.ts';
+export { type Cluster, GPUS, type Gpu, gpuOfDevice, parseCluster } from './hardware.ts';
 export { KNOWN_MODELS, type KnownFacts, type KnownModel, knownModel, type ModelShape } from './known-models.ts';
 export { assumedPeakLr, formatLr, formatShare } from './learning-rates.ts';
 export { estimateMemory, type MemoryEstimate } from './memory.ts';

@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/index.ts';
+import { planRun } from '../../src/pipeline/index.ts';
 import { followBatch, type Launched, launchOf, storageWarnings, writeLaunch } from '../../src/pipeline/launch.ts';
 import { runInProcess } from '../cli/in-process.ts';
 import { makeProject, type Project } from './fixtures.ts';
@@ -178,4 +179,27 @@ it('a disk of this machine alone is told from shared storage', () => {
   ];
   expect(storageWarnings(['/shared/runs/a', '/shared'], mounts)).toEqual([]);
   expect(storageWarnings(['/shared/runs/a', '/sharedness'], mounts)[0]).toContain("machine's own: /sharedness (ext4).");
+});
+
+it('plans for the GPUs of the file, else for those that the driver here names', async () => {
+  const bin = path.join(project.root, 'bin');
+  fs.mkdirSync(bin);
+  const gpus = 'NVIDIA H100 80GB HBM3, 81559, 580.1\nNVIDIA H100 80GB HBM3, 81559, 580.1';
+  fs.writeFileSync(path.join(bin, 'nvidia-smi'), `#!/bin/sh\necho '${gpus}'\n`, { mode: 0o755 });
+  process.env.PATH = `${bin}:${pathBefore}`;
+  const planned = async (engine: unknown, training: object = { seqLen: 64, batchTokens: 512 }) => {
+    project.configure({ engine, training });
+    const { plan } = await planRun(project.config, { quiet: true });
+    const { isAsked, gpu, numGpus, memoryBytes } = plan.expected.cost!.gpus;
+    return { isAsked, gpu, numGpus, gib: Math.round(memoryBytes / 2 ** 30), microBatch: plan.sequencesPerMicroBatch };
+  };
+  const here = { isAsked: true, gpu: 'H100 SXM', numGpus: 2, gib: 80 };
+  expect(await planned({ torch: { gpus: 2 } })).toEqual({ ...here, microBatch: 4 });
+  expect(await planned({ torch: { nodes: 4, gpus: 2, gpu: 'l4' } })).toMatchObject({ gpu: 'L4', numGpus: 8, gib: 24 });
+  // Of machines elsewhere nothing is known.
+  expect(await planned({ torch: { nodes: 4, gpus: 2 } })).toMatchObject({ isAsked: false });
+  expect(await planned('native')).toMatchObject({ isAsked: false });
+  await expect(planned({ torch: { gpu: 'h10' } })).rejects.toThrow(
+    /engine.torch.gpu: no GPU "h10" is known. Is h100 meant\?/,
+  );
 });

@@ -1,7 +1,14 @@
 // Numbers worked out by hand.
 import { expect, it } from 'vitest';
 import { trainFlopsPerToken } from '../../src/recipe/cost.ts';
-import { GPUS, type ModelFactsForPlan, makePlan, type Plan, parseCluster } from '../../src/recipe/index.ts';
+import {
+  GPUS,
+  gpuOfDevice,
+  type ModelFactsForPlan,
+  makePlan,
+  type Plan,
+  parseCluster,
+} from '../../src/recipe/index.ts';
 import { corpus, gpuMemoryOf, HANDBOOK, inputs, MODEL, WEB } from './facts.ts';
 
 /** Nemotron-4 15B: 12.5B parameters in its layers, a vocabulary of 256,000 rows of 6,144, twice. */
@@ -111,6 +118,21 @@ it('counts measuring as a third of training', () => {
   const numEvals = 1 + Math.ceil(plan.numSteps / plan.evaluation.everySteps);
   const { trainFlops, evalFlops } = plan.expected.cost!;
   expect(evalFlops / trainFlops).toBeCloseTo((numEvals * heldOut) / (3 * plan.totalTokens), 12);
+});
+
+it('knows a GPU by the name that its driver gives it', () => {
+  const id = (name: string) => gpuOfDevice(name, 79 * 2 ** 30)?.id;
+  expect(gpuOfDevice('NVIDIA H100 80GB HBM3', 79 * 2 ** 30)).toMatchObject({ id: 'h100', memoryBytes: 79 * 2 ** 30 });
+  expect(['NVIDIA A100-SXM4-40GB', 'NVIDIA L40S', 'NVIDIA L4', 'Tesla T4', 'NVIDIA GeForce RTX 4090'].map(id)).toEqual([
+    'a100-80',
+    'l40s',
+    'l4',
+    't4',
+    'rtx4090',
+  ]);
+  expect(['NVIDIA H100 NVL', 'NVIDIA GeForce RTX 4090 Laptop GPU', 'NVIDIA L40', 'NVIDIA A10'].map(id)).toEqual(
+    Array(4).fill(undefined),
+  );
 });
 
 it('reads GPUs and numbers of them', () => {
