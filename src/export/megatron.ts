@@ -234,7 +234,9 @@ function describe(
         lines: [
           `git clone --branch ${VERSION} https://github.com/NVIDIA/Megatron-LM`,
           'pip install --no-build-isolation ./Megatron-LM[mlm]',
-          `pip install --no-deps "git+https://github.com/NVIDIA-NeMo/Megatron-Bridge@${BRIDGE}" && pip install "transformers" omegaconf`,
+          `pip install --no-deps "git+https://github.com/NVIDIA-NeMo/Megatron-Bridge@${BRIDGE}"`,
+          '# what its conversion imports, in the versions that it asks for',
+          'pip install "transformers>=5.8,<=5.12.1" "omegaconf>=2.3.0" "hydra-core>1.3,<=1.3.2" rich "nvidia-modelopt[torch]" nvidia-resiliency-ext',
         ],
       },
       { heading: 'Convert the model', text: 'Once, on one GPU or a processor.', lines: ['python convert.py import'] },
