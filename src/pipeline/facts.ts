@@ -134,6 +134,8 @@ function readShape(model: string) {
   return { config, has: (name: string) => names.has(name), any };
 }
 
+/** Of the logits of a chunk of 2^28 instead of 2^26 elements, in f32 twice (worker/continuo_worker/loss.py). */
+const MORE_LOGIT_BYTES = 2 * 4 * (2 ** 28 - 2 ** 26);
 /** Of a model's weights that is whole at a time, where its blocks are not known. Assumption. */
 const GATHERED_SHARE = 0.25;
 
@@ -154,7 +156,8 @@ function gpuMemoryOfAny(
     besideBytes: 0,
     gatheredBytes: GATHERED_SHARE * (ofRank * shape.ranks - 12 * numTrained),
     activationBytes,
-    logitBytes: 0,
+    // A GPU takes larger chunks of logits than a processor, whose are counted with the activations.
+    logitBytes: MORE_LOGIT_BYTES,
   };
   return { ...counted, totalBytes: Object.values(counted).reduce((sum, bytes) => sum + bytes, 0) };
 }

@@ -32,7 +32,7 @@ import {
   workerCopy,
   workerFolder,
 } from '../engine/index.ts';
-import type { Plan } from '../recipe/index.ts';
+import { type Plan, stepLengths, unevenStep } from '../recipe/index.ts';
 import { type Job, readJob } from '../shards/index.ts';
 import type { PipelineOptions } from './types.ts';
 
@@ -176,17 +176,12 @@ export function prepareLaunch(
 }
 
 /** Known before hours in a queue. */
-function refuseUnevenSteps(
-  { sequencesPerStep, tokensPerStep, phases, seqLen }: Plan,
-  { nodes, gpus }: LaunchJob,
-): void {
+function refuseUnevenSteps(plan: Plan, { nodes, gpus }: LaunchJob): void {
   const ranks = nodes * gpus;
-  const lengths = phases.map((phase) => phase.seqLen ?? seqLen);
-  const counts = [sequencesPerStep, ...lengths.map((length) => tokensPerStep / length)];
-  const uneven = counts.find((count) => count % ranks !== 0);
+  const uneven = unevenStep(plan, ranks);
   if (uneven !== undefined)
     throw new ConfigError(
-      `a step of ${uneven} sequences cannot be divided among ${ranks} ranks (${nodes} nodes of ${gpus}). Set training.batchTokens to a multiple of ${ranks * Math.max(seqLen, ...lengths)}, or take other numbers.`,
+      `a step of ${uneven} sequences cannot be divided among ${ranks} ranks (${nodes} nodes of ${gpus}). Set training.batchTokens to a multiple of ${ranks * Math.max(...stepLengths(plan))}, or take other numbers.`,
     );
 }
 

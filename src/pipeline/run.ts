@@ -15,7 +15,7 @@ import {
   type SuperviseResult,
   superviseEngine,
 } from '../engine/index.ts';
-import { jobPhases, lrCurve, MIX_METHODS, type Plan } from '../recipe/index.ts';
+import { jobPhases, lrCurve, MIX_METHODS, type Plan, unevenStep } from '../recipe/index.ts';
 import { forecastText, writeReport } from '../report/index.ts';
 import { forecastRun, type RunSummary, readRun, summarise } from '../runs/index.ts';
 import { compileJob, type JobOptions, type OrderStatistics, readJob } from '../shards/index.ts';
@@ -119,8 +119,14 @@ async function decidePlan(prepared: Prepared, options: PipelineOptions): Promise
   const { inputsFile, planFile } = planFiles(runFolder);
   if (fs.existsSync(inputsFile) && fs.existsSync(planFile)) {
     const before = readJson<{ fingerprint: string }>(inputsFile).fingerprint;
-    if (before === inputs) return { value: withCurrent(planFile, plan), reused: true };
-    if (listCheckpoints(runFolder).length > 0)
+    const hasBegun = listCheckpoints(runFolder).length > 0;
+    const uneven = before === inputs ? unevenStep(readJson<Plan>(planFile), ranksOf(plan)) : undefined;
+    if (before === inputs && uneven === undefined) return { value: withCurrent(planFile, plan), reused: true };
+    if (uneven !== undefined && hasBegun)
+      throw new ConfigError(
+        `${runFolder}: this run was begun with steps of ${uneven} sequences, which cannot be divided among ${ranksOf(plan)} GPUs. Go on with a number of GPUs that divides ${uneven}, or use --fresh, which moves the old run aside.`,
+      );
+    if (hasBegun)
       throw new ConfigError(
         `${runFolder}: this run was begun with other settings or other data (fingerprint ${before}, now ${inputs}). Its checkpoints are kept. ` +
           'Give the changed run another name in continuo.yaml, or use --fresh, which moves the old run aside.',
@@ -147,6 +153,8 @@ export function keptPlan(prepared: Prepared): Plan | undefined {
   const isSame = readJson<{ fingerprint: string }>(inputsFile).fingerprint === inputsOf(prepared);
   return isSame ? readJson<Plan>(planFile) : undefined;
 }
+
+const ranksOf = ({ engine }: Plan) => (engine ? engine.gpus * (engine.nodes ?? 1) : 1);
 
 /** Fingerprint of all that a plan is made from. */
 function inputsOf({ config, plan, facts, corpora, model, reference }: Prepared): string {

@@ -43,7 +43,7 @@ export {
   type RegMixResult,
   type RegMixRun,
 } from './mixing/index.ts';
-export { blendAt, blendOfStep, jobPhases, shareInPhase } from './phases.ts';
+export { blendAt, blendOfStep, jobPhases, shareInPhase, stepLengths, unevenStep } from './phases.ts';
 export { findPitfalls, PITFALLS } from './pitfalls/index.ts';
 export { makePlan } from './plan.ts';
 export { peakLrByWidth } from './presets/from-scratch.ts';

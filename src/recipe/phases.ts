@@ -235,3 +235,17 @@ export function describeBegin(begins: PhaseBegin): string {
       return begins satisfies never;
   }
 }
+
+type Cut = Pick<Plan, 'phases' | 'seqLen' | 'tokensPerStep' | 'sequencesPerStep'>;
+
+/** Tokens of the sequences of every phase. */
+export const stepLengths = ({ phases, seqLen }: Cut): number[] => [
+  seqLen,
+  ...phases.map((phase) => phase.seqLen ?? seqLen),
+];
+
+/** Sequences of a step that cannot be divided among so many processes; undefined where all can. */
+export function unevenStep(plan: Cut, ranks: number): number | undefined {
+  const counts = [plan.sequencesPerStep, ...stepLengths(plan).map((length) => plan.tokensPerStep / length)];
+  return counts.find((count) => count % ranks !== 0);
+}

@@ -637,16 +637,20 @@ function chooseBatch(
     ? Math.max(1, Math.round(target / unit))
     : Math.max(1, 2 ** Math.floor(Math.log2(target / unit)));
   const sequences = (units * unit) / seqLen;
-  const why = isBound
-    ? "pretraining's batch: only the LR schedule and the data change"
-    : `${budgetTokens === undefined ? 'a small step, since the budget is in steps' : `so that the budget makes ${design.minSteps} steps or more, from ${formatCount(MIN_BATCH_TOKENS)} to ${formatCount(most)} tokens a step`}${pretrained ? ` (pretraining had ${formatCount(pretrained)}${model.pretraining?.finalLr === 0 ? '' : '; the LR is not rescaled for that'})` : ''}`;
+  // A step has a part for every GPU, whatever else is wanted.
+  const isLeast = units === 1 && ranks > 1 && unit > target;
+  const why = isLeast
+    ? `the least that ${ranks} GPUs can share, a sequence each${pretrained ? ` (pretraining had ${formatCount(pretrained)}${model.pretraining?.finalLr === 0 ? '' : '; the LR is not rescaled for that'})` : ''}; fewer GPUs would make more steps`
+    : isBound
+      ? "pretraining's batch: only the LR schedule and the data change"
+      : `${budgetTokens === undefined ? 'a small step, since the budget is in steps' : `so that the budget makes ${design.minSteps} steps or more, from ${formatCount(MIN_BATCH_TOKENS)} to ${formatCount(most)} tokens a step`}${pretrained ? ` (pretraining had ${formatCount(pretrained)}${model.pretraining?.finalLr === 0 ? '' : '; the LR is not rescaled for that'})` : ''}`;
   return {
     value: sequences,
     reason: {
       what: 'tokens a step',
       value: tokens(sequences),
       why,
-      source: isBound ? bothSources('Parmar et al. 2024', model.pretraining!.source) : 'assumption',
+      source: isBound && !isLeast ? bothSources('Parmar et al. 2024', model.pretraining!.source) : 'assumption',
     },
   };
 }

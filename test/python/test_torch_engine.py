@@ -212,6 +212,16 @@ def test_another_number_of_ranks_goes_on(whole):
 
 def test_bf16_learns_as_f32_does(whole, tmp_path):
     run = make_job(tmp_path, FAMILIES["llama"], 30, precision="bf16")
+    # Stopped while it is measured: whatever of the weights stands gathered then, the checkpoint that follows is of the weights.
+    process = start(run)
+    for line in process.stdout:
+        message = json.loads(line)
+        if message["type"] == "evalProgress" and message["step"] == 15:
+            process.send_signal(signal.SIGTERM)
+            break
+    code, messages, errors = end(process)
+    assert code == 130, errors
+    assert messages[-1] == {"type": "stopped", "step": 15}
     train(run)
     # A mantissa of 8 bits: half a percent of the loss.
     assert largest_difference(metrics(run), metrics(whole)) < 0.03

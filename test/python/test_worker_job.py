@@ -43,17 +43,17 @@ def test_only_what_was_added_is_read(tmp_path: Path) -> None:
     first = amendment(job.data["fingerprint"], 5, 0.5)
     second = amendment(str(first["fingerprint"]), 9, 0.25)
     lines = [f"{json.dumps(one)}\n".encode() for one in (first, second)]
-    job.refresh()
+    job.amend(job.unread())
     assert job.lr_factors == []
     # The second line is torn.
     file.write_bytes(lines[0] + lines[1][:20])
-    job.refresh()
+    job.amend(job.unread())
     assert job.lr_factors == [(5, 0.5)]
     # As long as before and no line: it would be refused, were it read again.
     file.write_bytes(b" " * len(lines[0]) + lines[1])
-    job.refresh()
+    job.amend(job.unread())
     assert job.lr_factors == [(5, 0.5), (9, 0.25)]
-    job.refresh()
+    job.amend(job.unread())
     assert len(job.amendments) == 2
 
 
@@ -61,4 +61,4 @@ def test_a_line_that_follows_another_history_is_refused(tmp_path: Path) -> None:
     job = compiled(tmp_path / "job")
     (job.folder / "amendments.jsonl").write_text(json.dumps(amendment("0123456789abcdef", 5, 0.5)) + "\n")
     with pytest.raises(DataError, match="line 1 was edited or is damaged"):
-        job.refresh()
+        job.amend(job.unread())

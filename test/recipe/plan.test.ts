@@ -11,6 +11,7 @@ import {
   type PlanInputs,
   PRESETS,
   peakLrByWidth,
+  unevenStep,
 } from '../../src/recipe/index.ts';
 import { corpus, countMemory, HANDBOOK, inputs, MODEL, newModelInputs, QA, WEB } from './facts.ts';
 
@@ -404,5 +405,28 @@ describe('memory', () => {
 
   it('an average of the weights takes 4 bytes more', () => {
     expect(memory('ema: 0.9').memory.stateBytes).toBe(20 * MODEL.numParameters);
+  });
+});
+
+describe('steps of several GPUs', () => {
+  const planned = (gpus: number, training = 'training: { seqLen: 512 }') =>
+    makePlan(inputs([HANDBOOK, WEB], `budget: { tokens: 4M }\nengine: { torch: { gpus: ${gpus} } }\n${training}`));
+  const reason = (plan: ReturnType<typeof planned>) => plan.reasons.find(({ what }) => what === 'tokens a step')!.why;
+
+  it('have a part for each, and say so where that decides', () => {
+    const [few, many] = [planned(3), planned(256)];
+    expect(few.sequencesPerStep % 3).toBe(0);
+    expect(reason(few)).not.toContain('the least');
+    expect(many.sequencesPerStep).toBe(256);
+    expect(reason(many)).toContain('the least that 256 GPUs can share');
+  });
+
+  it('are found where another number cannot share them', () => {
+    const plan = planned(3);
+    expect(unevenStep(plan, 3)).toBeUndefined();
+    expect(unevenStep(plan, 1)).toBeUndefined();
+    expect(unevenStep(plan, 7)).toBe(plan.sequencesPerStep);
+    const longer = { ...plan, phases: [{ ...plan.phases[0]!, seqLen: 1024 }] };
+    expect(unevenStep(longer, plan.sequencesPerStep)).toBe(plan.sequencesPerStep / 2);
   });
 });

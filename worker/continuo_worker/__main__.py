@@ -1,7 +1,9 @@
 """Usage: python -m continuo_worker JOB_FOLDER [--threads N] [--recompute[=selective]] [--attended | --unattended FILE], alone or under torchrun."""
 
 import argparse
+import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from transformers.utils import logging
 from .engine import Training
 from .failures import Failures
 from .own_code import trust_own_code
-from .protocol import EXIT_FATAL, speak_to
+from .protocol import EXIT_CRASH, EXIT_FATAL, speak_to
 from .ranks import Ranks
 from .recompute import RECOMPUTE
+
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -32,6 +36,7 @@ def main() -> int:
     logging.disable_progress_bar()
     if options.trust_remote_code:
         trust_own_code()
+    _end_with_torchrun()
     job_folder = options.job_folder.resolve()
     failures = Failures(job_folder, options.recompute)
     ranks = None
@@ -45,7 +50,17 @@ def main() -> int:
         raise
     except BaseException as error:
         # At once: threads that write a checkpoint, and libraries, may wait for ranks that are gone.
-        os._exit(failures.conclude(error, ranks))
+        code = EXIT_CRASH
+        try:
+            code = failures.conclude(error, ranks)
+        finally:
+            os._exit(code)
+
+
+def _end_with_torchrun() -> None:
+    """Ranks have sessions of their own: where torchrun is killed they would wait for each other's messages for minutes (Linux alone can say so)."""
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -211,7 +211,7 @@ def write_peft(
         at = f"base_model.model.{name}"
         tensors[f"{at}.lora_A.weight"], tensors[f"{at}.lora_B.weight"] = parts["a"], parts["b"]
         if "longer" in parts:
-            tensors[f"{at}.lora_magnitude_vector"] = modules[name][1].squares.sqrt() + parts["longer"]
+            tensors[f"{at}.lora_magnitude_vector"] = modules[name][1].squares.sqrt().cpu() + parts["longer"]
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

@@ -280,7 +280,9 @@ class Checkpoints:
         if failure := self._agree(describe(refused) if refused else None):
             return failure
         try:
-            dcp.save(state, checkpoint_id=str(trainer), process_group=self._group)
+            # Copied ahead it would be on a stream of the GPU, of the thread's own device, and wait there for the training.
+            writer = dcp.FileSystemWriter(trainer, per_thread_copy_ahead=0)
+            dcp.save(state, storage_writer=writer, process_group=self._group)
         except CheckpointException as error:
             errors = [failed for failed, _ in error.failures.values()]
             if not all(map(is_refusal, errors)):

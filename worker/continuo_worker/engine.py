@@ -54,6 +54,8 @@ ON_DIVERGENCE = (
 
 
 ANSWER_SECONDS = 10
+# Until a shared folder shows on this machine what was written on another one; NFS looks again after a minute at most.
+ORDER_SECONDS = 60
 
 
 class Interrupted(Exception):
@@ -137,7 +139,7 @@ class Training:
                     f"Set training.batchTokens to a multiple of {world * batch.seq_len}, or take another number of ranks."
                 )
         versions = self.ranks.gather(
-            f"torch {torch.__version__}, protocol {PROTOCOL_VERSION}, job {data['fingerprint']}"
+            f"torch {torch.__version__}, protocol {PROTOCOL_VERSION}, job {self.job.fingerprint_at(self.job.num_steps)}"
         )
         if len(set(versions)) > 1:
             raise ConfigError(
@@ -272,7 +274,16 @@ class Training:
                 keep_checkpoint(self.run_folder, self.progress.step)
         if answer == "stop":
             self.control.stop_requested = True
-        if self.job.refresh():
+        self._take_amendments(wants_order=message["type"] == "orderWanted" and answer == "continue")
+
+    def _take_amendments(self, wants_order: bool) -> None:
+        """As rank 0 reads them: machines that share a folder may see a change of it at different moments."""
+        added = b""
+        if self.ranks.is_first:
+            until = time.monotonic() + (ORDER_SECONDS if wants_order else 0)
+            while not (added := self.job.unread()) and time.monotonic() < until:
+                time.sleep(0.2)
+        if self.job.amend(self.ranks.from_first(added)):
             # What was read ahead may be of an order that no longer holds.
             self._ahead = None
 
@@ -498,8 +509,12 @@ class Training:
     def evaluate(self) -> None:
         if not self.is_evaluation_due():
             return
-        with contextlib.suppress(Interrupted):
-            self._score_sets()
+        try:
+            with contextlib.suppress(Interrupted):
+                self._score_sets()
+        finally:
+            # A checkpoint may follow at once.
+            self._reshard()
 
     @torch.no_grad()
     def _losses_of(self, sequences: list[Sequence]) -> torch.Tensor:
@@ -540,7 +555,6 @@ class Training:
             finally:
                 self._reshard()
                 self.average.exchange()
-        self._reshard()
         if self.ranks.is_first:
             _write_json(self._evaluation_file("documents-"), {"step": step, "sets": documents})
             _write_json(self._evaluation_file(), result)

@@ -55,9 +55,9 @@ class Failures:
             return EXIT_CRASH
         kept = self._keep_trace(error, ranks.rank if ranks else 0)
         if ranks and is_lost:
-            self.tell(f"the ranks lost their connection: {ranks.missing()} ({kept}).")
+            self.tell(f"the ranks lost their connection: {ranks.missing()}: {_last_line(error)} ({kept}).")
         elif is_heard:
-            last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+            last = _last_line(error)
             self.tell(f"{f'rank {ranks.rank}: ' if ranks and ranks.world > 1 else ''}{last} ({kept})")
         return EXIT_CRASH
 
@@ -112,6 +112,10 @@ class Failures:
         # Where this cannot be written either, the message itself is what is left.
         with contextlib.suppress(OSError):
             LineLog(self._run_folder / "events.jsonl").append({"time": now(), "type": "error", "message": message})
+
+
+def _last_line(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
 
 
 def _is_lost_peer(error: BaseException) -> bool:

@@ -137,8 +137,9 @@ class Job:
         # Of the model's embedding: where it is known, ids are checked as they are read. Reading all of them first would take 500 GB minutes at each start.
         self.num_rows: int | None = None
         self.amendments: list[dict[str, Any]] = []
+        self._amendments_file = folder / "amendments.jsonl"
         self._amendment_bytes_read = 0
-        self.refresh()
+        self.amend(self.unread())
         self._open = lru_cache(maxsize=4)(lambda name: OrderFile(folder / name))
 
     def _check_digest(self, name: str, digest: str) -> None:
@@ -153,17 +154,21 @@ class Job:
                 file, f"was edited or is damaged (SHA-256 {found[:16]}..., expected {digest[:16]}...). {REMEDY}"
             )
 
-    def refresh(self) -> bool:
-        """Reads what was decided about the job since (amendments.jsonl). Whether that was anything."""
-        file = self.folder / "amendments.jsonl"
-        # Asked after every step of a run that is watched.
-        if not file.exists() or file.stat().st_size <= self._amendment_bytes_read:
-            return False
-        with file.open("rb") as opened:
-            opened.seek(self._amendment_bytes_read)
-            added = opened.read()
+    def unread(self) -> bytes:
+        """What was decided about the job since (amendments.jsonl), whole lines."""
+        # Opened rather than asked for its size: that is when network storage looks again.
+        try:
+            with self._amendments_file.open("rb") as opened:
+                opened.seek(self._amendment_bytes_read)
+                added = opened.read()
+        except FileNotFoundError:
+            return b""
         # A line torn by a crash was never acted on: whoever writes next removes it.
-        whole = added[: added.rfind(b"\n") + 1]
+        return added[: added.rfind(b"\n") + 1]
+
+    def amend(self, whole: bytes) -> bool:
+        """Applies what was unread. Whether that was anything."""
+        file = self._amendments_file
         self._amendment_bytes_read += len(whole)
         for number, line in enumerate(whole.split(b"\n")[:-1], len(self.amendments) + 1):
             amendment = json.loads(line)

@@ -20,7 +20,7 @@ from .documents import look_at, told
 from .errors import ConfigError
 from .experts import routing_of
 from .loss import TeacherRows, fused_cross_entropy
-from .own_code import config_of, fill_buffers, made
+from .own_code import config_of, fill_buffers, has_own_code, made
 from .ranks import Ranks
 from .recompute import run_again
 from .weights import agreed, load_weights, stored_tensors
@@ -219,6 +219,9 @@ def _shard(model: TrainedModel, ranks: Ranks, precision: str) -> None:
     for block in _blocks(model.model).values():
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
+    if has_own_code(model.model):
+        # It may run only the experts that were chosen: what one rank has no gradient of, another one has.
+        model.set_reduce_scatter_unused_params(True)
 
 
 def _without_dropout(model: PreTrainedModel) -> None:

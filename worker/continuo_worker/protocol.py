@@ -17,6 +17,8 @@ EXIT_FINISHED = 0
 EXIT_CRASH = 1
 EXIT_FATAL = 4
 EXIT_STOPPED = 130
+# A queue signals every process of a job, and the supervisor passes it on: that is one request.
+AGAIN_SECONDS = 2.0
 
 
 def now() -> str:
@@ -54,6 +56,7 @@ class Control:
         """`patient`: a second signal says no more than the first. Slurm signals torchrun and the ranks, and torchrun the ranks again."""
         self.stop_requested = False
         self._patient = patient
+        self._asked = 0.0
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
@@ -61,8 +64,11 @@ class Control:
             threading.Thread(target=self._read, daemon=True).start()
 
     def _on_signal(self, *_: object) -> None:
-        if self.stop_requested and not self._patient:
+        asked_again = time.monotonic() - self._asked > AGAIN_SECONDS
+        if self.stop_requested and asked_again and not self._patient:
             os._exit(EXIT_STOPPED)
+        if not self.stop_requested:
+            self._asked = time.monotonic()
         self.stop_requested = True
 
     def _read(self) -> None:

@@ -40,7 +40,9 @@ class Utilisation:
         name = torch.cuda.get_device_name()
         published = published_peak(name)
         # The slowest rank's, where it is measured.
-        self.peak = published or -ranks.max(-int(measured_peak(ranks.device)))
+        # All ranks take part, also where only some of them have a device that is not known.
+        slowest = -ranks.max(-int(published or measured_peak(ranks.device)))
+        self.peak = published or float(slowest)
         self.record = {"device": name, "flops": self.peak, "source": "published" if published else "measured"}
 
     def of(self, num_tokens: int, seq_len: int, seconds: float) -> float:

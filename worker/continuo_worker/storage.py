@@ -49,7 +49,10 @@ def free_memory() -> int | None:
             found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
         limit, used = (Path("/sys/fs/cgroup", name).read_text().strip() for name in ("memory.max", "memory.current"))
         if limit.isdigit():
-            found.append(int(limit) - int(used))
+            # Of what counts as used, files that were read can be given up.
+            stat = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
+            cache = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
+            found.append(int(limit) - int(used) + cache)
     except (OSError, ValueError):
         pass
     return min(found, default=None)

@@ -93,7 +93,10 @@ class Watch:
 
     def missing(self) -> str:
         """For a message: which ranks are gone, and what this one did."""
-        silent = self._silent()
+        try:
+            silent = self._silent()
+        except RuntimeError:
+            return "the machine that held the ranks' meeting place, or torchrun there, is gone"
         if not silent:
             return f"the network between them failed in {self._doing}"
         return f"{_listed(silent)} is gone (killed, out of main memory, or its machine is lost)"
