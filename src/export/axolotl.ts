@@ -2,10 +2,11 @@
 // axolotl 0.19.0 (transformers 5.16.1).
 import * as path from 'node:path';
 import { writeFileAtomic } from '../base/files.ts';
+import { packableDecoder } from './decoder.ts';
 import { FlatRow, flatLength, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { passTokens, rowsPerStep } from './rows.ts';
-import { decimal, dropoutsOf, layerClass, quoted, writeLrs } from './script.ts';
+import { decimal, dropoutsOf, layerClass, quoted, refuseDropout, writeLrs } from './script.ts';
 import { carriedByTrainer, moving, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
@@ -13,6 +14,13 @@ export const axolotl: Exporter = {
   framework: 'axolotl',
   check(source) {
     refuseUnable(source, 'axolotl', ['embeddingLr']);
+    packableDecoder(source, 'axolotl');
+    // Only keys of the first level can be overridden.
+    refuseDropout(
+      source.model,
+      'Axolotl',
+      dropoutsOf(source.model).filter((key) => key.includes('.')),
+    );
   },
   async write(source, folder) {
     const size = passTokens(source.job);

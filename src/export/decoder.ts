@@ -1,8 +1,10 @@
-// What frameworks with decoders of their own can be told about a model: that it has Llama's shape, and its sizes.
+// What is known about a model before a framework trains it: that transformers keeps to documents in it; for frameworks with decoders of
+// their own, that it has Llama's shape, and its sizes.
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { readJson } from '../base/files.ts';
-import { type DecoderConfig, findFamily } from '../nn/index.ts';
+import { type DecoderConfig, findFamily, knownDecoder } from '../nn/index.ts';
+import type { ExportSource } from './types.ts';
 
 export type RopeKind = DecoderConfig['ropes'][number]['scaling']['kind'];
 
@@ -52,7 +54,35 @@ export function plainDecoder(model: string, { framework, qkvBias, ropes, seqLen 
   if (obstacles.length > 0 || rope === undefined)
     throw new ConfigError(
       `${file}: ${framework} has no decoder for a model of type "${String(config.model_type)}" with ${obstacles.join(', ')}. ` +
-        'Known are Llama, Mistral and Qwen 3 and models of the same shape. Axolotl, LLaMA-Factory and TRL take any model of transformers.',
+        'Known are Llama, Mistral and Qwen 3 and models of the same shape. Axolotl, LLaMA-Factory and TRL take every family without experts that the native engine knows.',
     );
   return { ...decoder, modelType: String(config.model_type), rope };
 }
+
+/**
+ * Of a model that transformers' code trains on rows of several documents. Families that the native engine does not know may have masks
+ * that take no notice of positions (OPT, Falcon, BLOOM, MPT) or a state that goes on into the next document (Mamba, LFM2).
+ * @throws ConfigError for these, and for models with experts
+ */
+export function packableDecoder({ model }: Pick<ExportSource, 'model'>, framework: string): DecoderConfig {
+  const file = path.join(model, 'config.json');
+  const config = readJson<Record<string, unknown>>(file);
+  const refuse = (why: string): never => {
+    throw new ConfigError(
+      `${file}: a model of type "${String(config.model_type)}" ${why}, so \`continuo export --for ${framework}\` would train another model than planned. Train it by \`continuo run\` with engine: torch (docs/torch.md).`,
+    );
+  };
+  const decoder =
+    knownDecoder(config) ??
+    refuse(
+      'may attend or carry a state from one document of a row to the next: its family is not known to keep them apart',
+    );
+  if (decoder.experts) refuse('has experts, whose routers are kept balanced by losses of their own');
+  return decoder;
+}
+
+/** Whether layers see less of a document than all of it. */
+export const hasWindows = ({ layers }: DecoderConfig, { job }: ExportSource['job']): boolean => {
+  const longest = Math.max(...job.phases.map(({ batch = job.batch }) => batch.seqLen));
+  return layers.some(({ window }) => window > 0 && window < longest);
+};

@@ -1,13 +1,13 @@
 // LLaMA-Factory: a configuration that reads the data as already tokenized, and a script that starts it with the LR of each step. Written
 // against llamafactory 0.9.5 (transformers 5.6.0).
 import * as path from 'node:path';
-import { ConfigError } from '../base/errors.ts';
 import { writeFileAtomic } from '../base/files.ts';
+import { hasWindows, packableDecoder } from './decoder.ts';
 import { type NearSchedule, nearestSchedule } from './hf-schedule.ts';
 import { FlatRow, flatLength, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { passTokens, rowsPerStep } from './rows.ts';
-import { decimal, dropoutsOf, quoted, writeLrs } from './script.ts';
+import { decimal, quoted, refuseDropout, writeLrs } from './script.ts';
 import { carriedByTrainer, fsdpYaml, moving, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
@@ -15,11 +15,8 @@ export const llamaFactory: Exporter = {
   framework: 'llama-factory',
   check(source) {
     refuseUnable(source, 'llama-factory', ['embeddingLr']);
-    const dropouts = dropoutsOf(source.model);
-    if (dropouts.length > 0)
-      throw new ConfigError(
-        `${path.join(source.model, 'config.json')}: LLaMA-Factory would train with dropout (${dropouts.join(', ')}), which the plan does not have, and has no option against it. Set these keys to 0 in a copy of the model, or export for trl or axolotl.`,
-      );
+    packableDecoder(source, 'llama-factory');
+    refuseDropout(source.model, 'LLaMA-Factory');
   },
   async write(source, folder) {
     const size = passTokens(source.job);
@@ -82,7 +79,7 @@ adam_epsilon: ${decimal(optimizer.eps)}
 weight_decay: ${decimal(optimizer.weightDecay)}
 max_grad_norm: ${decimal(optimizer.clipNorm)}
 bf16: ${precision === 'bf16'}
-flash_attn: auto
+flash_attn: ${needsFlashAttention(source) ? 'fa2' : 'auto'}
 
 seed: ${seed}
 logging_steps: 1
@@ -91,6 +88,12 @@ save_total_limit: ${checkpoint.keep}
 output_dir: model
 report_to: none
 `;
+}
+
+/** With PyTorch's attention its mask of documents takes the place of a layer's window, and soft caps are left out. */
+function needsFlashAttention(source: ExportSource): boolean {
+  const decoder = packableDecoder(source, 'llama-factory');
+  return hasWindows(decoder, source.job) || decoder.attentionSoftcap > 0;
 }
 
 function script(source: ExportSource, size: number): string {
@@ -148,7 +151,13 @@ if __name__ == "__main__":
     if ROWS_PER_STEP % devices:
         raise SystemExit(f"A step of {ROWS_PER_STEP} rows does not divide among {devices} devices.")
     args["gradient_accumulation_steps"] = ROWS_PER_STEP // devices
-    args["flash_attn"] = "fa2" if is_flash_attn_2_available() else "sdpa"
+${
+  needsFlashAttention(source)
+    ? `    if not is_flash_attn_2_available():
+        raise SystemExit("Install flash-attn: without it this model's sliding windows or soft caps would be left out.")
+`
+    : ''
+}    args["flash_attn"] = "fa2" if is_flash_attn_2_available() else "sdpa"
     run_exp(args)
 `;
 }

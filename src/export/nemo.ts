@@ -5,10 +5,11 @@ import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { writeFileAtomic } from '../base/files.ts';
 import { packageRoot } from '../base/package.ts';
+import { hasWindows, packableDecoder } from './decoder.ts';
 import { JOB_FILES, MOVING, stagesOf, writeJobFolder } from './job-folder.ts';
 import { type MegatronLr, nearestMegatronLr } from './megatron-lr.ts';
 import { refuseUnable } from './refuse.ts';
-import { decimal, quoted } from './script.ts';
+import { decimal, quoted, refuseDropout } from './script.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 const VERSION = '0.7.0';
@@ -18,6 +19,13 @@ export const nemo: Exporter = {
 
   check(source: ExportSource): void {
     refuseUnable(source, 'nemo', ['embeddingLr']);
+    const decoder = packableDecoder(source, 'nemo');
+    // Its mask of documents takes the place of a layer's window, and PyTorch's attention has no soft caps.
+    if (hasWindows(decoder, source.job) || decoder.attentionSoftcap > 0)
+      throw new ConfigError(
+        `${path.join(source.model, 'config.json')}: NeMo Automodel would leave out this model's ${decoder.attentionSoftcap > 0 ? 'soft caps of attention' : 'sliding windows'}. Export for trl, axolotl or llama-factory, or train by \`continuo run\` (engine: torch for many GPUs, docs/torch.md).`,
+      );
+    refuseDropout(source.model, 'NeMo Automodel');
     if (stagesOf(source.job.job).length > 1)
       throw new ConfigError(
         'phases: some have a seqLen of their own. NeMo Automodel has one sequence length a run. Give all phases the same one, or export for torchtitan or megatron.',
@@ -64,7 +72,7 @@ dist_env:
 model:
   _target_: nemo_automodel.NeMoAutoModelForCausalLM.from_pretrained
   pretrained_model_name_or_path: model
-  # Master weights are f32${precision === 'bf16' ? '; FSDP rounds them to bf16 for each pass' : ''}.
+  # Master weights are f32${precision === 'bf16' ? '; FSDP, on several GPUs, rounds them to bf16 for each pass' : ''}.
   torch_dtype: float32
   # Of transformers' own models attention takes the mask that keeps documents apart.
   force_hf: true
@@ -199,7 +207,7 @@ function describe({ job, folder }: ExportSource, deviation: number): Exported {
             {
               what: 'bf16',
               how: 'approximate' as const,
-              note: 'f32 weights are rounded by FSDP for each pass; sums in another order',
+              note: 'on several GPUs f32 weights are rounded by FSDP for each pass; on one, where Automodel has no FSDP, all is computed in f32; sums in another order',
             },
           ]
         : []),

@@ -28,8 +28,6 @@ export function refuseUnable({ plan, job }: ExportSource, framework: string, abi
   if ((job.job.optimizer.embeddingLrFactor ?? 1) !== 1 && !can('embeddingLr'))
     refuse('training.embeddingLr', 'the embedding and output matrices have an LR of their own.');
   if (plan.freeze && !can('freeze')) refuse('training.freeze', 'some tensors are not to be trained.');
-  if (job.job.routers && (job.job.routers.balance > 0 || job.job.routers.z > 0))
-    refuse('model', 'it has experts, whose routers the plan keeps balanced by losses of its own.');
 }
 
 /** What `continuo run` does and no exported folder: all that the plan has of it. */
@@ -61,6 +59,7 @@ export function missingWarnings(plan: Plan): string[] {
     ...(plan.guard?.l2 ? ['guard.l2'] : []),
     ...(plan.guard?.distill ? ['guard.distill'] : []),
     ...(plan.selectTokens ? ['training.selectTokens'] : []),
+    ...(plan.ema === undefined ? [] : ['training.ema']),
   ];
   return lost.length === 0
     ? []

@@ -1,5 +1,6 @@
 // Pieces of the Python and YAML that several writers generate.
 import * as path from 'node:path';
+import { ConfigError } from '../base/errors.ts';
 import { readJson, writeFileAtomic } from '../base/files.ts';
 import type { JobReader } from '../shards/index.ts';
 
@@ -32,11 +33,31 @@ export function layerClass(model: string): string {
 /** transformers' GPT-2 has them where config.json is silent, too. */
 const GPT2_DROPOUTS = { embd_pdrop: 0.1, attn_pdrop: 0.1, resid_pdrop: 0.1 };
 
-/** Keys of config.json by which transformers would drop activations in training, which our engines never do. */
+/** A name of config.json, or of an attribute in transformers' modules, that is a probability of dropping something in training. */
+export const DROPOUT = '(dropout(_prob)?|pdrop|layerdrop)$';
+
+/** Keys of config.json by which transformers would drop activations in training, which our engines never do; of what is nested with a dot. */
 export function dropoutsOf(model: string): string[] {
   const config = readJson<Record<string, unknown>>(path.join(model, 'config.json'));
   const whole = config.model_type === 'gpt2' ? { ...GPT2_DROPOUTS, ...config } : config;
+  const pattern = new RegExp(DROPOUT);
   return Object.entries(whole)
-    .filter(([key, value]) => /(dropout|pdrop)$/.test(key) && !/classifier|summary/.test(key) && Number(value) > 0)
+    .flatMap(([key, value]) =>
+      isObject(value)
+        ? Object.entries(value).map(([inner, its]) => [`${key}.${inner}`, its] as const)
+        : [[key, value] as const],
+    )
+    .filter(([key, value]) => pattern.test(key) && !/classifier|summary/.test(key) && Number(value) > 0)
     .map(([key]) => key);
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** @throws ConfigError for a model that a framework without an option against it would train with dropout */
+export function refuseDropout(model: string, framework: string, keys: readonly string[] = dropoutsOf(model)): void {
+  if (keys.length > 0)
+    throw new ConfigError(
+      `${path.join(model, 'config.json')}: ${framework} would train with dropout (${keys.join(', ')}), which the plan does not have, and has no option against it. Set these keys to 0 in a copy of the model, or export for trl.`,
+    );
 }

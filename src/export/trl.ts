@@ -2,10 +2,11 @@
 import * as path from 'node:path';
 import { writeFileAtomic } from '../base/files.ts';
 import { formatCount } from '../base/units.ts';
+import { packableDecoder } from './decoder.ts';
 import { hasMasks, joinedInputs, joinedLabels, joinedLengths, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { rowsPerStep, rowTokens } from './rows.ts';
-import { decimal, dropoutsOf, quoted, writeLrs } from './script.ts';
+import { DROPOUT, decimal, quoted, writeLrs } from './script.ts';
 import { carriedByTrainer, fsdpYaml, moving, refuseWithoutRoom, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
@@ -15,6 +16,7 @@ export const trl: Exporter = {
   framework: 'trl',
   check(source) {
     refuseUnable(source, 'trl', ['embeddingLr']);
+    packableDecoder(source, 'trl');
     refuseWithoutRoom(source);
   },
   async write(source, folder) {
@@ -54,6 +56,7 @@ accelerate launch --config_file fsdp.yaml train.py
 """
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +114,15 @@ if ROWS_PER_STEP % (devices * rows_at_once):
 model = AutoModelForCausalLM.from_pretrained(
     MODEL,
     dtype=torch.float32,
-    attn_implementation="flash_attention_2" if is_flash_attn_2_available() else "sdpa",${dropoutsOf(model)
-      .map((key) => `\n    ${key}=0.0,`)
-      .join('')}
+    attn_implementation="flash_attention_2" if is_flash_attn_2_available() else "${packableDecoder(source, 'trl').attentionSoftcap > 0 ? 'eager' : 'sdpa'}",
 )
+# The plan has no dropout, whatever the model's configuration says.
+for part in [*model.modules(), model.config]:
+    if isinstance(part, torch.nn.Dropout):
+        part.p = 0.0
+    for name, value in list(vars(part).items()):
+        if re.search(r"${DROPOUT}", name) and isinstance(value, float):
+            setattr(part, name, 0.0)
 config = SFTConfig(
     output_dir=str(HERE / "checkpoints"),
     # The rows stand in the order of the steps, cut and packed: nothing is to be done to them.

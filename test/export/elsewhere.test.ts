@@ -185,6 +185,15 @@ describe('nemo', () => {
     );
   });
 
+  it('refuses models whose attention or dropout it would change', async () => {
+    const mistral = { model_type: 'mistral', sliding_window: 32 };
+    await expect(write('nemo', { config: mistral })).rejects.toThrow(/would leave out this model's sliding windows/);
+    await expect(write('nemo', { config: { attention_dropout: 0.1 } })).rejects.toThrow(
+      /dropout \(attention_dropout\)/,
+    );
+    await expect(write('nemo', { config: { model_type: 'opt' } })).rejects.toThrow(/"opt" may attend or carry a state/);
+  });
+
   it('refuses phases with sequences of another length', async () => {
     await expect(write('nemo', TWO_CUTS)).rejects.toThrow(/^phases: some have a seqLen of their own\./);
   });

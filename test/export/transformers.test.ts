@@ -169,7 +169,9 @@ describe('files', () => {
   it('name what is not carried over, first what changes the weights', async () => {
     const guard = { ewc: { strength: 1, sequences: 1, per: 'sequence' as const } };
     const { exported, read } = await write('axolotl', { guard, ema: 0.99 });
-    expect(exported.warnings[0]).toMatch(/^Not carried over, and the trained weights will differ: guard\.ewc\./);
+    expect(exported.warnings[0]).toMatch(
+      /^Not carried over, and the trained weights will differ: guard\.ewc, training\.ema\./,
+    );
     expect(read('README.md')).toMatch(/^# tiny, for Axolotl 0\.19\.0\n\n> \*\*Not carried over/);
     const missing = exported.carried.filter(({ how }) => how === 'missing').map(({ what }) => what);
     expect(missing).toEqual(['guard.ewc', 'training.ema', 'held-out scores']);
@@ -178,10 +180,10 @@ describe('files', () => {
   it('turn dropout off, which no engine of ours has', async () => {
     const model = path.join(world.root, 'gpt2');
     fs.mkdirSync(model);
-    const config = { model_type: 'gpt2', architectures: ['GPT2LMHeadModel'], resid_pdrop: 0 };
+    const config = { model_type: 'gpt2', architectures: ['GPT2LMHeadModel'], vocab_size: 257, resid_pdrop: 0 };
     fs.writeFileSync(path.join(model, 'config.json'), JSON.stringify(config));
     const { read } = await write('trl', {}, { model });
-    expect(read('train.py')).toContain('"sdpa",\n    embd_pdrop=0.0,\n    attn_pdrop=0.0,\n)');
+    expect(read('train.py')).toContain('if isinstance(part, torch.nn.Dropout):\n        part.p = 0.0\n');
     const { read: readYaml } = await write('axolotl', {}, { model });
     expect(readYaml('config.yaml')).toContain('overrides_of_model_config:\n  embd_pdrop: 0.0\n  attn_pdrop: 0.0\n');
     await expect(write('llama-factory', {}, { model })).rejects.toThrow(
@@ -193,6 +195,26 @@ describe('files', () => {
     const refused = (plan: object) => expect(write('llama-factory', plan as Partial<Plan>)).rejects;
     await refused({ freeze: ['*'] }).toThrow(/^training\.freeze: .*export --for llama-factory` cannot carry it over/);
     await refused({ mixing: {} }).toThrow(/^mixing: decides the order of samples while the run goes on/);
+    const model = path.join(world.root, 'other');
+    fs.mkdirSync(model);
+    const as = (config: object, framework: Framework = 'llama-factory') => {
+      fs.writeFileSync(path.join(model, 'config.json'), JSON.stringify(config));
+      return write(framework, {}, { model });
+    };
+    for (const framework of ['trl', 'axolotl', 'llama-factory'] as const)
+      await expect(as({ model_type: 'falcon_mamba' }, framework)).rejects.toThrow(/"falcon_mamba" may attend or carry/);
+    const mistral = {
+      ...JSON.parse(fs.readFileSync(path.join(world.model, 'config.json'), 'utf8')),
+      sliding_window: 63,
+    };
+    await expect(
+      as({ ...mistral, model_type: 'mixtral', num_local_experts: 4, num_experts_per_tok: 2 }),
+    ).rejects.toThrow(/"mixtral" has experts/);
+    // Sequences have 64 tokens.
+    const { read } = await as({ ...mistral, model_type: 'mistral' });
+    expect(read('train.py')).toContain('    if not is_flash_attn_2_available():\n        raise SystemExit');
+    const nested = { ...mistral, model_type: 'mistral', audio: { layerdrop: 0.1 } };
+    await expect(as(nested)).rejects.toThrow(/train with dropout \(audio\.layerdrop\)/);
     const gpt2 = { model: { family: 'gpt2', context: 64 } } as Partial<Plan>;
     await expect(write('trl', gpt2)).rejects.toThrow(/sequences of 64 tokens fill all 64 positions/);
   });

@@ -5,6 +5,7 @@ accelerate launch --config_file fsdp.yaml train.py
 """
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,13 @@ model = AutoModelForCausalLM.from_pretrained(
     dtype=torch.float32,
     attn_implementation="flash_attention_2" if is_flash_attn_2_available() else "sdpa",
 )
+# The plan has no dropout, whatever the model's configuration says.
+for part in [*model.modules(), model.config]:
+    if isinstance(part, torch.nn.Dropout):
+        part.p = 0.0
+    for name, value in list(vars(part).items()):
+        if re.search(r"(dropout(_prob)?|pdrop|layerdrop)$", name) and isinstance(value, float):
+            setattr(part, name, 0.0)
 config = SFTConfig(
     output_dir=str(HERE / "checkpoints"),
     # The rows stand in the order of the steps, cut and packed: nothing is to be done to them.
