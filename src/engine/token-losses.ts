@@ -28,7 +28,8 @@ export class TokenLosses {
    * @param numTargets places of the step where something is predicted @param numKept as countKept has it
    */
   prepare(batch: Batch, sequences: readonly Sequence[], numTargets: number, numKept: number) {
-    const weights = new Float32Array(batch.inputs.length).fill(1 / numKept);
+    // By which routers weigh their losses, too; where tokens are chosen, theirs come later.
+    const weights = new Float32Array(batch.inputs.length).fill(1 / numTargets);
     const taught = this.distillation?.teach(batch, sequences, numTargets);
     const extras: TrainExtras = {
       teacher: taught?.rows,

@@ -208,7 +208,12 @@ test('a model with experts says how they are loaded, and trains its routers on t
   const sizes = { model_type: 'olmoe', architectures: ['OlmoeForCausalLM'], ...experts };
   const model = await writeTinyModel(path.join(world.root, 'experts'), sizes);
   const routers = { balance: 0.5, z: 0.01 };
-  const runs = [await makeRun(world, { model, numSteps: 10, routers }), await makeRun(world, { model, numSteps: 10 })];
+  const selectTokens = { model, keep: 0.5, cache: path.join(world.root, 'losses-of-experts') };
+  const runs = [
+    await makeRun(world, { model, numSteps: 10, routers }),
+    await makeRun(world, { model, numSteps: 10 }),
+    await makeRun(world, { model, numSteps: 1, routers, selectTokens }),
+  ];
   const metrics: Record<string, number>[] = [];
   for (const run of runs) {
     expect((await runEngine(run)).code).toBe(0);
@@ -220,6 +225,9 @@ test('a model with experts says how they are loaded, and trains its routers on t
   // Two experts a token: the loss of equal loads is 2.
   expect(metrics[0]!.auxLoss).toBeGreaterThan(1.5);
   expect(metrics[0]!.zLoss).toBeLessThan(metrics[1]!.zLoss!);
+  // Of all tokens, whichever of them are chosen for their own loss: not twice as much where half are.
+  expect(metrics[2]!.auxLoss).toBeGreaterThan(1.5);
+  expect(metrics[2]!.auxLoss).toBeLessThan(3);
 });
 
 describe('refused, in words, with exit code 4', () => {

@@ -327,16 +327,17 @@ class Training:
         # FSDP averages gradients over the ranks, of which each has its part of the sum.
         # Of each pass at once: to add up whole gradients of several passes first would keep 4 bytes a parameter on every rank.
         share = self.ranks.world if isinstance(self.model, FSDPModule) else 1
-        each, of_teacher = share / num_kept, share / num_targets
+        each, of_all = share / num_kept, share / num_targets
         corpora = sorted({shard.corpus for shard in job.shards})
         sums = torch.zeros(len(corpora), 2, dtype=torch.float64)
         self.model.train()
         found: list[torch.Tensor] = []
         for micro in passes:
             self.ranks.beat(f"step {step}")
-            teacher = self.distillation.teach(micro, of_teacher) if self.distillation else None
+            teacher = self.distillation.teach(micro, of_all) if self.distillation else None
             choose = self.selection.chooser(micro, each) if self.selection else None
-            total, losses, divergences = self.model(*self._batch(micro, each), teacher, choose)
+            # Routers weigh their losses by these, too; where tokens are chosen, theirs come later.
+            total, losses, divergences = self.model(*self._batch(micro, of_all), teacher, choose)
             total.backward()
             if self.distillation:
                 self.distillation.add(divergences)
