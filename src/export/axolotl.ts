@@ -6,7 +6,7 @@ import { packableDecoder } from './decoder.ts';
 import { FlatRow, flatLength, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { passTokens, rowsPerStep } from './rows.ts';
-import { decimal, dropoutsOf, layerClass, quoted, refuseDropout, writeLrs } from './script.ts';
+import { bash, decimal, dropoutsOf, evalCommand, layerClass, quoted, refuseDropout, writeLrs } from './script.ts';
 import { carriedByTrainer, moving, rowsCheck } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
@@ -159,7 +159,7 @@ class PlannedRun(BasePlugin):
 }
 
 function describe(source: ExportSource, size: number): Exported {
-  const { folder } = source;
+  const { folder, config } = source;
   return {
     title: 'Axolotl 0.19.0',
     intro: `Axolotl’s configuration, the data, and a plugin that hands Axolotl the data as they lie and the LR of every step. Without the plugin the configuration does not load. ${moving('config.yaml')}`,
@@ -179,7 +179,7 @@ function describe(source: ExportSource, size: number): Exported {
         heading: 'Train',
         text: 'From this folder. Interrupted, the same command goes on from the newest checkpoint.',
         lines: [
-          `cd ${folder}`,
+          `cd ${bash(folder)}`,
           'CUDA_VISIBLE_DEVICES=0 PYTHONPATH=. axolotl train config.yaml',
           '# 8 GPUs; for a model that one cannot hold, first uncomment fsdp_config in config.yaml',
           'PYTHONPATH=. axolotl train config.yaml --launcher torchrun -- --nproc_per_node=8',
@@ -188,14 +188,25 @@ function describe(source: ExportSource, size: number): Exported {
       {
         heading: 'Score',
         text: 'The result is a Hugging Face folder.',
-        lines: [`continuo eval ${path.join(folder, 'model')} --config continuo.yaml`],
+        lines: [evalCommand(bash(path.join(folder, 'model')), config)],
       },
     ],
-    carried: carriedByTrainer(
-      source,
-      size,
-      `a row has ${flatLength(size) - size} places more than tokens, from which nothing is predicted (${Number((100 * (flatLength(size) / size - 1)).toPrecision(2))} %)`,
-    ),
+    carried: [
+      ...carriedByTrainer(
+        source,
+        size,
+        `a row has ${flatLength(size) - size} places more than tokens, from which nothing is predicted (${Number((100 * (flatLength(size) / size - 1)).toPrecision(2))} %)`,
+      ),
+      ...(source.job.job.precision === 'bf16'
+        ? [
+            {
+              what: 'bf16 with FSDP',
+              how: 'approximate' as const,
+              note: 'accelerate sums gradients of several GPUs in bf16',
+            },
+          ]
+        : []),
+    ],
     warnings: [],
   };
 }

@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { readJson, writeFileAtomic, writeFolderAtomic, writeJsonAtomic } from '../base/files.ts';
+import { sha256File } from '../base/hash.ts';
 import { packageVersion } from '../base/package.ts';
 import { axolotl } from './axolotl.ts';
 import { llamaFactory } from './llama-factory.ts';
@@ -33,6 +34,8 @@ interface ExportRecord {
   job: string;
   /** All files, relative to the folder, this one left out. */
   files: string[];
+  /** SHA-256 of those that somebody may edit: configurations, scripts, README.md. */
+  digests: Record<string, string>;
 }
 
 /**
@@ -59,6 +62,7 @@ export async function exportJob(framework: Framework, source: ExportSource): Pro
       name: plan.name,
       job: job.job.fingerprint,
       files: filesIn(temporary),
+      digests: digestsOf(temporary),
     };
     writeJsonAtomic(path.join(temporary, RECORD), record);
   });
@@ -73,13 +77,27 @@ export function refuseForeign(folder: string): void {
   if (found.length === 0) return;
   if (!found.includes(RECORD))
     throw new ConfigError(`${folder}: holds something else than an export (${found[0]}). Choose another folder.`);
-  const { files = [] } = readJson<Partial<ExportRecord>>(path.join(folder, RECORD));
+  const { files = [], digests = {} } = readJson<Partial<ExportRecord>>(path.join(folder, RECORD));
   const ours = new Set([...files, RECORD]);
   const foreign = found.find((file) => !ours.has(file) && !file.includes('__pycache__'));
   if (foreign !== undefined)
     throw new ConfigError(
       `${folder}: besides an export it holds ${foreign}, which would be lost. Choose another folder, or move that away.`,
     );
+  const edited = Object.keys(digests).find(
+    (file) => found.includes(file) && sha256File(path.join(folder, file)) !== digests[file],
+  );
+  if (edited !== undefined)
+    throw new ConfigError(
+      `${path.join(folder, edited)}: was edited since it was exported, which would be lost. Choose another folder, or move that file away.`,
+    );
+}
+
+function digestsOf(folder: string): Record<string, string> {
+  const editable = filesIn(folder).filter(
+    (file) => /\.(ya?ml|py|sh|txt|md)$/.test(file) && fs.lstatSync(path.join(folder, file)).isFile(),
+  );
+  return Object.fromEntries(editable.map((file) => [file, sha256File(path.join(folder, file))]));
 }
 
 function filesIn(folder: string): string[] {

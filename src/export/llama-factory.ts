@@ -7,8 +7,8 @@ import { type NearSchedule, nearestSchedule } from './hf-schedule.ts';
 import { FlatRow, flatLength, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { passTokens, rowsPerStep } from './rows.ts';
-import { decimal, quoted, refuseDropout, writeLrs } from './script.ts';
-import { carriedByTrainer, fsdpYaml, moving, rowsCheck } from './transformers.ts';
+import { bash, decimal, evalCommand, quoted, refuseDropout, writeLrs } from './script.ts';
+import { carriedByTrainer, fsdpYaml, moving, rowsCheck, sumsInF32 } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 export const llamaFactory: Exporter = {
@@ -112,6 +112,7 @@ import numpy as np
 import torch
 import yaml
 from llamafactory.train.tuner import run_exp
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import Trainer
 from transformers.utils import is_flash_attn_2_available
 
@@ -144,9 +145,17 @@ ${
     return self.lr_scheduler
 
 
+make_accelerator = Trainer.create_accelerator_and_postprocess
+
+
+def create_accelerator(self):
+    make_accelerator(self)
+${sumsInF32('self', '    ')}
+
 if __name__ == "__main__":
     # LLaMA-Factory's trainers go on to this one.
     Trainer.create_scheduler = create_scheduler
+    Trainer.create_accelerator_and_postprocess = create_accelerator
     devices = int(os.environ.get("WORLD_SIZE", 1))
     if ROWS_PER_STEP % devices:
         raise SystemExit(f"A step of {ROWS_PER_STEP} rows does not divide among {devices} devices.")
@@ -163,7 +172,7 @@ ${
 }
 
 function describe(source: ExportSource, size: number, near: NearSchedule): Exported {
-  const { folder, job } = source;
+  const { folder, config, job } = source;
   const added = flatLength(size) - size;
   const percent = Number((100 * near.worst.share).toPrecision(2));
   const otherLr = (job.job.optimizer.embeddingLrFactor ?? 1) !== 1;
@@ -189,7 +198,7 @@ function describe(source: ExportSource, size: number, near: NearSchedule): Expor
       {
         heading: 'Train',
         lines: [
-          `cd ${folder}`,
+          `cd ${bash(folder)}`,
           'python train.py',
           '# 8 GPUs that each hold the whole model',
           'torchrun --nproc-per-node 8 train.py',
@@ -205,7 +214,7 @@ function describe(source: ExportSource, size: number, near: NearSchedule): Expor
       {
         heading: 'Score',
         text: 'The result is a Hugging Face folder.',
-        lines: [`continuo eval ${path.join(folder, 'model')} --config continuo.yaml`],
+        lines: [evalCommand(bash(path.join(folder, 'model')), config)],
       },
     ],
     carried: carriedByTrainer(

@@ -11,7 +11,7 @@ import { JOB_FILES, MOVING, type Stage, stagesOf, writeJobFolder } from './job-f
 import { type MegatronLr, nearestMegatronLr } from './megatron-lr.ts';
 import { hasMasks } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
-import { decimal } from './script.ts';
+import { bash, decimal, evalCommand } from './script.ts';
 import type { Carried, Exported, Exporter, ExportSource } from './types.ts';
 
 const VERSION = 'core_v0.19.0';
@@ -60,8 +60,6 @@ function readDecoder({ job, model }: ExportSource): PlainDecoder {
 function lrsOf({ job }: ExportSource): Float64Array {
   return Float64Array.from({ length: job.job.numSteps }, (_, step) => job.lrAt(step));
 }
-
-const bash = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** What every start is given; the commands around it say how many GPUs there are. */
 function common({ job, plan }: ExportSource, decoder: PlainDecoder): string {
@@ -191,7 +189,7 @@ ${phases
   .map(
     ({ name, firstStep, numSteps }, i) => `# Steps ${firstStep} to ${firstStep + numSteps - 1}: ${name}
 start "$MEGATRON/pretrain_gpt.py" ${firstStep + numSteps} ${batch.seqLen} ${batch.sequencesPerStep} ${batch.sequencesPerMicroBatch} "\${RATES[@]}" \\
-  --data-args-path ${bash(`blend-${i + 1}.txt`)} --split 100,0,0 --data-cache-path cache-${i + 1} --eod-mask-loss
+  --data-args-path blend-${i + 1}.txt --split 100,0,0 --data-cache-path cache-${i + 1} --eod-mask-loss
 `,
   )
   .join('')}`,
@@ -200,7 +198,7 @@ start "$MEGATRON/pretrain_gpt.py" ${firstStep + numSteps} ${batch.seqLen} ${batc
 }
 
 function describe(
-  { job, folder }: ExportSource,
+  { job, folder, config }: ExportSource,
   stages: Stage[],
   blends: number | undefined,
   deviation: number,
@@ -265,7 +263,7 @@ function describe(
         : []),
       MOVING,
       { heading: 'Back to a Hugging Face folder', lines: ['python convert.py export'] },
-      { heading: 'Score', lines: [`continuo eval ${path.join(folder, 'trained')} --config continuo.yaml`] },
+      { heading: 'Score', lines: [evalCommand(bash(path.join(folder, 'trained')), config)] },
     ],
     carried: [
       {

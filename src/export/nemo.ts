@@ -9,7 +9,7 @@ import { hasWindows, packableDecoder } from './decoder.ts';
 import { JOB_FILES, MOVING, stagesOf, writeJobFolder } from './job-folder.ts';
 import { type MegatronLr, nearestMegatronLr } from './megatron-lr.ts';
 import { refuseUnable } from './refuse.ts';
-import { decimal, quoted, refuseDropout } from './script.ts';
+import { bash, decimal, evalCommand, quoted, refuseDropout } from './script.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 const VERSION = '0.7.0';
@@ -143,7 +143,7 @@ checkpoint:
 `;
 }
 
-function describe({ job, folder }: ExportSource, deviation: number): Exported {
+function describe({ job, folder, config }: ExportSource, deviation: number): Exported {
   const { precision } = job.job;
   const { batch } = stagesOf(job.job)[0]!;
   const percent = `${Number((100 * deviation).toPrecision(2))} %`;
@@ -181,7 +181,10 @@ function describe({ job, folder }: ExportSource, deviation: number): Exported {
         heading: 'Score',
         text: 'The last checkpoint is also a Hugging Face folder.',
         lines: [
-          `continuo eval "$(ls -dt ${path.join(folder, 'checkpoints')}/epoch_*/model/consolidated | head -1)" --config continuo.yaml`,
+          evalCommand(
+            `"$(ls -dt ${bash(path.join(folder, 'checkpoints'))}/epoch_*/model/consolidated | head -1)"`,
+            config,
+          ),
         ],
       },
     ],

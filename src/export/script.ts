@@ -7,6 +7,13 @@ import type { JobReader } from '../shards/index.ts';
 /** A string as Python, JSON and YAML alike read it. */
 export const quoted = (text: string): string => JSON.stringify(text);
 
+/** A word that the shell takes as it stands. */
+export const bash = (word: string): string =>
+  /^[A-Za-z0-9_./:@=,+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+
+/** The line that scores a trained model. @param model ready for the shell */
+export const evalCommand = (model: string, config: string): string => `continuo eval ${model} --config ${bash(config)}`;
+
 /** A number as Python and YAML 1.1 read it: 1e-8 would be a string to the latter. */
 export function decimal(value: number): string {
   const text = String(value);

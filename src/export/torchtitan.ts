@@ -7,7 +7,7 @@ import type { Job } from '../shards/index.ts';
 import { type PlainDecoder, plainDecoder } from './decoder.ts';
 import { JOB_FILES, MOVING, type Stage, stagesOf, writeJobFolder } from './job-folder.ts';
 import { refuseUnable } from './refuse.ts';
-import { decimal } from './script.ts';
+import { bash, decimal, evalCommand } from './script.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 const VERSION = '0.3.0';
@@ -182,7 +182,7 @@ function peakLr(numSteps: number, lrAt: (step: number) => number): number {
   return peak;
 }
 
-function describe({ job, plan, folder }: ExportSource, stages: Stage[]): Exported {
+function describe({ job, plan, folder, config }: ExportSource, stages: Stage[]): Exported {
   const { numSteps, precision } = job.job;
   const several = stages.length > 1;
   const train = (torchrun: string) =>
@@ -232,7 +232,7 @@ function describe({ job, plan, folder }: ExportSource, stages: Stage[]): Exporte
           `cp outputs/checkpoint/step-${numSteps}/*.safetensors* trained/`,
         ],
       },
-      { heading: 'Score', lines: [`continuo eval ${path.join(folder, 'trained')} --config continuo.yaml`] },
+      { heading: 'Score', lines: [evalCommand(bash(path.join(folder, 'trained')), config)] },
     ],
     carried: [
       {

@@ -59,6 +59,20 @@ export function carriedByTrainer({ job }: ExportSource, size: number, documents:
   ];
 }
 
+/**
+ * Python that keeps accelerate's FSDP2 from summing gradients in bf16, as its own policy does (1.15, set_mixed_precision).
+ * @param trainer its name
+ */
+export const sumsInF32 = (trainer: string, indent = ''): string =>
+  [
+    '# Gradients of several devices are summed in f32.',
+    `fsdp = getattr(${trainer}.accelerator.state, "fsdp_plugin", None)`,
+    `if fsdp is not None and fsdp.fsdp_version == 2 and ${trainer}.args.bf16:`,
+    '    fsdp.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)',
+  ]
+    .map((line) => `${indent}${line}\n`)
+    .join('');
+
 /** What to do before training elsewhere. */
 export const moving = (file: string): string =>
   `To train on another machine copy this folder and the model, and set the model’s path in \`${file}\`.`;

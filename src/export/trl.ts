@@ -6,8 +6,8 @@ import { packableDecoder } from './decoder.ts';
 import { hasMasks, joinedInputs, joinedLabels, joinedLengths, writeRows } from './packed.ts';
 import { refuseUnable } from './refuse.ts';
 import { rowsPerStep, rowTokens } from './rows.ts';
-import { DROPOUT, decimal, quoted, writeLrs } from './script.ts';
-import { carriedByTrainer, fsdpYaml, moving, refuseWithoutRoom, rowsCheck } from './transformers.ts';
+import { bash, DROPOUT, decimal, evalCommand, quoted, writeLrs } from './script.ts';
+import { carriedByTrainer, fsdpYaml, moving, refuseWithoutRoom, rowsCheck, sumsInF32 } from './transformers.ts';
 import type { Exported, Exporter, ExportSource } from './types.ts';
 
 const VERSIONS = ['trl==1.16.0', 'transformers==5.23.0', 'accelerate==1.15.0', 'datasets==5.2.0'];
@@ -62,6 +62,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import load_from_disk
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import is_flash_attn_2_available
@@ -154,13 +155,13 @@ trainer = PlannedTrainer(
     train_dataset=load_from_disk(str(HERE / "data")),
     processing_class=AutoTokenizer.from_pretrained(MODEL),
 )
-trainer.train(resume_from_checkpoint=get_last_checkpoint(config.output_dir) if os.path.isdir(config.output_dir) else None)
+${sumsInF32('trainer')}trainer.train(resume_from_checkpoint=get_last_checkpoint(config.output_dir) if os.path.isdir(config.output_dir) else None)
 trainer.save_model(str(HERE / "model"))
 `;
 }
 
 function describe(source: ExportSource, shareAdded: number): Exported {
-  const { folder } = source;
+  const { folder, config } = source;
   return {
     title: 'TRL 1.16.0',
     intro: `A script around \`SFTTrainer\`, its data, and the LR of every step. Attention is flash attention where \`flash-attn\` is installed, else PyTorch’s own, which keeps to documents as well but builds a mask of a row by a row. ${moving('train.py')}`,
@@ -188,7 +189,7 @@ function describe(source: ExportSource, shareAdded: number): Exported {
       {
         heading: 'Score',
         text: 'The result is a Hugging Face folder, and so is every checkpoint.',
-        lines: [`continuo eval ${path.join(folder, 'model')} --config continuo.yaml`],
+        lines: [evalCommand(bash(path.join(folder, 'model')), config)],
       },
     ],
     carried: carriedByTrainer(

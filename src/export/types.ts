@@ -12,6 +12,8 @@ export interface ExportSource {
   job: JobReader;
   /** Hugging Face folder that training begins with, absolute. */
   model: string;
+  /** The run's configuration, absolute: for commands. */
+  config: string;
   /** Where the folder will stand, absolute: for commands. Files are written into the writer's second argument. */
   folder: string;
   /** No progress. */

@@ -40,8 +40,9 @@ export async function exportRun(
     const job = openJob(path.join(temporary, 'job'));
     try {
       const model = path.resolve(prepared.model);
+      const config = path.resolve(configFile);
       const exported = await stages.run('export', async () => {
-        const value = await exportJob(framework, { plan, job, model, folder, quiet: options.quiet });
+        const value = await exportJob(framework, { plan, job, model, config, folder, quiet: options.quiet });
         return { value, reused: false };
       });
       return { framework, folder, ...exported, stages: stages.records };

@@ -39,7 +39,14 @@ async function write(
   const job = openJob(path.join(run, 'job'));
   const folder = path.join(run, framework);
   try {
-    const exported = await exportJob(framework, { plan: PLAN, job, model, folder, quiet: true });
+    const exported = await exportJob(framework, {
+      plan: PLAN,
+      job,
+      model,
+      config: '/continuo.yaml',
+      folder,
+      quiet: true,
+    });
     return { run, folder, exported, read: (name: string) => fs.readFileSync(path.join(folder, name), 'utf8') };
   } finally {
     job.close();

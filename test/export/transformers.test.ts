@@ -55,7 +55,15 @@ async function write(
   const run = await makeRun(world, { ...JOB, ...changes });
   const job = openJob(path.join(run, 'job'));
   const folder = path.join(run, 'exported');
-  const again = () => exportJob(framework, { plan: { ...PLAN, ...plan }, job, model, folder, quiet: true });
+  const again = () =>
+    exportJob(framework, {
+      plan: { ...PLAN, ...plan },
+      job,
+      model,
+      config: '/the run/continuo.yaml',
+      folder,
+      quiet: true,
+    });
   const exported = await again().finally(() => framework === 'trl' || job.close());
   const read = (name: string) =>
     fs.readFileSync(path.join(folder, name), 'utf8').replaceAll(world.root, '/root').replaceAll(run, '/run');
@@ -161,6 +169,11 @@ describe('files', () => {
   it('replace an earlier export, and nothing that was trained in it', async () => {
     const { folder, again } = await write('trl');
     await again();
+    const script = path.join(folder, 'train.py');
+    const text = fs.readFileSync(script);
+    fs.appendFileSync(script, '# mine');
+    await expect(again()).rejects.toThrow(/train\.py: was edited since it was exported, which would be lost/);
+    fs.writeFileSync(script, text);
     fs.mkdirSync(path.join(folder, 'checkpoints'));
     fs.writeFileSync(path.join(folder, 'checkpoints', 'weights'), '');
     await expect(again()).rejects.toThrow(/besides an export it holds checkpoints\/weights, which would be lost/);
@@ -224,7 +237,7 @@ describe("transformers' nearest schedule", () => {
   const near = (schedule: Schedule) => {
     const lrs = lrCurve(schedule);
     const job = { lrAt: (step: number) => lrs[step]! } as JobReader;
-    return nearestSchedule({ plan: { schedule } as Plan, job, model: '', folder: '' });
+    return nearestSchedule({ plan: { schedule } as Plan, job, model: '', config: '', folder: '' });
   };
   const common = { numSteps: 1000, peakLr: 1e-3, warmupSteps: 0 };
 

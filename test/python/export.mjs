@@ -14,5 +14,5 @@ const plan = {
   evaluation: { everySteps: numSteps },
   checkpoint,
 };
-await exportJob(framework, { plan, job, model: job.job.model, folder, quiet: true });
+await exportJob(framework, { plan, job, model: job.job.model, config: 'continuo.yaml', folder, quiet: true });
 job.close();

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import yaml
 from llamafactory.train.tuner import run_exp
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import Trainer
 from transformers.utils import is_flash_attn_2_available
 
@@ -44,9 +45,21 @@ def create_scheduler(self, num_training_steps, optimizer=None):
     return self.lr_scheduler
 
 
+make_accelerator = Trainer.create_accelerator_and_postprocess
+
+
+def create_accelerator(self):
+    make_accelerator(self)
+    # Gradients of several devices are summed in f32.
+    fsdp = getattr(self.accelerator.state, "fsdp_plugin", None)
+    if fsdp is not None and fsdp.fsdp_version == 2 and self.args.bf16:
+        fsdp.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+
+
 if __name__ == "__main__":
     # LLaMA-Factory's trainers go on to this one.
     Trainer.create_scheduler = create_scheduler
+    Trainer.create_accelerator_and_postprocess = create_accelerator
     devices = int(os.environ.get("WORLD_SIZE", 1))
     if ROWS_PER_STEP % devices:
         raise SystemExit(f"A step of {ROWS_PER_STEP} rows does not divide among {devices} devices.")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import load_from_disk
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import is_flash_attn_2_available
@@ -103,5 +104,9 @@ trainer = PlannedTrainer(
     train_dataset=load_from_disk(str(HERE / "data")),
     processing_class=AutoTokenizer.from_pretrained(MODEL),
 )
+# Gradients of several devices are summed in f32.
+fsdp = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+if fsdp is not None and fsdp.fsdp_version == 2 and trainer.args.bf16:
+    fsdp.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
 trainer.train(resume_from_checkpoint=get_last_checkpoint(config.output_dir) if os.path.isdir(config.output_dir) else None)
 trainer.save_model(str(HERE / "model"))
