@@ -222,6 +222,10 @@ function describe(source: ExportSource, size: number, near: NearSchedule): Expor
       size,
       `a row has ${added} places more than tokens, from which nothing is predicted (${Number(((100 * added) / size).toPrecision(2))} %)`,
     ),
-    warnings: [],
+    warnings: needsFlashAttention(source)
+      ? [
+          'Install flash-attn: without it LLaMA-Factory leaves out this model’s sliding windows or soft caps. train.py then stops; llamafactory-cli only warns.',
+        ]
+      : [],
   };
 }

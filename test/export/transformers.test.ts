@@ -224,7 +224,8 @@ describe('files', () => {
       as({ ...mistral, model_type: 'mixtral', num_local_experts: 4, num_experts_per_tok: 2 }),
     ).rejects.toThrow(/"mixtral" has experts/);
     // Sequences have 64 tokens.
-    const { read } = await as({ ...mistral, model_type: 'mistral' });
+    const { read, exported } = await as({ ...mistral, model_type: 'mistral' });
+    expect(exported.warnings).toEqual([expect.stringMatching(/^Install flash-attn/)]);
     expect(read('train.py')).toContain('    if not is_flash_attn_2_available():\n        raise SystemExit');
     const nested = { ...mistral, model_type: 'mistral', audio: { layerdrop: 0.1 } };
     await expect(as(nested)).rejects.toThrow(/train with dropout \(audio\.layerdrop\)/);
