@@ -183,22 +183,17 @@ def measure(spec: dict, case: dict, side: str, folder: Path) -> dict:
     return {**found, "seconds": seconds, "tokensPerSecond": rate, "flopsPerSecond": rate * case["flopsPerToken"]}
 
 
-def machine() -> dict:
+def machine(folder: Path) -> dict:
     import torch
     import transformers
+
+    sys.path.insert(0, str(folder))
+    from continuo_worker.speed import measured_peak
 
     where = {"torch": torch.__version__, "transformers": transformers.__version__}
     if not torch.cuda.is_available():
         return where
-    a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
-    best = float("inf")
-    for _ in range(12):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        a @ b
-        torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return {**where, "gpu": torch.cuda.get_device_name(), "measuredPeakFlops": 2 * 8192**3 / best}
+    return {**where, "gpu": torch.cuda.get_device_name(), "measuredPeakFlops": measured_peak(torch.device("cuda"))}
 
 
 def main() -> None:
@@ -212,7 +207,7 @@ def main() -> None:
         trainer(json.loads(options.trainer), folder)
         return
     spec = json.loads((folder / "spec.json").read_text())
-    record = {**machine(), "results": []}
+    record = {**machine(folder), "results": []}
     results = record["results"]
     for case in spec["cases"]:
         name = f"{case['model']}-{case['seqLen']}-{case['precision']}-{case['perPass']}-{case['recompute']}"

@@ -77,7 +77,7 @@ class _Fused(torch.autograd.Function):
         needs_grad = any(ctx.needs_input_grad[:3])
         _, trains_weight, trains_bias, *_ = ctx.needs_input_grad
         d_hidden = torch.zeros_like(hidden) if needs_grad else None
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if trains_weight else None
+        d_weight: torch.Tensor | None = None
         d_bias = torch.zeros_like(bias, dtype=torch.float32) if trains_bias else None
         for start in range(0, rows, chunk):
             part = slice(start, min(rows, start + chunk))
@@ -102,8 +102,10 @@ class _Fused(torch.autograd.Function):
                 d_bias += grad.sum(0)
             grad = grad.to(hidden.dtype)
             d_hidden[part] = grad @ weight
-            if d_weight is not None:
-                d_weight += grad.T @ hidden[part]
+            if trains_weight:
+                # Of one chunk it is the product itself.
+                product = grad.T @ hidden[part]
+                d_weight = product.float() if d_weight is None else d_weight.add_(product)
         if needs_grad:
             ctx.save_for_backward(
                 d_hidden,
