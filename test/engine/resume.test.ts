@@ -38,7 +38,7 @@ beforeAll(async () => {
 afterEach(killEngines);
 afterAll(() => fs.rmSync(world.root, { recursive: true, force: true }));
 
-const NUM_KILLS = 6;
+const NUM_KILLS = 10;
 
 describe.each(['f32', 'bf16'] as const)('%s, adapters only', (precision) => {
   test('killed after a checkpoint: the same bits, and a folder for PEFT', async () => {

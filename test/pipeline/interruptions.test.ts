@@ -36,11 +36,11 @@ test('undisturbed: exit 0, result on stdout, progress on stderr', () => {
   expect(whole.err).not.toMatch(/internal:|defect/);
 });
 
-test('killed at five random moments from its start on, preparation included', async () => {
+test('killed at eight random moments from its start on, preparation included', async () => {
   const p = project();
   const rng = new Rng(21, 'kills');
   let numKilled = 0;
-  for (let life = 0; life < 5; life++) {
+  for (let life = 0; life < 8; life++) {
     const cli = startCli(p, ...RUN);
     await Promise.race([pause(rng.float() * whole.elapsedMs * 0.9), cli.ended]);
     cli.kill('SIGKILL');
