@@ -1,4 +1,4 @@
-"""Linear head and cross entropy in one: logits exist for a chunk of rows at a time, and become their gradient in place, so that they are
+"""Linear head and cross entropy in one: logits exist for a chunk of rows at a time, and their probabilities become their gradient in place, so that they are
 neither all in memory at once nor computed twice (the way of Hsu et al. 2024, arXiv 2410.10989, and of the native engine). A teacher's
 divergence and its gradient are taken of the same chunk."""
 
@@ -85,13 +85,14 @@ class _Fused(torch.autograd.Function):
             index = targets[part].clamp(min=0).unsqueeze(1)
             logits = capped_logits(hidden[part], weight, bias, softcap)
             slope = 1 - (logits / softcap).square() if softcap and needs_grad else None
-            log_sum = torch.logsumexp(logits, dim=1)
-            losses[part] = torch.where(is_target, log_sum - logits.gather(1, index).squeeze(1), 0.0)
+            # One pass over them; logsumexp, a difference and their like take six.
+            log_p = torch.log_softmax(logits, dim=1)
+            losses[part] = torch.where(is_target, -log_p.gather(1, index).squeeze(1), 0.0)
             if not needs_grad:
                 continue
             pull = _pull(logits, teacher, part, (weight, bias), softcap, divergences[part]) if teacher else None
             share = torch.where(is_target, weights[part], 0.0)
-            grad = logits.sub_(log_sum.unsqueeze(1)).exp_()
+            grad = log_p.exp_()
             grad.scatter_add_(1, index, torch.full_like(index, -1, dtype=grad.dtype))
             grad *= share.unsqueeze(1)
             if pull is not None:
