@@ -146,7 +146,8 @@ const run = spawnSync(python(), [path.join(folder, 'torch_sides.py'), folder], {
   stdio: ['ignore', 'inherit', 'inherit'],
 });
 if (run.status !== 0) process.exit(1);
-const { results, ...where } = JSON.parse(fs.readFileSync(path.join(folder, 'results.json'), 'utf8'));
+const { results: found, ...where } = JSON.parse(fs.readFileSync(path.join(folder, 'results.json'), 'utf8'));
+const results = found.map(({ seconds, ...one }) => ({ ...one, ...(seconds && { timedSteps: seconds.length }) }));
 const rows = results.map((r) => [
   `${r.model}, ${r.seqLen}, ${r.precision}`,
   r.side,
